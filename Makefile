@@ -38,10 +38,10 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: $(VENV)/.installed-dev
-	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --timeout 300 $(ARGS)
 
 slow: $(VENV)/.installed-dev
-	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) -m slow --timeout 3600 $(ARGS)
+	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 -m slow $(ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(CPU) $(BIN)/python -m sphinx -W --keep-going -q -b html docs $(BUILD)/html
