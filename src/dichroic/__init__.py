@@ -1,0 +1,74 @@
+"""dichroic: learn what each source looks like from mixtures alone, and separate them with uncertainty.
+
+The public names are imported on first use, so that ``import dichroic`` (and ``dichroic --help``) does not
+pay for JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Convolve": "operators",
+    "Dense": "operators",
+    "DenseNoise": "operators",
+    "DiagonalNoise": "operators",
+    "Downsample": "operators",
+    "FourierSample": "operators",
+    "Identity": "operators",
+    "LinearFunction": "operators",
+    "Mask": "operators",
+    "Operator": "operators",
+    "PerSample": "operators",
+    "Scale": "operators",
+    "Problem": "problem",
+    "ProblemError": "problem",
+    "Source": "problem",
+    "View": "problem",
+    "load_problem": "problem",
+    "GaussianDenoiser": "diffusion",
+    "GaussianMixtureDenoiser": "diffusion",
+    "NetworkDenoiser": "diffusion",
+    "Prior": "diffusion",
+    "Schedule": "diffusion",
+    "JointPosterior": "posterior",
+    "gaussian_em": "em",
+    "FitConfig": "run",
+    "Run": "run",
+    "fit": "run",
+    "resume": "run",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+if TYPE_CHECKING:
+    from dichroic.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Schedule
+    from dichroic.em import gaussian_em
+    from dichroic.operators import (
+        Convolve,
+        Dense,
+        DenseNoise,
+        DiagonalNoise,
+        Downsample,
+        FourierSample,
+        Identity,
+        LinearFunction,
+        Mask,
+        Operator,
+        PerSample,
+        Scale,
+    )
+    from dichroic.posterior import JointPosterior
+    from dichroic.problem import Problem, ProblemError, Source, View, load_problem
+    from dichroic.run import FitConfig, Run, fit, resume
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dichroic' has no attribute {name!r}")
+    return getattr(import_module(f"dichroic.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,54 @@
+"""Everything about one prior: denoisers, networks, training and sampling. Knows nothing of observations."""
+
+from dichroic.diffusion.denoiser import (
+    Denoiser,
+    GaussianDenoiser,
+    GaussianMixtureDenoiser,
+    LowRankGaussianDenoiser,
+)
+from dichroic.diffusion.moments import exact_moments, lanczos_root
+from dichroic.diffusion.network import NetworkDenoiser
+from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
+from dichroic.diffusion.objective import OBJECTIVES
+from dichroic.diffusion.prior import Prior, Scaling
+from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, run_sampler
+from dichroic.diffusion.schedule import Schedule
+from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
+from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
+from dichroic.diffusion.train import TrainingConfig, train
+
+__all__ = [
+    "DDIM",
+    "EXACT_SIZE",
+    "MLP",
+    "NETWORKS",
+    "OBJECTIVES",
+    "STEPS",
+    "Ancestral",
+    "Cost",
+    "Decoupled",
+    "Denoiser",
+    "GaussianDenoiser",
+    "GaussianMixtureDenoiser",
+    "Heun",
+    "Info",
+    "LowRankGaussianDenoiser",
+    "MLPConfig",
+    "NetworkConfig",
+    "NetworkDenoiser",
+    "PredictorCorrector",
+    "Prior",
+    "PriorTarget",
+    "Scaling",
+    "Schedule",
+    "Step",
+    "Target",
+    "TrainingConfig",
+    "UNet",
+    "UNetConfig",
+    "exact_moments",
+    "lanczos_root",
+    "noise_like",
+    "run_sampler",
+    "train",
+]

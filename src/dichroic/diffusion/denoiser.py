@@ -1,0 +1,151 @@
+r"""Denoisers: :math:`D(x_t, \sigma_t) \approx \mathrm E[x_0 \mid x_t]` for one sample of one source.
+
+By Tweedie's identities the score is :math:`(D - x_t) / \sigma_t^2` and the covariance of :math:`x_0` given :math:`x_t` is
+:math:`V = \sigma_t^2\, \partial D / \partial x_t`; everything else in the library is built on these two. The closed forms
+here are the first prior of every fit and the oracle of the tests.
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from dichroic.linalg import solve_spd
+
+__all__ = ["Denoiser", "GaussianDenoiser", "GaussianMixtureDenoiser", "LowRankGaussianDenoiser"]
+
+
+class Denoiser(eqx.Module):
+    """`denoiser(x_t, sigma)` is the posterior mean of the source given `x_t`, same shape as `x_t`."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+
+    @abstractmethod
+    def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
+        """The estimate, for one sample."""
+
+
+class GaussianDenoiser(Denoiser):
+    r"""The denoiser of :math:`\mathcal N(\mu, Q \Lambda Q^\top + \lambda_\perp (I - Q Q^\top))`,
+
+    .. math:: D(x_t, \sigma) = \mu + \Big[\tfrac{\lambda_\perp}{\lambda_\perp + \sigma^2} I
+        + Q \Big(\tfrac{\Lambda}{\Lambda + \sigma^2} - \tfrac{\lambda_\perp}{\lambda_\perp + \sigma^2}\Big) Q^\top\Big](x_t - \mu) .
+
+    The eigenbasis makes every noise level cost two thin products. A full covariance is the case where `Q` is square;
+    probabilistic PCA is the case where it is thin.
+
+    **Arguments:** `mean`, any shape with `d` entries; `basis`, the `r` orthonormal columns of `Q`, shape `(d, r)`; `values`,
+    shape `(r,)`; `rest`, the variance along everything else.
+    """
+
+    mean: ArrayLike
+    basis: ArrayLike
+    values: ArrayLike
+    rest: ArrayLike
+
+    @classmethod
+    def from_covariance(cls, mean: np.ndarray, covariance: np.ndarray, rank: int | None = None) -> "GaussianDenoiser":
+        """From a covariance, shape `(d, d)`, in full or reduced to its `rank` leading directions (probabilistic PCA).
+
+        Tipping and Bishop (1999): `rest` is the mean of the eigenvalues left out.
+        """
+        d = np.size(mean)
+        values, basis = np.linalg.eigh(np.asarray(covariance, dtype=float))
+        values, basis = np.maximum(values[::-1], 0), basis[:, ::-1]
+        r = d if rank is None else min(rank, d)
+        rest = values[r:].mean() if r < d else 0.0
+        return cls(np.asarray(mean), basis[:, :r], values[:r], np.asarray(rest))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return jnp.shape(self.mean)
+
+    def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
+        mean, basis, values, rest = (jnp.asarray(a, x_t.dtype) for a in (self.mean, self.basis, self.values, self.rest))
+        variance = sigma**2
+        residual = (x_t - mean).reshape(-1)
+        shrink = rest / (rest + variance)
+        out = shrink * residual + basis @ ((values / (values + variance) - shrink) * (basis.T @ residual))
+        return mean + out.reshape(x_t.shape)
+
+    def covariance(self) -> Float[np.ndarray, "d d"]:
+        """The covariance as a matrix."""
+        Q = np.asarray(self.basis)
+        rest = np.asarray(self.rest)
+        return (Q * (np.asarray(self.values) - rest)) @ Q.T + rest * np.eye(len(Q))
+
+
+class LowRankGaussianDenoiser(Denoiser):
+    r"""The denoiser of :math:`\mathcal N(\mu, \mathrm{diag}(\delta) + U U^\top)`, by the Woodbury identity,
+
+    .. math:: D(x_t, \sigma) = x_t - \sigma^2 \big(\mathrm{diag}(\delta + \sigma^2) + U U^\top\big)^{-1} (x_t - \mu) .
+
+    Source: DDPRISM, sections on the Gaussian initialisation.
+
+    **Arguments:** `mean`, any shape with `d` entries; `diagonal`, shape `(d,)`; `factor`, the columns of `U`, shape `(d, r)`.
+    """
+
+    mean: ArrayLike
+    diagonal: ArrayLike
+    factor: ArrayLike
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return jnp.shape(self.mean)
+
+    def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
+        mean, diagonal, U = (jnp.asarray(a, x_t.dtype) for a in (self.mean, self.diagonal, self.factor))
+        residual = (x_t - mean).reshape(-1)
+        noisy = diagonal + sigma**2
+        inverse = residual / noisy
+        if U.shape[1]:
+            capacitance = jnp.eye(U.shape[1], dtype=U.dtype) + U.T @ (U / noisy[:, None])
+            inverse = inverse - (U @ solve_spd(capacitance, U.T @ inverse)) / noisy
+        return x_t - sigma**2 * inverse.reshape(x_t.shape)
+
+
+class GaussianMixtureDenoiser(Denoiser):
+    r"""The denoiser of a mixture :math:`\sum_k w_k \mathcal N(\mu_k, Q_k \Lambda_k Q_k^\top)`,
+
+    .. math:: D(x_t, \sigma) = \sum_k r_k(x_t) \big[\mu_k + Q_k \tfrac{\Lambda_k}{\Lambda_k + \sigma^2} Q_k^\top (x_t - \mu_k)\big],
+
+    with the responsibilities :math:`r_k \propto w_k \mathcal N(x_t; \mu_k, Q_k (\Lambda_k + \sigma^2) Q_k^\top)`.
+
+    **Arguments:** `log_weights`, shape `(K,)`; `means`, `(K, ...)`; `bases`, `(K, d, d)`; `values`, `(K, d)`.
+    """
+
+    log_weights: ArrayLike
+    means: ArrayLike
+    bases: ArrayLike
+    values: ArrayLike
+
+    @classmethod
+    def from_covariances(
+        cls, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
+    ) -> "GaussianMixtureDenoiser":
+        """From weights `(K,)`, means `(K, ...)` and covariances `(K, d, d)`."""
+        values, bases = np.linalg.eigh(np.asarray(covariances, dtype=float))
+        weights = np.asarray(weights, dtype=float)
+        return cls(np.log(weights / weights.sum()), np.asarray(means), bases, np.maximum(values, 0))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return jnp.shape(self.means)[1:]
+
+    def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
+        log_weights, means, bases, values = (
+            jnp.asarray(a, x_t.dtype) for a in (self.log_weights, self.means, self.bases, self.values)
+        )
+        means = means.reshape(len(log_weights), -1)
+        noisy = values + sigma**2
+        coordinates = jnp.einsum("kij,ki->kj", bases, x_t.reshape(-1) - means)
+        log_r = log_weights - 0.5 * jnp.sum(coordinates**2 / noisy + jnp.log(noisy), axis=1)
+        component = means + jnp.einsum("kij,kj->ki", bases, values / noisy * coordinates)
+        return (jax.nn.softmax(log_r) @ component).reshape(x_t.shape)

@@ -1,0 +1,62 @@
+"""The learned denoiser."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dichroic.diffusion.denoiser import Denoiser
+from dichroic.diffusion.networks import NETWORKS, NetworkConfig
+
+__all__ = ["NetworkDenoiser"]
+
+
+class NetworkDenoiser(Denoiser):
+    r"""A network `F` under the preconditioning of Karras et al. (EDM, arXiv 2206.00364) for data of unit variance,
+
+    .. math:: D(x_t, \sigma) = B(x_t, \sigma) + \frac{\sigma}{\sqrt{1 + \sigma^2}}\,
+        F\Big(\frac{x_t}{\sqrt{1 + \sigma^2}}, \log\sigma\Big), \qquad B = \frac{x_t}{1 + \sigma^2}
+        \;\text{ or }\; B = \text{a closed-form denoiser}.
+
+    With a Gaussian `base` the network learns only what is not Gaussian, and starts as that Gaussian: its last layer
+    begins at zero.
+
+    **Arguments:** `network`, one of `NETWORKS`; `base`, a denoiser that is not trained, or None; `precision`, the data type
+    in which `F` is computed, `"float32"` or `"bfloat16"`.
+    """
+
+    network: eqx.Module
+    base: Denoiser | None
+    precision: str = eqx.field(static=True, default="float32")
+
+    @classmethod
+    def create(
+        cls,
+        shape: tuple[int, ...],
+        config: NetworkConfig,
+        *,
+        key: PRNGKeyArray,
+        base: Denoiser | None = None,
+        precision: str = "float32",
+    ) -> "NetworkDenoiser":
+        """A denoiser with fresh weights."""
+        network = NETWORKS[config.kind](shape, config, key=key, out_scale=1.0 if base is None else 0.0)  # pyright: ignore
+        return cls(network, base, precision)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.network.shape  # pyright: ignore
+
+    def __call__(
+        self, x_t: Float[Array, "..."], sigma: Float[Array, ""], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "..."]:
+        """The estimate; a `key` switches dropout on, for training."""
+        sigma = jnp.asarray(sigma, x_t.dtype)
+        spread = jnp.sqrt(1 + sigma**2)
+        base = x_t / spread**2 if self.base is None else self.base(x_t, sigma)
+        network, inputs = self.network, x_t / spread
+        if self.precision != "float32":
+            dtype = jnp.dtype(self.precision)
+            network = jax.tree.map(lambda w: w.astype(dtype) if eqx.is_inexact_array(w) else w, network)
+            inputs = inputs.astype(dtype)
+        return base + sigma / spread * network(inputs, sigma, key).astype(x_t.dtype)  # pyright: ignore

@@ -1,0 +1,130 @@
+r"""One sampling loop for priors and posteriors alike.
+
+A *target* is what can be denoised: a prior, or a joint posterior over a dict of sources. A *step* takes the state from one
+noise level to the next. The loop knows neither observations nor networks.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+__all__ = ["Cost", "Info", "Step", "Target", "noise_like", "run_sampler"]
+
+
+class Info(eqx.Module):
+    """What a sampling run diagnoses about one sample.
+
+    `residual`, the largest relative residual of its linear solves; `stopped`, how many solves met a direction of
+    non-positive curvature and were frozen there.
+    """
+
+    residual: Float[Array, ""]
+    stopped: Int[Array, ""]
+
+    @classmethod
+    def none(cls) -> "Info":
+        """Nothing to report."""
+        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+    def merge(self, other: "Info") -> "Info":
+        """Both, one after the other."""
+        return Info(jnp.maximum(self.residual, other.residual), self.stopped + other.stopped)
+
+
+class Cost(eqx.Module):
+    """Network evaluations for one sample: forward passes and (transposed) Jacobian products, per source."""
+
+    forward: int = eqx.field(static=True, default=0)
+    products: int = eqx.field(static=True, default=0)
+
+    @property
+    def total(self) -> int:
+        """Evaluations, a product counting as one more."""
+        return self.forward + self.products
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.forward + other.forward, self.products + other.products)
+
+    def __mul__(self, times: int) -> "Cost":
+        return Cost(self.forward * times, self.products * times)
+
+
+class Target(eqx.Module):
+    """What the loop samples: anything with a mean, and a Gaussian of the same moments, given a noisy state."""
+
+    @abstractmethod
+    def mean(self, x_t: PyTree, sigma: Float[Array, ""]) -> tuple[PyTree, Info]:
+        r"""The denoised state :math:`\mathrm E[x_0 \mid x_t]` (given the observation, for a posterior)."""
+
+    @abstractmethod
+    def draw(self, x_t: PyTree, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[PyTree, Info]:
+        """A draw of `x_0` from the Gaussian with the moments of `p(x_0 | x_t)`."""
+
+    @abstractmethod
+    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> PyTree:
+        """A state at a noise level so high that nothing else matters."""
+
+    @property
+    @abstractmethod
+    def mean_cost(self) -> Cost:
+        """Cost of one `mean`."""
+
+    @property
+    @abstractmethod
+    def draw_cost(self) -> Cost:
+        """Cost of one `draw`."""
+
+
+class Step(eqx.Module):
+    """How the state gets from noise level `sigma_t` to `sigma_s`, and what is returned at the last level."""
+
+    @abstractmethod
+    def __call__(
+        self, target: Target, x_t: PyTree, sigma_t: Float[Array, ""], sigma_s: Float[Array, ""], key: PRNGKeyArray
+    ) -> tuple[PyTree, Info]:
+        """The state at `sigma_s`."""
+
+    def finish(self, target: Target, x_t: PyTree, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[PyTree, Info]:
+        """The sample, from the state at the last level: its denoised value unless the method says otherwise."""
+        return target.mean(x_t, sigma)
+
+    @abstractmethod
+    def cost(self, target: Target, steps: int) -> Cost:
+        """Cost of a run of `steps` steps, the last value included."""
+
+
+def noise_like(key: PRNGKeyArray, x: PyTree) -> PyTree:
+    """Independent unit normals with the structure of `x`."""
+    leaves, treedef = jax.tree.flatten(x)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, drawn)
+
+
+def run_sampler(
+    target: Target, step: Step, levels: Float[Any, " n"], *, key: PRNGKeyArray, start: PyTree | None = None
+) -> tuple[PyTree, Info]:
+    """Samples one target.
+
+    **Arguments:** `levels`, the falling noise levels; `start`, the state at the first of them, drawn from the target's
+    `start` when None.
+
+    **Returns:** the sample, with the structure of the state, and what happened on the way.
+    """
+    start_key, step_key, last_key = jax.random.split(key, 3)
+    x = target.start(jnp.asarray(levels[0]), start_key) if start is None else start
+    levels = jnp.asarray(levels, dtype=jax.tree.leaves(x)[0].dtype)
+
+    def body(carry, inputs):
+        x, info = carry
+        k, sigma_t, sigma_s = inputs
+        x, new = step(target, x, sigma_t, sigma_s, jax.random.fold_in(step_key, k))
+        return (x, info.merge(new)), None
+
+    (x, info), _ = jax.lax.scan(body, (x, Info.none()), (jnp.arange(len(levels) - 1), levels[:-1], levels[1:]))
+    x, new = step.finish(target, x, levels[-1], last_key)
+    return x, info.merge(new)

@@ -1,0 +1,43 @@
+r"""Noise levels.
+
+The diffusion is variance exploding, :math:`x_t = x_0 + \sigma_t z` with :math:`z \sim \mathcal N(0, I)`, in the units of
+the denoiser, in which a source has unit variance.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+__all__ = ["Schedule"]
+
+
+class Schedule(eqx.Module):
+    r"""The log-linear schedule :math:`\sigma(t) = \sigma_{\min} (\sigma_{\max} / \sigma_{\min})^t`, :math:`t \in [0, 1]`.
+
+    Source: DDPRISM (arXiv 2510.05205), eq. 29. Training draws `t` from Beta(3, 3), as DDPRISM and DiEM do; sampling places
+    its levels evenly in `t`.
+    """
+
+    sigma_min: float = eqx.field(static=True, default=1e-3)
+    sigma_max: float = eqx.field(static=True, default=1e2)
+
+    def __check_init__(self):
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"Schedule: expected 0 < sigma_min < sigma_max, got {self.sigma_min}, {self.sigma_max}")
+
+    def sigma(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        """Noise level at time `t`."""
+        return jnp.exp((1 - t) * np.log(self.sigma_min) + t * np.log(self.sigma_max))
+
+    def training_sigma(self, key: PRNGKeyArray) -> Float[Array, ""]:
+        """A noise level to train at."""
+        return self.sigma(jax.random.beta(key, 3.0, 3.0))
+
+    def levels(self, steps: int, start: float | None = None) -> Float[np.ndarray, " n"]:
+        """The `steps + 1` levels of a sampling run, falling evenly in log sigma from `start` (default `sigma_max`)."""
+        if steps < 1:
+            raise ValueError(f"Schedule: a sampling run needs at least one step, got {steps}")
+        start = self.sigma_max if start is None else min(start, self.sigma_max)
+        return np.geomspace(start, self.sigma_min, steps + 1)

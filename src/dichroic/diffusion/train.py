@@ -1,0 +1,113 @@
+"""The M-step of one source: fit its denoiser to samples."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from dichroic.diffusion.network import NetworkDenoiser
+from dichroic.diffusion.objective import OBJECTIVES
+from dichroic.diffusion.schedule import Schedule
+
+__all__ = ["TrainingConfig", "train"]
+
+_CHUNKS = 16  # compiled loops per call: how often progress is reported
+
+
+class TrainingConfig(BaseModel):
+    """Settings of one M-step.
+
+    `steps` optimiser steps of `batch` samples with Adam; the rate goes from `rate` to `final_rate` by `decay`; gradients
+    are clipped to global norm `clip`; the weights returned are an exponential moving average with `ema` as its final decay
+    (0: the last weights).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: PositiveInt = 1024
+    batch: PositiveInt = 512
+    rate: PositiveFloat = 1e-3
+    final_rate: float = 1e-5
+    decay: Literal["linear", "cosine", "constant"] = "cosine"
+    clip: PositiveFloat = 1.0
+    ema: float = 0.99
+    objective: Literal["denoising"] = "denoising"
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser these settings describe."""
+        rate = {
+            "linear": optax.linear_schedule(self.rate, self.final_rate, self.steps),
+            "cosine": optax.cosine_decay_schedule(self.rate, self.steps, self.final_rate / self.rate),
+            "constant": self.rate,
+        }[self.decay]
+        return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(rate))
+
+
+def train(
+    denoiser: NetworkDenoiser,
+    schedule: Schedule,
+    samples: Float[Array, "n ..."],
+    config: TrainingConfig,
+    *,
+    key: PRNGKeyArray,
+    usable: Int[Array, " n"] | None = None,
+    count: int | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[NetworkDenoiser, Float[Array, " steps"]]:
+    """Trains a denoiser on samples of its source, in the denoiser's units.
+
+    Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap.
+
+    **Arguments:** `samples`, shape `(n, ...)`; `usable` and `count`, when not all samples may be used: an ordering of
+    `range(n)` whose first `count` entries may; `report(done, steps)` is called now and then.
+
+    **Returns:** the trained denoiser (its moving average) and the loss of every step.
+    """
+    n = len(samples)
+    usable = jnp.arange(n) if usable is None else jnp.asarray(usable)
+    count_array = jnp.asarray(n if count is None else count, dtype=jnp.int32)
+    weights, rest = eqx.partition(denoiser.network, eqx.is_inexact_array)
+    state = (weights, weights, config.optimizer().init(weights))
+    losses = []
+    chunk = -(-config.steps // _CHUNKS)
+    for start in range(0, config.steps, chunk):
+        steps = min(chunk, config.steps - start)
+        state, loss = _run(
+            state, rest, denoiser.base, schedule, samples, usable, count_array, key, start, config, denoiser.precision, steps
+        )
+        losses.append(loss)
+        if report is not None:
+            jax.block_until_ready(loss)
+            report(start + steps, config.steps)
+    network = eqx.combine(state[1] if config.ema > 0 else state[0], rest)
+    return NetworkDenoiser(network, denoiser.base, denoiser.precision), jnp.concatenate(losses)
+
+
+@eqx.filter_jit
+def _run(state, rest, base, schedule, samples, usable, count, key, start, config, precision, steps):
+    optimizer, objective = config.optimizer(), OBJECTIVES[config.objective]
+
+    def step(state, index):
+        weights, average, optimizer_state = state
+        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
+        chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
+
+        def loss(weights):
+            trained = NetworkDenoiser(eqx.combine(weights, rest), base, precision)
+            keys = jax.random.split(loss_key, config.batch)
+            return jnp.mean(jax.vmap(lambda x, k: objective(trained, schedule, x, k))(samples[chosen], keys))
+
+        value, gradient = jax.value_and_grad(loss)(weights)
+        update, optimizer_state = optimizer.update(gradient, optimizer_state, weights)
+        weights = optax.apply_updates(weights, update)
+        # the decay ramps up, so that the average forgets the start at any length of training (DDPRISM, section 5)
+        decay = jnp.asarray(config.ema) ** (config.steps / (index + 1))
+        average = jax.tree.map(lambda a, w: a + (1 - decay).astype(w.dtype) * (w - a), average, weights)
+        return (weights, average, optimizer_state), value
+
+    return jax.lax.scan(step, state, jnp.asarray(start) + jnp.arange(steps))

@@ -1,0 +1,78 @@
+"""Gaussian populations, and the statistics they are estimated from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["Belief", "Population", "Statistics"]
+
+
+@dataclass(frozen=True)
+class Population:
+    """A Gaussian in its eigenbasis: covariance `basis diag(values) basisᵀ` and `rest` along everything else."""
+
+    mean: Float[np.ndarray, " d"]
+    basis: Float[np.ndarray, "d r"]
+    values: Float[np.ndarray, " r"]
+    rest: float
+
+    @classmethod
+    def of(cls, mean: np.ndarray, covariance: np.ndarray, rank: int | None = None) -> "Population":
+        """From a covariance, in full or reduced to its leading directions (probabilistic PCA)."""
+        values, basis = np.linalg.eigh(covariance)
+        values, basis = np.maximum(values[::-1], 0), basis[:, ::-1]
+        r = len(mean) if rank is None else min(rank, len(mean))
+        return cls(mean, basis[:, :r], values[:r], float(values[r:].mean()) if r < len(mean) else 0.0)
+
+    @property
+    def total_variance(self) -> float:
+        """Trace of the covariance."""
+        return float(self.values.sum() + self.rest * (len(self.mean) - len(self.values)))
+
+    def covariance(self) -> Float[np.ndarray, "d d"]:
+        """The covariance as a matrix."""
+        return (self.basis * (self.values - self.rest)) @ self.basis.T + self.rest * np.eye(len(self.mean))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Posterior moments of one source summed over `n` observations.
+
+    `first` is the sum of means; `second`, of second moments (with covariances), or `draws` in its place.
+    """
+
+    n: int
+    first: Float[np.ndarray, " d"]
+    second: Float[np.ndarray, "d d"] | None = None
+    draws: Float[np.ndarray, "n d"] | None = None
+
+    @staticmethod
+    def pool(statistics: "list[Statistics]") -> "Statistics":
+        """The same over several views."""
+        n, first = sum(s.n for s in statistics), np.sum([s.first for s in statistics], axis=0)
+        if all(s.second is not None for s in statistics):
+            return Statistics(n, first, np.sum([s.second for s in statistics], axis=0))
+        return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
+
+    def population(self, rank: int | None) -> Population:
+        """The maximum of the expected log-likelihood."""
+        if self.second is not None:
+            mean = self.first / self.n
+            return Population.of(mean, self.second / self.n - np.outer(mean, mean), rank)
+        assert self.draws is not None
+        mean = self.draws.mean(0)
+        _, singular, rows = np.linalg.svd(self.draws - mean, full_matrices=False)
+        values = singular**2 / len(self.draws)
+        r = min(rank or len(values), len(values) - 1)
+        rest = values[r:].sum() / max(len(mean) - r, 1)
+        return Population(mean, rows[:r].T, np.maximum(values[:r], rest), float(rest))
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a view says: statistics per source, its log-likelihood and the number of values that is a sum over."""
+
+    statistics: dict[str, Statistics]
+    log_likelihood: float
+    count: float

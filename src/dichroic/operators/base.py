@@ -1,0 +1,121 @@
+r"""The operator interface: a linear map of one sample.
+
+An operator is called on the source of one sample; `jax.vmap` makes the batch. The adjoint :attr:`Operator.T` is
+derived from the forward map by transposition, never written by hand. Sources are real; observations may be
+complex, and the adjoint is then the one of the real inner product,
+
+.. math:: \mathrm{Re} \langle u, A x \rangle = \langle A^* u, x \rangle ,
+
+which is the Hermitian adjoint wherever the input is complex too.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+__all__ = ["Adjoint", "Composition", "Operator", "Sum"]
+
+
+class Operator(eqx.Module):
+    """A linear map of one sample. Array fields are its parameters; `in_shape` is the shape it accepts."""
+
+    in_shape: eqx.AbstractVar[tuple[int, ...]]
+
+    @abstractmethod
+    def __call__(self, x: Array) -> Array:
+        """Applies the map to one sample of shape `in_shape`."""
+
+    @property
+    def in_dtype(self) -> Any:
+        """Data type of the input; real unless the operator acts on complex arrays."""
+        return jnp.result_type(float)
+
+    @property
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        """Shape and data type of the output."""
+        return jax.eval_shape(self, jax.ShapeDtypeStruct(self.in_shape, self.in_dtype))
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        return self.out_struct.shape
+
+    @property
+    def T(self) -> "Operator":
+        """The adjoint."""
+        return Adjoint(self)
+
+    def __matmul__(self, other: "Operator") -> "Operator":
+        return Composition(self, other)
+
+    def __add__(self, other: "Operator") -> "Operator":
+        return Sum((self, other))
+
+
+class Adjoint(Operator):
+    """The adjoint of an operator, by transposition of its program."""
+
+    operator: Operator
+
+    def __call__(self, u: Array) -> Array:
+        dtype = jnp.result_type(u.real.dtype, 1j) if _is_complex(self.operator.in_dtype) else u.real.dtype
+        x = jax.ShapeDtypeStruct(self.operator.in_shape, dtype)
+        out = jax.eval_shape(self.operator, x)
+        (x,) = jax.linear_transpose(self.operator, x)(u.conj().astype(out.dtype))
+        return x.conj()
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.operator.out_shape
+
+    @property
+    def in_dtype(self) -> Any:
+        return self.operator.out_struct.dtype
+
+    @property
+    def T(self) -> Operator:
+        return self.operator
+
+
+class Composition(Operator):
+    """`outer @ inner`: first `inner`, then `outer`."""
+
+    outer: Operator
+    inner: Operator
+
+    def __call__(self, x: Array) -> Array:
+        return self.outer(self.inner(x))
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.inner.in_shape
+
+    @property
+    def in_dtype(self) -> Any:
+        return self.inner.in_dtype
+
+
+class Sum(Operator):
+    """The sum of operators with the same input and output shapes."""
+
+    terms: tuple[Operator, ...]
+
+    def __call__(self, x: Array) -> Array:
+        return sum((term(x) for term in self.terms[1:]), self.terms[0](x))
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.terms[0].in_shape
+
+    @property
+    def in_dtype(self) -> Any:
+        return self.terms[0].in_dtype
+
+
+def _is_complex(dtype: Any) -> bool:
+    return np.issubdtype(np.dtype(dtype), np.complexfloating)

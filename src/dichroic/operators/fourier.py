@@ -1,0 +1,93 @@
+r"""Fourier sampling and convolution, by discrete Fourier matrices along each axis.
+
+A transform along an axis of `n` pixels is one product with an `n x n` matrix. Up to some hundreds of pixels this
+costs little beside a network, it differentiates into the same kind of product, and on the CPU it keeps clear of
+XLA's batched FFT, which can wait for its own thread pool for ever.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from dichroic.operators.base import Operator
+
+__all__ = ["AsComplex", "Convolve", "FourierSample"]
+
+
+def _dft(n: int, sign: int) -> np.ndarray:
+    k = np.arange(n)
+    return np.exp(sign * 2j * np.pi * np.outer(k, k) / n) / np.sqrt(n)
+
+
+def _transform(x: Array, axes: int, sign: int = -1) -> Array:
+    """Orthonormal Fourier transform of the first `axes` axes (`sign` +1: the inverse)."""
+    x = x.astype(jnp.result_type(x.real.dtype, 1j))
+    for axis in range(axes):
+        F = jnp.asarray(_dft(x.shape[axis], sign), dtype=x.dtype)
+        x = jnp.moveaxis(jnp.tensordot(F, x, axes=(1, axis)), 0, axis)
+    return x
+
+
+class FourierSample(Operator):
+    r"""The map `x -> mask * F x` with the orthonormal discrete Fourier transform `F` (accelerated MRI, interferometry).
+
+    **Arguments:** `mask`, 1 where a frequency is sampled and 0 elsewhere, in the order of `numpy.fft` (zero frequency
+    first), with the shape of the transformed axes; `in_shape`, the shape of `x`, whose first `mask.ndim` axes are
+    transformed.
+
+    **Returns** complex values of shape `in_shape`.
+    """
+
+    mask: ArrayLike
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        mask = jnp.asarray(self.mask)
+        z = _transform(x, mask.ndim)
+        return mask.reshape(mask.shape + (1,) * (z.ndim - mask.ndim)).astype(x.real.dtype) * z
+
+
+class Convolve(Operator):
+    """Convolution of an image or signal with a kernel (a point spread function), with zeros or wrap-around beyond the edge.
+
+    **Arguments:** `kernel`, odd sides, centred, as many axes as are convolved; `in_shape`, the shape of `x`, whose first
+    `kernel.ndim` axes are convolved; `boundary`, `"zero"` or `"wrap"`.
+
+    **Returns** an array of shape `in_shape`.
+    """
+
+    kernel: ArrayLike
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    boundary: str = eqx.field(static=True, default="zero")
+
+    def __check_init__(self):
+        if self.boundary not in ("zero", "wrap"):
+            raise ValueError(f"Convolve: boundary must be 'zero' or 'wrap', not {self.boundary!r}")
+
+    def __call__(self, x: Array) -> Array:
+        kernel = jnp.asarray(self.kernel, dtype=x.dtype)
+        axes = kernel.ndim
+        half = [side // 2 for side in kernel.shape]
+        pad = half if self.boundary == "zero" else [0] * axes
+        full = [n + p for n, p in zip(x.shape, pad, strict=False)]
+        z = _transform(jnp.pad(x, [(0, p) for p in pad] + [(0, 0)] * (x.ndim - axes)), axes)
+        # the kernel, centred on the origin of a periodic grid; contributions add up where it is wider than the grid
+        index = np.ix_(*[(np.arange(side) - h) % n for side, h, n in zip(kernel.shape, half, full, strict=True)])
+        response = _transform(jnp.zeros(full, x.dtype).at[index].add(kernel), axes) * np.sqrt(np.prod(full))
+        z = response.reshape(response.shape + (1,) * (x.ndim - axes)).astype(z.dtype) * z
+        return _transform(z, axes, sign=+1).real[tuple(slice(n) for n in x.shape)]
+
+
+class AsComplex(Operator):
+    """Reads the last axis of a real source, of length 2, as real and imaginary part: complex sources are real pairs."""
+
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        if not self.in_shape or self.in_shape[-1] != 2:
+            raise ValueError(f"AsComplex: the last axis must have length 2 (real, imaginary), got shape {self.in_shape}")
+
+    def __call__(self, x: Array) -> Array:
+        return x[..., 0] + 1j * x[..., 1]

@@ -1,0 +1,31 @@
+"""Identity and multiplication by a number."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from dichroic.operators.base import Operator
+
+__all__ = ["Identity", "Scale"]
+
+
+class Identity(Operator):
+    """The map `x -> x`."""
+
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        return x
+
+
+class Scale(Operator):
+    """The map `x -> factor x`, with a real or complex `factor` (an amplitude)."""
+
+    factor: ArrayLike
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        factor = jnp.asarray(self.factor)
+        kind = x.real.dtype if not jnp.iscomplexobj(factor) else jnp.result_type(x.real.dtype, 1j)
+        return factor.astype(kind) * x

@@ -1,0 +1,97 @@
+r"""One observation as the posterior sees it: real, flat, white, and in the units of the denoisers.
+
+With :math:`W^* W = \Sigma^{-1}` and :math:`x_s = \text{shift}_s + \text{scale}_s z_s`,
+
+.. math:: y' = W \big(y - \textstyle\sum_s A_s\, \text{shift}_s\big), \qquad A'_s = W A_s\, \text{scale}_s,
+    \qquad y' = \textstyle\sum_s A'_s z_s + n', \quad n' \sim \mathcal N(0, I).
+
+Missing entries have a zero row and read zero. Complex entries count as two real ones.
+"""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dichroic.diffusion import Scaling
+from dichroic.problem import Observation
+
+__all__ = ["WhitenedObservation"]
+
+
+class WhitenedObservation(eqx.Module):
+    """A single observation (no `PerSample` marks) of sources with the given scalings and shapes."""
+
+    observation: Observation
+    scalings: dict[str, Scaling]
+    shapes: dict[str, tuple[int, ...]] = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls, observation: Observation, scalings: Mapping[str, Scaling], shapes: Mapping[str, tuple[int, ...]]
+    ) -> "WhitenedObservation":
+        """Restricted to the sources that enter the observation."""
+        names = list(observation.mixing)
+        return cls(observation, {s: scalings[s] for s in names}, {s: tuple(shapes[s]) for s in names})
+
+    @property
+    def y(self) -> Float[Array, " m"]:
+        """The data, `y'`."""
+        shifts = {s: jnp.full(shape, self.scalings[s].shift, _float(self.dtype)) for s, shape in self.shapes.items()}
+        return self._flatten(jnp.asarray(self.observation.y) - self._mix(shifts, {s: 1.0 for s in shifts}))
+
+    @property
+    def dtype(self):
+        """Real data type of the computation."""
+        return jnp.asarray(self.observation.y).real.dtype
+
+    def forward(self, z: Mapping[str, Array]) -> Float[Array, " m"]:
+        """The mixture of sources in scaled units, :math:`\\sum_s A'_s z_s`."""
+        return self._flatten(self._mix(z, {s: self.scalings[s].scale for s in z}))
+
+    def adjoint(self, v: Float[Array, " m"]) -> dict[str, Array]:
+        """:math:`A'^\\top_s v` for every source."""
+        zeros = {s: jax.ShapeDtypeStruct(shape, v.dtype) for s, shape in self.shapes.items()}
+        return jax.linear_transpose(self.forward, zeros)(v)[0]
+
+    def matrices(self) -> dict[str, Float[Array, "m d"]]:
+        """The matrices of :math:`A'_s`, for small problems."""
+
+        def matrix(source: str, shape: tuple[int, ...]) -> Array:
+            size = jnp.zeros(shape).size
+            units = jnp.eye(size, dtype=self.dtype).reshape(size, *shape)
+            return jax.vmap(lambda e: self.forward({source: e}))(units).T
+
+        return {s: matrix(s, shape) for s, shape in self.shapes.items()}
+
+    @property
+    def count(self) -> Float[Array, ""]:
+        """Number of real values observed."""
+        y, observed = jnp.asarray(self.observation.y), self.observation.observed
+        n = jnp.asarray(y.size) if observed is None else jnp.sum(observed)
+        return (n * (2 if jnp.iscomplexobj(y) else 1)).astype(self.dtype)
+
+    def chi_square(self, z: Mapping[str, Array]) -> Float[Array, ""]:
+        """:math:`|y' - A' z|^2` per observed value: 1 on average for a draw of the exact posterior."""
+        return jnp.sum((self.y - self.forward(z)) ** 2) / self.count
+
+    def _mix(self, x: Mapping[str, Array], factors: Mapping[str, float]) -> Array:
+        terms = [self.observation.mixing[s](factors[s] * x[s]) for s in x]
+        return sum(terms[1:], terms[0])
+
+    def _flatten(self, u: Array) -> Float[Array, " m"]:
+        u = self.observation.noise.whiten(self._masked(u))
+        u = self._masked(u).reshape(-1)
+        if jnp.iscomplexobj(jnp.asarray(self.observation.y)):
+            u = u.astype(jnp.result_type(u.dtype, 1j))
+            return jnp.concatenate([u.real, u.imag])
+        return u
+
+    def _masked(self, u: Array) -> Array:
+        return u if self.observation.observed is None else jnp.where(self.observation.observed, u, 0)
+
+
+def _float(dtype):
+    return jnp.promote_types(dtype, jnp.float32)
