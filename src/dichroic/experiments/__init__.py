@@ -1,0 +1,18 @@
+"""The problems of the papers, and a small one for a first look, as data generators with known truth."""
+
+from dichroic.experiments.digits import grassy_digits
+from dichroic.experiments.manifolds import Manifold, contrastive, differing, manifolds, mixed, random_manifold
+from dichroic.experiments.references import Reference, mean_subtraction, oracle_wiener
+
+__all__ = [
+    "Manifold",
+    "Reference",
+    "contrastive",
+    "differing",
+    "grassy_digits",
+    "manifolds",
+    "mean_subtraction",
+    "mixed",
+    "oracle_wiener",
+    "random_manifold",
+]

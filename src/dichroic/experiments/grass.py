@@ -1,0 +1,75 @@
+"""Crops of scikit-image's photograph of grass (CC0), read from the installed package."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["BANDS", "crop", "grass_bands"]
+
+BANDS = (0.6, 0.2, 0.2)  # shares of the width: background view, training mixtures, held out
+
+
+def grass_bands(
+    size: int, scales: Sequence[float] = (1.0,), bands: Sequence[float] = BANDS, image: np.ndarray | None = None
+) -> list[list[np.ndarray]]:
+    """The photograph, cut into bands of columns and then resized to each of `scales`: bands share no pixel.
+
+    **Arguments:** `size`, of the crops to be taken: a copy too small for variety (under `size + 8` pixels) is left out;
+    `bands`, shares of the width; `image`, 8-bit grey, to take in place of the photograph.
+
+    **Returns** for each band its copies, 8-bit grey, one per scale.
+    """
+    from PIL import Image
+
+    image = _grass() if image is None else image
+    edges = np.rint(np.cumsum([0.0, *bands]) / sum(bands) * image.shape[1]).astype(int)
+    cut = []
+    for low, high in pairwise(edges):
+        part = Image.fromarray(image[:, low:high])
+        shapes = {scale: (int(part.width * scale), int(part.height * scale)) for scale in scales}
+        copies = [
+            np.asarray(part.resize(shape, Image.Resampling.LANCZOS) if scale != 1 else part)
+            for scale, shape in shapes.items()
+            if min(shape) >= size + 8
+        ]
+        if not copies:
+            raise ValueError(f"grass: a band of {part.width} columns is too narrow for crops of {size} at {scales}")
+        cut.append(copies)
+    return cut
+
+
+def crop(
+    rng: np.random.Generator, copies: Sequence[np.ndarray], n: int, size: int, symmetries: bool = False
+) -> np.ndarray:
+    """Crops at uniformly random places of all copies of one band, if asked turned and mirrored at random.
+
+    **Returns** 8-bit grey, shape `(n, size, size)`.
+    """
+    windows = [np.lib.stride_tricks.sliding_window_view(copy, (size, size)) for copy in copies]
+    places = np.array([w.shape[0] * w.shape[1] for w in windows])
+    at = rng.integers(places.sum(), size=n)
+    which = np.searchsorted(np.cumsum(places), at, side="right")
+    at -= np.concatenate([[0], np.cumsum(places)])[which]
+    out = np.empty((n, size, size), np.uint8)
+    for k, window in enumerate(windows):
+        chosen = which == k
+        out[chosen] = window[np.unravel_index(at[chosen], window.shape[:2])]
+    if symmetries:
+        turns, mirrored = rng.integers(4, size=n), rng.random(n) < 0.5
+        out[mirrored] = out[mirrored].swapaxes(1, 2)
+        for k in (1, 2, 3):
+            out[turns == k] = np.rot90(out[turns == k], k, axes=(1, 2))
+    return out
+
+
+def _grass() -> np.ndarray:
+    import skimage
+    from PIL import Image
+
+    path = Path(skimage.__file__).parent / "data" / "grass.png"
+    if not path.exists():
+        raise FileNotFoundError(f"the photograph of grass is not part of the installed scikit-image: {path}")
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))

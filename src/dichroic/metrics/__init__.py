@@ -1,0 +1,1 @@
+"""Scores of draws and estimates against a known truth."""

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from dichroic.experiments import grassy_digits, mean_subtraction, oracle_wiener
+from dichroic.experiments.grass import crop, grass_bands
+
+
+def test_observations_are_the_mixture_plus_noise():
+    for problem in grassy_digits(n_grass=500, repeats=2):
+        for view in problem.views.values():
+            clean = sum(
+                amplitude * view.truth[s] for s, amplitude in {"grass": 1, "digit": 0.5}.items() if s in view.truth
+            )
+            residual = view.y - clean
+            assert abs(residual.std() / 0.01 - 1) < 5 / np.sqrt(2 * residual.size)
+            for x in view.truth.values():
+                assert x.shape[1:] == (8, 8, 1) and x.min() >= 0 and x.max() <= 1
+
+
+def test_no_digit_and_no_grass_is_shared():
+    problem, held_out = grassy_digits(n_grass=300, repeats=3)
+    digits = [{x.tobytes() for x in p.views["mix"].truth["digit"]} for p in (problem, held_out)]
+    assert len(digits[0]) + len(digits[1]) <= 360 and len(digits[1]) > 60
+    assert not digits[0] & digits[1]
+    # a photograph whose columns are numbered shows where each band's crops come from
+    image = np.broadcast_to(np.arange(250, dtype=np.uint8), (60, 250))
+    rng = np.random.default_rng(0)
+    columns = [set(np.unique(crop(rng, band, 500, 8))) for band in grass_bands(8, image=image)]
+    assert all(not a & b for i, a in enumerate(columns) for b in columns[:i])
+    assert set().union(*columns) == set(range(250))
+
+
+def test_crops_cover_all_places_and_symmetries():
+    image = np.arange(12 * 12, dtype=np.uint8).reshape(12, 12)
+    corners = crop(np.random.default_rng(0), [image], 5000, 8)[:, 0, 0]
+    values, counts = np.unique(corners, return_counts=True)
+    assert len(values) == 25
+    assert ((counts - 200) ** 2 / 200).sum() < 24 + 5 * np.sqrt(48)  # chi-square with 24 degrees of freedom
+    turned = crop(np.random.default_rng(0), [image[:8, :8]], 4000, 8, symmetries=True)
+    values, counts = np.unique(turned.reshape(4000, -1), axis=0, return_counts=True)
+    assert len(values) == 8
+    assert ((counts - 500) ** 2 / 500).sum() < 7 + 5 * np.sqrt(14)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_reference_numbers(seed):
+    # 72 held-out digits, each over ten crops: standard error about 0.2 dB between splits
+    problem, held_out = grassy_digits(seed=seed)
+    assert len(problem.views["mix"]) == 2880 and len(held_out.views["mix"]) == 720
+    assert mean_subtraction(problem, held_out).psnr == pytest.approx(10.5, abs=0.4)
+    assert oracle_wiener(problem, held_out).psnr == pytest.approx(18.9, abs=0.4)
+
+
+def test_classes():
+    problem, _ = grassy_digits(classes=(3,), repeats=1)
+    assert len(problem.views["mix"]) == 146  # of 183
+    with pytest.raises(ValueError, match="no digit in"):
+        grassy_digits(classes=(11,))
