@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from dichroic.operators.per_sample import PerSample
+
 __all__ = ["Adjoint", "Composition", "Operator", "Sum"]
 
 
@@ -50,10 +52,10 @@ class Operator(eqx.Module):
         """The adjoint."""
         return Adjoint(self)
 
-    def __matmul__(self, other: "Operator") -> "Operator":
+    def __matmul__(self, other: "Operator | PerSample") -> "Operator":
         return Composition(self, other)
 
-    def __add__(self, other: "Operator") -> "Operator":
+    def __add__(self, other: "Operator | PerSample") -> "Operator":
         return Sum((self, other))
 
 
@@ -85,8 +87,8 @@ class Adjoint(Operator):
 class Composition(Operator):
     """`outer @ inner`: first `inner`, then `outer`."""
 
-    outer: Operator
-    inner: Operator
+    outer: Any  # an operator; or PerSample of one, until one sample is taken
+    inner: Any
 
     def __call__(self, x: Array) -> Array:
         return self.outer(self.inner(x))
@@ -103,7 +105,7 @@ class Composition(Operator):
 class Sum(Operator):
     """The sum of operators with the same input and output shapes."""
 
-    terms: tuple[Operator, ...]
+    terms: tuple[Any, ...]  # operators; or PerSample of them, until one sample is taken
 
     def __call__(self, x: Array) -> Array:
         return sum((term(x) for term in self.terms[1:]), self.terms[0](x))

@@ -77,7 +77,8 @@ class Convolve(Operator):
         index = np.ix_(*[(np.arange(side) - h) % n for side, h, n in zip(kernel.shape, half, full, strict=True)])
         response = _transform(jnp.zeros(full, x.dtype).at[index].add(kernel), axes) * np.sqrt(np.prod(full))
         z = response.reshape(response.shape + (1,) * (x.ndim - axes)).astype(z.dtype) * z
-        return _transform(z, axes, sign=+1).real[tuple(slice(n) for n in x.shape)]
+        out = _transform(z, axes, sign=+1)[tuple(slice(n) for n in x.shape)]
+        return out if jnp.iscomplexobj(x) else out.real
 
 
 class AsComplex(Operator):

@@ -98,5 +98,5 @@ class DenseNoise(Noise):
         return 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.asarray(self.factor))))
 
     @staticmethod
-    def _apply(matrix: Array, r: Array) -> Array:
+    def _apply(matrix: ArrayLike, r: Array) -> Array:
         return (jnp.asarray(matrix).astype(r.dtype) @ r.reshape(-1)).reshape(r.shape)
