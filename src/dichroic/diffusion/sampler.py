@@ -80,7 +80,7 @@ class Target(eqx.Module):
 
 
 class Step(eqx.Module):
-    """How the state gets from noise level `sigma_t` to `sigma_s`, and what is returned at the last level."""
+    """How the state gets from noise level `sigma_t` to `sigma_s`; at `sigma_s = 0` it gets to the sample itself."""
 
     @abstractmethod
     def __call__(
@@ -88,13 +88,9 @@ class Step(eqx.Module):
     ) -> tuple[PyTree, Info]:
         """The state at `sigma_s`."""
 
-    def finish(self, target: Target, x_t: PyTree, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[PyTree, Info]:
-        """The sample, from the state at the last level: its denoised value unless the method says otherwise."""
-        return target.mean(x_t, sigma)
-
     @abstractmethod
     def cost(self, target: Target, steps: int) -> Cost:
-        """Cost of a run of `steps` steps, the last value included."""
+        """Cost of a run of `steps` steps between levels, and of the last one to zero."""
 
 
 def noise_like(key: PRNGKeyArray, x: PyTree) -> PyTree:
@@ -106,25 +102,32 @@ def noise_like(key: PRNGKeyArray, x: PyTree) -> PyTree:
 
 
 def run_sampler(
-    target: Target, step: Step, levels: Float[Any, " n"], *, key: PRNGKeyArray, start: PyTree | None = None
+    target: Target,
+    step: Step,
+    levels: Float[Any, " n"],
+    *,
+    key: PRNGKeyArray,
+    start: PyTree | None = None,
+    steps: Int[Array, ""] | int | None = None,
 ) -> tuple[PyTree, Info]:
-    """Samples one target.
+    """Samples one target, through falling noise levels and from the last of them to zero.
 
-    **Arguments:** `levels`, the falling noise levels; `start`, the state at the first of them, drawn from the target's
-    `start` when None.
+    **Arguments:** `levels`, the noise levels; `start`, the state at the first of them, drawn from the target's `start` when
+    None; `steps`, how many steps between levels to take when fewer than there are levels for: cold and warm runs can then
+    share one compiled program.
 
     **Returns:** the sample, with the structure of the state, and what happened on the way.
     """
-    start_key, step_key, last_key = jax.random.split(key, 3)
-    x = target.start(jnp.asarray(levels[0]), start_key) if start is None else start
-    levels = jnp.asarray(levels, dtype=jax.tree.leaves(x)[0].dtype)
+    start_key, step_key = jax.random.split(key)
+    levels = jnp.asarray(levels)
+    steps = len(levels) - 1 if steps is None else steps
+    x = target.start(levels[0], start_key) if start is None else start
+    levels = jnp.append(levels, 0).astype(jax.tree.leaves(x)[0].dtype)
 
-    def body(carry, inputs):
+    def body(k, carry):
         x, info = carry
-        k, sigma_t, sigma_s = inputs
-        x, new = step(target, x, sigma_t, sigma_s, jax.random.fold_in(step_key, k))
-        return (x, info.merge(new)), None
+        sigma_s = jnp.where(k < steps, levels[k + 1], 0)
+        x, new = step(target, x, levels[k], sigma_s, jax.random.fold_in(step_key, k))
+        return x, info.merge(new)
 
-    (x, info), _ = jax.lax.scan(body, (x, Info.none()), (jnp.arange(len(levels) - 1), levels[:-1], levels[1:]))
-    x, new = step.finish(target, x, levels[-1], last_key)
-    return x, info.merge(new)
+    return jax.lax.fori_loop(0, steps + 1, body, (x, Info.none()))

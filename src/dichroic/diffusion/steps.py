@@ -56,15 +56,19 @@ class Heun(Step):
     def __call__(self, target, x_t, sigma_t, sigma_s, key):
         mean, info = target.mean(x_t, sigma_t)
         euler = _toward(x_t, mean, 1 - sigma_s / sigma_t)
-        mean_s, info_s = target.mean(euler, sigma_s)
-        x_s = jax.tree.map(
-            lambda x, m, e, n: x + (sigma_s - sigma_t) * ((x - m) / sigma_t + (e - n) / sigma_s) / 2,
-            x_t,
-            mean,
-            euler,
-            mean_s,
-        )
-        return x_s, info.merge(info_s)
+
+        def average():
+            mean_s, info_s = target.mean(euler, sigma_s)
+            x_s = jax.tree.map(
+                lambda x, m, e, n: x + (sigma_s - sigma_t) * ((x - m) / sigma_t + (e - n) / sigma_s) / 2,
+                x_t,
+                mean,
+                euler,
+                mean_s,
+            )
+            return x_s, info.merge(info_s)
+
+        return jax.lax.cond(sigma_s > 0, average, lambda: (euler, info))
 
     def cost(self, target: Target, steps: int) -> Cost:
         return target.mean_cost * (2 * steps + 1)
@@ -81,11 +85,15 @@ class PredictorCorrector(Step):
     def __call__(self, target, x_t, sigma_t, sigma_s, key):
         mean, info = target.mean(x_t, sigma_t)
         x = _toward(x_t, mean, 1 - sigma_s / sigma_t)
-        for k in jax.random.split(key, self.corrections):
+
+        def correct(k, state):
+            x, info = state
             mean, new = target.mean(x, sigma_s)
-            x = _add_noise(k, _toward(x, mean, jnp.asarray(self.tau)), sigma_s * jnp.sqrt(2 * self.tau))
-            info = info.merge(new)
-        return x, info
+            tau = jnp.asarray(self.tau, sigma_s.dtype)
+            return _add_noise(jax.random.fold_in(key, k), _toward(x, mean, tau), sigma_s * jnp.sqrt(2 * tau)), info.merge(new)
+
+        corrections = jnp.where(sigma_s > 0, self.corrections, 0)  # none at the sample itself
+        return jax.lax.fori_loop(0, corrections, correct, (x, info))
 
     def cost(self, target: Target, steps: int) -> Cost:
         return target.mean_cost * (steps * (1 + self.corrections) + 1)
@@ -96,16 +104,13 @@ class Decoupled(Step):
     :math:`p(x_0 \mid x_t)` (and the observation), and noise it again, :math:`x_s = x_0 + \sigma_s \epsilon`.
 
     Unlike a bridge it forgets :math:`x_t`, so errors made at high noise can be mended later. Exact for Gaussian sources
-    at any number of steps. At the last level the draw itself is returned.
+    at any number of steps. The sample is the last draw itself, with its own spread, not a mean.
     """
 
     def __call__(self, target, x_t, sigma_t, sigma_s, key):
         draw_key, noise_key = jax.random.split(key)
         x_0, info = target.draw(x_t, sigma_t, draw_key)
         return _add_noise(noise_key, x_0, sigma_s), info
-
-    def finish(self, target: Target, x_t: PyTree, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[PyTree, Info]:
-        return target.draw(x_t, sigma, key)
 
     def cost(self, target: Target, steps: int) -> Cost:
         return target.draw_cost * (steps + 1)

@@ -78,7 +78,18 @@ def train(
     for start in range(0, config.steps, chunk):
         steps = min(chunk, config.steps - start)
         state, loss = _run(
-            state, rest, denoiser.base, schedule, samples, usable, count_array, key, start, config, denoiser.precision, steps
+            state,
+            rest,
+            denoiser.base,
+            schedule,
+            samples,
+            usable,
+            count_array,
+            key,
+            jnp.asarray(start),  # traced: a Python number would compile the loop anew for every chunk
+            config,
+            denoiser.precision,
+            steps,
         )
         losses.append(loss)
         if report is not None:
@@ -110,4 +121,4 @@ def _run(state, rest, base, schedule, samples, usable, count, key, start, config
         average = jax.tree.map(lambda a, w: a + (1 - decay).astype(w.dtype) * (w - a), average, weights)
         return (weights, average, optimizer_state), value
 
-    return jax.lax.scan(step, state, jnp.asarray(start) + jnp.arange(steps))
+    return jax.lax.scan(step, state, start + jnp.arange(steps))

@@ -1,0 +1,31 @@
+"""Expectation maximisation: the Gaussian stage in closed form, then laps of drawing and training."""
+
+from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset
+from dichroic.em.estep import Draws, draw_posterior
+from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
+from dichroic.em.loop import Diverged, Expectation, run_stages, start_state
+from dichroic.em.plan import Stage, make_plan
+from dichroic.em.population import Population
+from dichroic.em.state import EMState, load_state, save_state
+
+__all__ = [
+    "PRESETS",
+    "Diverged",
+    "Draws",
+    "EMState",
+    "Expectation",
+    "FitConfig",
+    "GaussianConfig",
+    "GaussianFit",
+    "Population",
+    "SamplingConfig",
+    "Stage",
+    "draw_posterior",
+    "gaussian_em",
+    "load_state",
+    "make_plan",
+    "preset",
+    "run_stages",
+    "save_state",
+    "start_state",
+]

@@ -1,0 +1,25 @@
+"""Runs: fitting, resuming, separating, and the folder that holds it all."""
+
+from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset
+from dichroic.run.fit import Stopped, fit, resume
+from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.progress import Progress, Quiet, Terminal
+from dichroic.run.run import Run
+from dichroic.run.separation import Separation
+
+__all__ = [
+    "PRESETS",
+    "FitConfig",
+    "Progress",
+    "Quiet",
+    "Run",
+    "RunError",
+    "RunFolder",
+    "SamplingConfig",
+    "Separation",
+    "Stopped",
+    "Terminal",
+    "fit",
+    "preset",
+    "resume",
+]

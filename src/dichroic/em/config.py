@@ -1,0 +1,115 @@
+"""Settings of a fit. Every command-line flag and every key of the `[fit]` table is one of these fields."""
+
+from math import prod
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
+from dichroic.em.gaussian import GaussianConfig
+
+__all__ = ["PRESETS", "FitConfig", "SamplingConfig", "preset"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SamplingConfig(BaseModel):
+    """Settings of the E-step.
+
+    A cold draw takes `steps` steps of the method `step` from pure noise. From lap `cold_laps` on, draws start from those of
+    the lap before, noised to `restart` (in units of the source's standard deviation), and take `warm_steps`; a share
+    `refresh` of the observations, chosen anew every lap, starts from pure noise all the same, against stuck modes.
+    `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one. `batch` is how
+    many observations run side by side (None: chosen by size); results do not depend on it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: Literal["ddim", "ancestral", "heun", "pc", "decoupled"] = "decoupled"
+    steps: PositiveInt = 24
+    warm_steps: PositiveInt = 8
+    restart: PositiveFloat = 1.0
+    refresh: Share = 0.1
+    cold_laps: NonNegativeInt = 2
+    posterior: Literal["auto", "exact", "krylov"] = "auto"
+    iterations: PositiveInt = 4
+    root_iterations: PositiveInt = 4
+    corrections: PositiveInt = 1
+    tau: PositiveFloat = 0.1
+    batch: PositiveInt | None = None
+
+    def make_step(self) -> Step:
+        """The sampling step these settings describe."""
+        if self.step == "pc":
+            return PredictorCorrector(self.corrections, self.tau)
+        return STEPS[self.step]()
+
+    def batch_size(self, shapes: dict[str, tuple[int, ...]]) -> int:
+        """Observations per batch: fewer the larger the sources."""
+        return self.batch or int(min(512, max(8, 2**16 // max(prod(shape) for shape in shapes.values()))))
+
+
+class FitConfig(BaseModel):
+    """Settings of a fit: stages, laps, network, training, sampling.
+
+    `plan` "joint" learns all sources from all views at once; "sequential" learns one source after the other, each from
+    the views that add it to sources already known. `held_out` is the share of every view kept for the stopping rule and
+    the scores, when the problem brings no held-out set of its own. `patience` laps without a better held-out score end a
+    stage (0: never). `residual` lets networks learn on top of the Gaussian denoiser.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: Literal["joint", "sequential"] = "joint"
+    laps: PositiveInt | dict[str, PositiveInt] = 16
+    seed: NonNegativeInt = 0
+    held_out: Share = 0.1
+    held_out_limit: PositiveInt = 512
+    patience: NonNegativeInt = 6
+    residual: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"
+    sigma_min: PositiveFloat = 5e-3
+    sigma_max: PositiveFloat = 2e1
+    gaussian: GaussianConfig = GaussianConfig()
+    network: NetworkConfig | None = None
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    draws: PositiveInt = 8
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise levels, in units of the sources' standard deviations."""
+        return Schedule(self.sigma_min, self.sigma_max)
+
+    def network_for(self, shape: tuple[int, ...]) -> NetworkConfig:
+        """The network of a source: the one asked for, or an MLP as wide as the source asks for."""
+        return self.network or MLPConfig(width=128 if prod(shape) <= 16 else 256 if prod(shape) <= 256 else 1024)
+
+    def laps_of(self, stage: str) -> int:
+        """Number of laps of a stage; `laps` may be a table of stage names."""
+        return self.laps if isinstance(self.laps, int) else self.laps.get(stage, 16)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "draft": {"laps": 4, "training": {"steps": 512}, "sampling": {"steps": 16, "warm_steps": 6}},
+    "standard": {},
+    "final": {"laps": 48, "training": {"steps": 2048}, "sampling": {"steps": 48, "warm_steps": 12}},
+}
+
+
+def preset(name: str, overrides: dict[str, Any] | None = None) -> FitConfig:
+    """The settings of a preset, with some of them replaced.
+
+    **Raises:** `ValueError` for an unknown preset; pydantic's `ValidationError` for unknown or impossible settings.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    return FitConfig.model_validate(_merge(PRESETS[name], overrides or {}))
+
+
+def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in other.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,158 @@
+"""The E-step: posterior draws of every source of every observation of a view."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dichroic.diffusion import Cost, Prior, noise_like, run_sampler
+from dichroic.em.config import SamplingConfig
+from dichroic.operators import take
+from dichroic.posterior import WhitenedObservation, joint_posterior
+from dichroic.problem import View
+
+__all__ = ["Draws", "draw_posterior"]
+
+_FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
+
+
+@dataclass
+class Draws:
+    """Posterior draws of a view, one per observation, in the user's units, with what happened on the way.
+
+    **Fields:** `samples`, `{source: (n, ...)}`; `chi_square`, residual per observed value of each draw, 1 on average for an
+    exact posterior; `residual`, the largest relative residual of its linear solves; `stopped`, how many of them met
+    non-positive curvature; `diverged`, true where a draw is not finite or far outside its population; `cost`, network
+    evaluations per draw and source.
+    """
+
+    samples: dict[str, Float[np.ndarray, "n ..."]]
+    chi_square: Float[np.ndarray, " n"]
+    residual: Float[np.ndarray, " n"]
+    stopped: np.ndarray
+    diverged: np.ndarray
+    cost: Cost
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Numbers for the record of a lap."""
+        kept = self.chi_square[~self.diverged]
+        return {
+            "chi_square": float(kept.mean()) if kept.size else float("nan"),
+            "diverged": float(self.diverged.mean()),
+            "solver_residual": float(self.residual.mean()),
+            "solver_stopped": float((self.stopped > 0).mean()),
+            "evaluations": float(self.cost.total),
+        }
+
+
+def draw_posterior(
+    view: View,
+    priors: Mapping[str, Prior],
+    sampling: SamplingConfig,
+    *,
+    key: PRNGKeyArray,
+    start: Mapping[str, np.ndarray] | None = None,
+    warm: np.ndarray | None = None,
+    indices: np.ndarray | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Draws:
+    """Draws every source of every observation once from the joint posterior.
+
+    The key of an observation is folded from `key` and its index alone: results depend on neither batch size nor order.
+
+    **Arguments:** `start`, the draws of a lap before, for warm starts, and `warm`, which observations use them (all when
+    None); `indices`, the names of the observations for their keys (default: their positions).
+    """
+    n = len(view)
+    indices = np.arange(n) if indices is None else indices
+    warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
+    shapes = {s: priors[s].shape for s in view.mixing}
+    samples = {s: np.empty((n, *shape), np.float32) for s, shape in shapes.items()}
+    chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+    batch, step, cost, done = sampling.batch_size(shapes), sampling.make_step(), Cost(), 0
+    schedule = priors[next(iter(shapes))].schedule
+    longest = max(sampling.steps, sampling.warm_steps)
+    for is_warm in (False, True):
+        members = np.flatnonzero(warm == is_warm)
+        steps = sampling.warm_steps if is_warm else sampling.steps
+        levels = np.full(longest + 1, schedule.sigma_min, np.float32)
+        levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else None)
+        for begin in range(0, len(members), batch):
+            chosen = members[begin : begin + batch]
+            # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
+            padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
+            zeros = {s: np.zeros((batch, *shape), np.float32) for s, shape in shapes.items()}
+            out, info, chi_square = _draw_batch(
+                {s: priors[s].denoiser for s in shapes},
+                {s: priors[s].scaling for s in shapes},
+                view.select(padded).observations,
+                {s: start[s][padded] for s in shapes} if start is not None and is_warm else zeros,
+                jnp.asarray(is_warm),
+                indices[padded],
+                levels,
+                jnp.asarray(steps),
+                step,
+                key,
+                (sampling.posterior, sampling.iterations, sampling.root_iterations),
+            )
+            for s in shapes:
+                samples[s][chosen] = np.asarray(out[s])[: len(chosen)]
+            chi[chosen] = np.asarray(chi_square)[: len(chosen)]
+            residual[chosen] = np.asarray(info.residual)[: len(chosen)]
+            stopped[chosen] = np.asarray(info.stopped)[: len(chosen)]
+            done += len(chosen)
+            if report is not None:
+                report(done, n)
+        if len(members):
+            cost = _cost(view, priors, sampling, steps)
+    return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost)
+
+
+@eqx.filter_jit
+def _draw_batch(denoisers, scalings, observations, previous, is_warm, indices, levels, steps, step, key, method):
+    shapes = {s: denoiser.shape for s, denoiser in denoisers.items()}
+
+    def one(i, index) -> tuple[dict[str, Array], ...]:
+        whitened = WhitenedObservation.of(take(observations, i), scalings, shapes)
+        target = joint_posterior(denoisers, whitened, *method)
+        start_key, run_key = jax.random.split(jax.random.fold_in(key, index))
+        last = {s: scalings[s].to_scaled(jnp.asarray(x)[i]) for s, x in previous.items()}
+        warm = jax.tree.map(lambda x, e: x + levels[0] * e, last, noise_like(start_key, last))
+        start = jax.tree.map(partial(jnp.where, is_warm), warm, target.start(levels[0], start_key))
+        z, info = run_sampler(target, step, levels, key=run_key, start=start, steps=steps)
+        return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
+
+    return jax.vmap(one)(jnp.arange(len(indices)), indices)
+
+
+def _cost(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, steps: int) -> Cost:
+    """Network evaluations of one draw, from the shapes alone."""
+    names = list(view.mixing)
+
+    def count():
+        whitened = WhitenedObservation.of(
+            take(view.select(np.zeros(1, int)).observations, 0),
+            {s: priors[s].scaling for s in names},
+            {s: priors[s].shape for s in names},
+        )
+        denoisers = {s: priors[s].denoiser for s in names}
+        target = joint_posterior(denoisers, whitened, sampling.posterior, sampling.iterations, sampling.root_iterations)
+        costs.append(sampling.make_step().cost(target, steps))
+
+    costs: list[Cost] = []
+    jax.eval_shape(count)
+    return costs[0]
+
+
+def _diverged(samples: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> np.ndarray:
+    far = [
+        (~np.isfinite(x) | (np.abs(priors[s].scaling.to_scaled(x)) > _FAR)).reshape(len(x), -1).any(1)
+        for s, x in samples.items()
+    ]
+    return np.any(far, axis=0)

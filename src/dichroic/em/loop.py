@@ -1,0 +1,252 @@
+"""Laps of EM: train every source's denoiser on the draws, then draw again with the new denoisers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from dichroic.diffusion import NetworkDenoiser, Prior, train
+from dichroic.em.config import FitConfig
+from dichroic.em.estep import Draws, draw_posterior
+from dichroic.em.gaussian import GaussianFit
+from dichroic.em.plan import Stage
+from dichroic.em.replay import replay_score
+from dichroic.em.state import EMState
+from dichroic.metrics.psnr import psnr
+from dichroic.problem import Problem, View
+
+__all__ = ["Diverged", "Expectation", "Report", "run_stages", "start_state"]
+
+# report(what, done, total): within a phase of a lap
+Report = Callable[[str, int, int], None]
+
+
+class Diverged(RuntimeError):
+    """Most posterior draws left the range of their sources."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Everything a lap needs besides its state: the data, the plan and the settings."""
+
+    problem: Problem
+    held_out: Problem | None
+    config: FitConfig
+    plan: list[Stage]
+    reference: Mapping[str, Prior]  # the Gaussian stage
+    report: Report
+
+    def key(self, *path: int) -> PRNGKeyArray:
+        """A key that depends on the seed and a path of numbers, and on nothing else."""
+        key = jax.random.key(self.config.seed)
+        for number in path:
+            key = jax.random.fold_in(key, number)
+        return key
+
+
+def start_state(fit: GaussianFit, frozen: Mapping[str, Prior], problem: Problem, config: FitConfig) -> EMState:
+    """The state before the first lap: Gaussian priors, and no draws yet."""
+    priors = {
+        s: frozen[s] if s in frozen else fit.prior(s, source.shape, config.schedule)
+        for s, source in problem.sources.items()
+    }
+    return EMState(stage=0, lap=0, priors=priors, draws={}, held_out_draws={})
+
+
+def run_stages(state: EMState, context: Expectation) -> Iterator[EMState]:
+    """Runs the plan from a state on, and yields the state after the first draws of every stage and after every lap.
+
+    Whoever iterates may save what is yielded: continuing from it gives what an uninterrupted run gives.
+    """
+    while state.stage < len(context.plan):
+        stage = context.plan[state.stage]
+        if not state.draws:
+            state = _expectation(state, stage, context, first=True)
+            yield state
+        while state.lap < context.config.laps_of(stage.name) and not _exhausted(state, context.config):
+            state = _lap(state, stage, context)
+            yield state
+        state = _next_stage(state, stage)
+        yield state
+
+
+def _exhausted(state: EMState, config: FitConfig) -> bool:
+    return bool(config.patience and state.best and state.lap - state.best["improved"] >= config.patience)
+
+
+def _next_stage(state: EMState, stage: Stage) -> EMState:
+    """Goes on with the best priors of a stage."""
+    return EMState(state.stage + 1, 0, {**state.priors, **state.best_priors}, {}, {}, records=state.records)
+
+
+def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
+    begin = perf_counter()
+    priors, losses = dict(state.priors), {}
+    for number, source in enumerate(stage.learn):
+        priors[source], losses[source] = _maximisation(state, stage, number, source, context)
+    middle = perf_counter()
+    state = replace(state, lap=state.lap + 1, priors=priors)
+    return _expectation(
+        state, stage, context, first=False, loss=losses, m_seconds=middle - begin, e_begin=middle
+    )
+
+
+def _maximisation(
+    state: EMState, stage: Stage, number: int, source: str, context: Expectation
+) -> tuple[Prior, float]:
+    """Trains the denoiser of one source on its pooled draws."""
+    config, prior = context.config, state.priors[source]
+    pooled = np.concatenate([state.draws[v][source] for v in stage.views if source in state.draws[v]])
+    usable = np.concatenate([state.draws[v]["usable"] for v in stage.views if source in state.draws[v]])
+    denoiser = prior.denoiser
+    if not isinstance(denoiser, NetworkDenoiser):
+        denoiser = NetworkDenoiser.create(
+            prior.shape,
+            config.network_for(prior.shape),
+            key=context.key(1, state.stage, number),
+            base=denoiser if config.residual else None,
+            precision=config.precision,
+        )
+    trained, loss = train(
+        denoiser,
+        prior.schedule,
+        jnp.asarray(prior.scaling.to_scaled(pooled), jnp.float32),
+        config.training,
+        key=context.key(2, state.stage, state.lap, number),
+        usable=np.argsort(~usable, kind="stable"),
+        count=int(usable.sum()),
+        report=lambda done, total: context.report(f"train {source}", done, total),
+    )
+    provenance = {"stage": stage.name, "lap": state.lap + 1}
+    return Prior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
+
+
+def _expectation(
+    state: EMState,
+    stage: Stage,
+    context: Expectation,
+    *,
+    first: bool,
+    loss: Mapping[str, float] | None = None,
+    m_seconds: float = 0.0,
+    e_begin: float | None = None,
+) -> EMState:
+    begin = e_begin or perf_counter()
+    draws, held_out_draws = {}, {}
+    views: dict[str, Any] = {}
+    names = list(context.problem.views)
+    for v in stage.views:
+        draws[v], drawn = _draw_view(state, v, context.problem.views[v], state.draws, names.index(v), 3, first, context)
+        views[v] = drawn.summary
+        if drawn.diverged.mean() > 0.5:
+            raise Diverged(
+                f"view '{v}': {drawn.diverged.mean():.0%} of the posterior draws of lap {state.lap} left the range of "
+                "their sources; the noise may be understated, or the training rate too high"
+            )
+    seconds = perf_counter() - begin
+    scores, errors = [], []
+    held_out = context.held_out.views if context.held_out is not None else {}
+    for v in stage.views:
+        if v not in held_out:
+            continue
+        view = held_out[v]
+        held_out_draws[v], drawn = _draw_view(
+            state, v, view, state.held_out_draws, names.index(v), 4, first, context
+        )
+        views[v]["held_out"] = drawn.summary | _truth_scores(view, drawn)
+        score, error = replay_score(
+            view, state.priors, context.reference, context.config.sampling, key=context.key(5, names.index(v))
+        )
+        views[v]["held_out"]["replay"] = score
+        scores.append(score)
+        errors.append(error)
+    record: dict[str, Any] = {
+        "stage": stage.name,
+        "lap": state.lap,
+        "views": views,
+        "loss": dict(loss or {}),
+        "seconds": {"m_step": m_seconds, "e_step": seconds, "held_out": perf_counter() - begin - seconds},
+    }
+    best = state.best
+    if scores:
+        record["score"], record["score_error"] = float(np.mean(scores)), float(np.linalg.norm(errors) / len(errors))
+        best = _judge(best, record)
+    record["best_lap"] = best.get("lap", state.lap)
+    learned = {s: state.priors[s] for s in stage.learn}
+    return replace(
+        state,
+        draws=draws,
+        held_out_draws=held_out_draws,
+        best=best,
+        best_priors=learned if record["best_lap"] == state.lap else state.best_priors,
+        records=[*state.records, record],
+    )
+
+
+def _judge(best: dict[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Updates what is known about the best lap of a stage.
+
+    The best lap is the latest one whose score is within a standard error of the lowest: noise alone should not throw
+    later, better trained priors away. A lap counts as an improvement when it lowers the lowest score by more than that.
+    """
+    score, error, lap = record["score"], record["score_error"], record["lap"]
+    if not best:
+        return {"lap": lap, "lowest": score, "improved": lap}
+    lowest = min(best["lowest"], score)
+    better = score < best["lowest"] - 0.5 * error
+    return {
+        "lap": lap if score <= lowest + error else best["lap"],
+        "lowest": lowest,
+        "improved": lap if better else best["improved"],
+    }
+
+
+def _draw_view(
+    state: EMState,
+    name: str,
+    view: View,
+    previous: Mapping[str, Mapping[str, np.ndarray]],
+    number: int,
+    kind: int,
+    first: bool,
+    context: Expectation,
+) -> tuple[dict[str, np.ndarray], Draws]:
+    """One E-step of one view: warm starts for most, and the previous draw kept where the new one diverged."""
+    sampling = context.config.sampling
+    key = context.key(kind, state.stage, state.lap, number)
+    start = warm = None
+    if not first and state.lap > sampling.cold_laps and name in previous:
+        start = previous[name]
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, 1), i))(jnp.arange(len(view)))
+        warm = np.asarray(jax.vmap(jax.random.uniform)(keys)) >= sampling.refresh
+    label = "draw" if kind == 3 else "held-out"
+    drawn = draw_posterior(
+        view,
+        state.priors,
+        sampling,
+        key=jax.random.fold_in(key, 0),
+        start=start,
+        warm=warm,
+        report=lambda done, total: context.report(f"{label} {name}", done, total),
+    )
+    samples: dict[str, np.ndarray] = dict(drawn.samples)
+    if drawn.diverged.any():
+        for s in drawn.samples:
+            kept = previous[name][s] if name in previous else np.zeros_like(samples[s])
+            where = drawn.diverged.reshape(-1, *[1] * (samples[s].ndim - 1))
+            samples[s] = np.where(where, kept, samples[s])
+    samples["usable"] = ~drawn.diverged
+    return samples, drawn
+
+
+def _truth_scores(view: View, drawn: Draws) -> dict[str, Any]:
+    """PSNR of the draws against the truth, where it is known. Never used by the fit."""
+    if not view.truth:
+        return {}
+    known = {s: x for s, x in view.truth.items() if s in drawn.samples}
+    return {"psnr": {s: psnr(drawn.samples[s], x, peak=float(np.ptp(x)) or 1.0) for s, x in known.items()}}

@@ -1,0 +1,271 @@
+"""The main job: from a problem to learned priors, in a run folder that survives anything."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dichroic.diffusion import Ancestral, Prior
+from dichroic.em import (
+    EMState,
+    Expectation,
+    FitConfig,
+    GaussianFit,
+    Population,
+    gaussian_em,
+    make_plan,
+    run_stages,
+    start_state,
+)
+from dichroic.problem import Problem, load_problem
+from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
+from dichroic.run.provenance import provenance
+from dichroic.run.run import Run
+
+__all__ = ["Stopped", "fit", "resume"]
+
+_GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar
+_FROZEN_SAMPLES = 2048
+
+
+class Stopped(Exception):
+    """The run was asked to stop by a signal; it can be resumed."""
+
+
+def fit(
+    problem: Problem,
+    config: FitConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    held_out: Problem | float | None = None,
+    frozen: Mapping[str, Prior] | None = None,
+    progress: Progress | None = None,
+    source_file: str | Path | None = None,
+) -> Run:
+    """Learns a prior for every source of a problem, from its mixtures alone.
+
+    The Gaussian stage, exact and in seconds, is followed by laps of posterior draws and training. Everything is kept in
+    the run folder `out`; where a run was started there already, it is continued, and gives what it would have given
+    without the interruption.
+
+    **Arguments:** `out`, the run folder (default: a new one under `runs/`); `held_out`, observations for the stopping rule
+    and the scores, as a problem with the same sources and views or as a share of every view (default: the one in the
+    settings); `frozen`, priors that are known and take part without being learned; `progress`, told what happens;
+    `source_file`, where the problem was read from, so that `resume` can read it again.
+
+    **Returns:** the finished `Run`.
+
+    **Raises:** `RunError` when `out` holds a run of another problem or other settings; `Stopped` after SIGTERM or SIGUSR1;
+    `Diverged` when most draws are useless.
+    """
+    folder = RunFolder(Path(out) if out is not None else _fresh_folder(problem))
+    frozen = dict(frozen or {})
+    description = _describe(problem, held_out, frozen, source_file)
+    if folder.exists:
+        _check_same(folder, config, description)
+    else:
+        folder.create(config or FitConfig(), description, provenance())
+    for source, prior in frozen.items():
+        if source not in problem.sources:
+            raise RunError(f"a frozen prior was given for '{source}', which is not a source of the problem")
+        if prior.shape != problem.sources[source].shape:
+            raise RunError(
+                f"the frozen prior of '{source}' has shape {prior.shape}, the source {problem.sources[source].shape}"
+            )
+    watched = Watchdog(progress or Quiet())
+    try:
+        with _signals() as asked:
+            return _Fit(problem, held_out, frozen, folder, watched, asked).run()
+    finally:
+        watched.close()
+
+
+def resume(
+    path: str | Path,
+    problem: Problem | None = None,
+    *,
+    held_out: Problem | float | None = None,
+    frozen: Mapping[str, Prior] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Continues the run in a folder; a finished one is returned as it is.
+
+    **Arguments:** `problem`, `held_out` and `frozen` as they were given to `fit`; not needed when the problem came from a
+    file that is still there.
+
+    **Raises:** `RunError` when there is no run, or its problem cannot be found or has changed.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.exists:
+        raise RunError(f"there is no run in {path}; start one with: dichroic fit problem.toml --out {path}")
+    source_file = folder.problem()["file"]
+    if problem is None:
+        if source_file is None:
+            raise RunError(f"the run in {path} was started from Python: resume(path, problem) needs the problem again")
+        loaded = load_problem(source_file)
+        problem, held_out, frozen = loaded.problem, loaded.held_out, loaded.frozen
+    return fit(problem, out=path, held_out=held_out, frozen=frozen, progress=progress, source_file=source_file)
+
+
+class _Fit:
+    """One fit: the stages in order, each of them skipped when it is done already."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        held_out: Problem | float | None,
+        frozen: dict[str, Prior],
+        folder: RunFolder,
+        progress: Progress,
+        asked: threading.Event,
+    ):
+        self.folder, self.progress, self.frozen, self.asked = folder, progress, frozen, asked
+        self.config = folder.config()
+        self.problem, self.held_out = split(problem, held_out, self.config)
+        self.plan = make_plan(self.problem, self.config.plan, frozen)
+        # the first draws of a stage count as a lap
+        self.laps_of = [1 + self.config.laps_of(stage.name) for stage in self.plan]
+        self.laps_before = 0
+
+    def run(self) -> Run:
+        run = Run(self.folder.path, problem=self.problem, held_out=self.held_out)
+        if not self.folder.finished:
+            gaussian = self._gaussian()
+            state = self._laps(gaussian)
+            self.folder.save_priors(state.priors)
+        if self.held_out is not None and not run.separated.exists():
+            self._phase("separating held-out observations", 0.97)
+            run.separate(self.held_out, draws=self.config.draws, out=run.separated)
+        self.progress.advance(1.0, "done")
+        return run
+
+    def _gaussian(self) -> GaussianFit:
+        done = self.folder.gaussian()
+        if done is not None:
+            return done
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 0)
+        fixed = {s: _population(prior, key) for s, prior in self.frozen.items()}
+        result = gaussian_em(
+            self.problem,
+            self.config.gaussian,
+            fixed=fixed,
+            seed=self.config.seed,
+            report=lambda lap, laps, _: self._phase("Gaussian EM", _GAUSSIAN_SHARE * lap / laps),
+        )
+        self.folder.save_gaussian(result)
+        if result.log_likelihood:
+            ending = "converged" if result.converged else "not converged, which is enough for a start"
+            self.progress.say(
+                f"Gaussian stage: {len(result.log_likelihood)} laps, {ending}; "
+                f"log-likelihood per value {result.log_likelihood[-1]:.4f}"
+            )
+        return result
+
+    def _laps(self, gaussian: GaussianFit) -> EMState:
+        state = self.folder.checkpoint() or start_state(gaussian, self.frozen, self.problem, self.config)
+        start = start_state(gaussian, self.frozen, self.problem, self.config)
+        self._position(state)
+        context = Expectation(self.problem, self.held_out, self.config, self.plan, start.priors, self._report)
+        if not state.draws:
+            self.progress.say("compiling: the first lap takes longer than the others")
+        for state in run_stages(state, context):
+            self.folder.save_checkpoint(state)
+            self._position(state)
+            if state.draws:
+                self.progress.say(summary_line(state.records[-1]))
+        return state
+
+    def _position(self, state: EMState) -> None:
+        self.laps_before = sum(self.laps_of[: state.stage]) + (1 + state.lap if state.draws else 0)
+        self._report("", 0, 1)
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        """Within a lap: training is about two thirds of it."""
+        begin, share = (0.0, 0.65) if what.startswith("train") else (0.65, 0.3) if what.startswith("draw") else (0.95, 0.05)
+        within = begin + share * done / total if what else 0.0
+        laps = (self.laps_before + within) / max(sum(self.laps_of), 1)
+        self._phase(what, _GAUSSIAN_SHARE + (0.97 - _GAUSSIAN_SHARE) * min(laps, 1.0))
+
+    def _phase(self, what: str, fraction: float) -> None:
+        if self.asked.is_set():
+            raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
+        self.progress.advance(fraction, what)
+
+
+def split(
+    problem: Problem, held_out: Problem | float | None, config: FitConfig
+) -> tuple[Problem, Problem | None]:
+    """The observations to learn from, and those to judge by (at most `held_out_limit` per view)."""
+    if isinstance(held_out, Problem):
+        kept, held = problem, held_out
+    else:
+        share = config.held_out if held_out is None else held_out
+        if share == 0 or any(len(view) < 2 for view in problem.views.values()):
+            return problem, None
+        kept, held = problem.split(share, config.seed)
+    limit = config.held_out_limit
+    return kept, held.select({name: np.arange(min(limit, len(view))) for name, view in held.views.items()})
+
+
+def _population(prior: Prior, key: Any) -> Population:
+    """The Gaussian with the moments of a known prior."""
+    x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key, step=Ancestral(), steps=64)).reshape(_FROZEN_SAMPLES, -1)
+    return Population.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
+
+
+def _describe(
+    problem: Problem, held_out: Problem | float | None, frozen: Mapping[str, Prior], file: str | Path | None
+) -> dict[str, Any]:
+    return {
+        "title": problem.title,
+        "file": None if file is None else str(Path(file).resolve()),
+        "fingerprint": problem.fingerprint(),
+        "held_out": held_out.fingerprint() if isinstance(held_out, Problem) else held_out,
+        "frozen": sorted(frozen),
+        "sources": {s: {"shape": list(source.shape), "unit": source.unit} for s, source in problem.sources.items()},
+        "views": {
+            name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}
+            for name, view in problem.views.items()
+        },
+    }
+
+
+def _check_same(folder: RunFolder, config: FitConfig | None, description: Mapping[str, Any]) -> None:
+    before = folder.problem()
+    for what, name in (("fingerprint", "observations"), ("held_out", "held-out observations"), ("frozen", "frozen priors")):
+        if before[what] != description[what]:
+            raise RunError(f"the run in {folder.path} was started with other {name}; choose another folder")
+    if config is not None and config != folder.config():
+        old, new = folder.config().model_dump(), config.model_dump()
+        changed = ", ".join(key for key in new if new[key] != old[key])
+        raise RunError(f"the run in {folder.path} was started with other settings ({changed}); choose another folder")
+
+
+def _fresh_folder(problem: Problem) -> Path:
+    stem = "".join(c if c.isalnum() else "-" for c in problem.title.lower()).strip("-") or "run"
+    number = 1
+    while (path := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return path
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Turns SIGTERM and SIGUSR1 into a request to stop at the next occasion (in the main thread only)."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in wanted}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,147 @@
+"""Progress of a whole run: what is being done, how far it is, and when it will be over."""
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+__all__ = ["Progress", "Quiet", "Terminal", "Watchdog"]
+
+
+class Progress(Protocol):
+    """What a run tells while it runs."""
+
+    def say(self, line: str) -> None:
+        """A sentence worth keeping."""
+        ...
+
+    def advance(self, fraction: float, what: str) -> None:
+        """The share of the run that is done, and what is being done."""
+        ...
+
+    def close(self) -> None:
+        """The end."""
+        ...
+
+
+class Quiet:
+    """Says nothing."""
+
+    def say(self, line: str) -> None:
+        """Ignored."""
+
+    def advance(self, fraction: float, what: str) -> None:
+        """Ignored."""
+
+    def close(self) -> None:
+        """Ignored."""
+
+
+class Terminal:
+    """A bar with the time left for the whole run on a terminal; plain lines, at most one in ten seconds, elsewhere."""
+
+    def __init__(self, interval: float = 10.0):
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._console = Console(stderr=True)
+        self._begin = self._last = time.monotonic()
+        self._interval, self._bar = interval, None
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.fields[left]:>10}"), BarColumn(), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("starting", total=1.0, left="")
+            self._bar.start()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        elapsed = time.monotonic() - self._begin
+        self._console.print(f"[dim]{_clock(elapsed):>7}[/dim]  {line}", highlight=False)
+
+    def advance(self, fraction: float, what: str) -> None:
+        """Moves the bar."""
+        now = time.monotonic()
+        left = _left(now - self._begin, fraction)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=fraction, description=what, left=left)
+        elif now - self._last >= self._interval:
+            self._last = now
+            print(f"{_clock(now - self._begin):>7}  {fraction:4.0%}  {what}, {left} left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _left(elapsed: float, fraction: float) -> str:
+    # the first moments are compilation: an estimate made from them would frighten
+    if fraction < 0.02 or elapsed < 5:
+        return "..."
+    return _clock(elapsed * (1 - fraction) / fraction)
+
+
+def _clock(seconds: float) -> str:
+    seconds = int(seconds)
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+class Watchdog:
+    """Says so when a run makes no progress, instead of hanging silently.
+
+    Wraps a `Progress`; a thread of its own warns after `minutes` without a sign of life.
+    """
+
+    def __init__(self, inner: Progress, minutes: float = 10.0):
+        self._inner, self._minutes = inner, minutes
+        self._seen, self._what, self._warned = time.monotonic(), "starting", False
+        self._stop = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def say(self, line: str) -> None:
+        """Passed on."""
+        self._alive()
+        self._inner.say(line)
+
+    def advance(self, fraction: float, what: str) -> None:
+        """Passed on."""
+        self._alive(what)
+        self._inner.advance(fraction, what)
+
+    def close(self) -> None:
+        """Stops watching."""
+        self._stop.set()
+        self._inner.close()
+
+    def _alive(self, what: str | None = None) -> None:
+        self._seen, self._warned, self._what = time.monotonic(), False, what or self._what
+
+    def _watch(self) -> None:
+        while not self._stop.wait(min(30.0, 15 * self._minutes)):
+            quiet = (time.monotonic() - self._seen) / 60
+            if quiet > self._minutes and not self._warned:
+                self._warned = True
+                self._inner.say(
+                    f"no progress for {quiet:.0f} minutes, during: {self._what}. A long compilation can take that long; "
+                    "if it goes on, stop the run and resume it, nothing is lost but this lap"
+                )
+
+
+def summary_line(record: Mapping[str, Any]) -> str:
+    """One lap in one line."""
+    parts = [f"{record['stage']} lap {record['lap']}"]
+    if "score" in record:
+        parts.append(f"replay {record['score']:.4f} ± {record['score_error']:.4f}")
+    for view, numbers in record["views"].items():
+        part = f"{view}: chi² {numbers['chi_square']:.2f}"
+        if numbers["diverged"]:
+            part += f", {numbers['diverged']:.1%} diverged"
+        if numbers["solver_stopped"] > 0.01:
+            part += f", {numbers['solver_stopped']:.0%} solves stopped early"
+        scores = numbers.get("held_out", {}).get("psnr", {})
+        part += "".join(f", {s} {value:.1f} dB" for s, value in scores.items())
+        parts.append(part)
+    return " | ".join(parts)

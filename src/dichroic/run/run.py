@@ -1,0 +1,142 @@
+"""A run: learned priors, and what can be done with them."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dichroic.diffusion import STEPS, Prior
+from dichroic.em import FitConfig, GaussianFit, SamplingConfig, draw_posterior
+from dichroic.problem import Problem, load_problem
+from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.separation import Separation, SeparationWriter
+
+__all__ = ["Run"]
+
+
+class Run:
+    """The run in a folder.
+
+    **Arguments:** `path`, of the folder; `problem` and `held_out`, the observations it was fitted to and judged by, where
+    they are at hand (otherwise read again from the problem's file when needed).
+    """
+
+    def __init__(self, path: str | Path, *, problem: Problem | None = None, held_out: Problem | None = None):
+        self.folder = RunFolder(Path(path))
+        if not self.folder.exists:
+            raise RunError(f"there is no run in {path}; start one with: dichroic fit problem.toml --out {path}")
+        self._problem, self._held_out = problem, held_out
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def separated(self) -> Path:
+        """The separated held-out observations."""
+        return self.path / "separated.zarr"
+
+    @cached_property
+    def config(self) -> FitConfig:
+        """The settings of the fit."""
+        return self.folder.config()
+
+    @cached_property
+    def priors(self) -> dict[str, Prior]:
+        """The learned priors."""
+        return self.folder.priors()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One dict per lap: scores, residuals, times."""
+        return self.folder.records()
+
+    @property
+    def gaussian(self) -> GaussianFit | None:
+        """The Gaussian stage."""
+        return self.folder.gaussian()
+
+    @property
+    def problem(self) -> Problem:
+        """The observations the fit learned from."""
+        return self._observations()[0]
+
+    @property
+    def held_out(self) -> Problem | None:
+        """The observations the fit was judged by."""
+        return self._observations()[1]
+
+    def separate(
+        self,
+        problem: Problem | None = None,
+        *,
+        draws: int = 8,
+        sampling: SamplingConfig | None = None,
+        out: str | Path | None = None,
+        seed: int = 0,
+        report: Callable[[int, int], None] | None = None,
+    ) -> Separation:
+        """Separates observations: joint posterior draws of all their sources. Nothing is refitted.
+
+        **Arguments:** `problem`, new observations with any operators of the same sources (default: those of the fit);
+        `draws`, per observation; `sampling`, other settings than the fit's; `out`, a Zarr store to stream to.
+
+        **Raises:** `RunError` for a source without a prior, or of another shape.
+        """
+        problem = problem or self.problem
+        for s, source in problem.sources.items():
+            if s not in self.priors:
+                raise RunError(f"the run knows no source '{s}'; it has priors for {', '.join(self.priors)}")
+            if self.priors[s].shape != source.shape:
+                raise RunError(f"source '{s}' has shape {source.shape}, its prior {self.priors[s].shape}")
+        shapes = {
+            name: (len(view), {s: problem.sources[s].shape for s in view.mixing}) for name, view in problem.views.items()
+        }
+        writer = SeparationWriter(None if out is None else Path(out), shapes, draws)
+        sampling = sampling or self.config.sampling
+        total = sum(len(view) for view in problem.views.values()) * draws
+        done = 0
+        for number, (name, view) in enumerate(problem.views.items()):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 7), number)
+            for draw in range(draws):
+                drawn = draw_posterior(
+                    view,
+                    self.priors,
+                    sampling,
+                    key=jax.random.fold_in(key, draw),
+                    report=None if report is None else lambda n, _, before=done: report(before + n, total),
+                )
+                writer.write(name, draw, drawn)
+                done += len(view)
+        return writer.finish()
+
+    def sample(self, source: str, n: int, *, seed: int = 0, steps: int = 64, step: str = "ancestral") -> np.ndarray:
+        """Draws `n` samples of a source from its prior, in the user's units."""
+        if source not in self.priors:
+            raise RunError(f"the run knows no source '{source}'; it has priors for {', '.join(self.priors)}")
+        key = jax.random.key(seed)
+        return np.asarray(self.priors[source].sample(n, key=key, step=STEPS[step](), steps=steps))
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Writes the report, one HTML file, and returns its path."""
+        from dichroic.report import write_report
+
+        return write_report(self, Path(out) if out is not None else self.path / "report.html")
+
+    def _observations(self) -> tuple[Problem, Problem | None]:
+        if self._problem is None:
+            from dichroic.run.fit import split
+
+            file = self.folder.problem()["file"]
+            if file is None:
+                raise RunError(f"the run in {self.path} was started from Python; open it with Run(path, problem=...)")
+            loaded = load_problem(file)
+            self._problem, self._held_out = split(loaded.problem, loaded.held_out, self.config)
+        return self._problem, self._held_out
