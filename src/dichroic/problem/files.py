@@ -1,1 +1,207 @@
-def load_problem(path): raise NotImplementedError
+"""Problem files: a TOML file that names the sources, the views and the arrays they are made of."""
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dichroic.problem.arrays import ArrayReader, find_file
+from dichroic.problem.faults import ProblemError, collect, did_you_mean, located, names
+from dichroic.problem.functions import FunctionReader
+from dichroic.problem.noise_table import read_noise
+from dichroic.problem.operator_table import OperatorReader
+from dichroic.problem.problem import Problem
+from dichroic.problem.schema import ProblemTable, ViewTable, parse
+from dichroic.problem.source import Source
+from dichroic.problem.validate import check_view, unknown_source
+from dichroic.problem.view import View
+
+__all__ = ["ProblemFile", "load_problem"]
+
+
+@dataclass(frozen=True)
+class ProblemFile:
+    """What a problem file says.
+
+    `problem`; `held_out`, data kept for scores: a problem with the same sources and views, the fraction of each view to
+    hold out, or None; `fit`, the table `[fit]` as it stands in the file; `path`, of the file; `frozen`, the files of
+    the sources' known priors, `{source: path}`.
+    """
+
+    problem: Problem
+    held_out: Problem | float | None
+    fit: dict[str, Any]
+    path: Path
+    frozen: dict[str, Path] = field(default_factory=dict)
+
+
+def load_problem(path: str | Path) -> ProblemFile:
+    """Reads a problem file, or the file `problem.toml` in a folder. Paths in it are relative to its own folder.
+
+    **Raises:** `ProblemError`, with every fault found: in the file, in the arrays it names, and in the problem
+    they make.
+    """
+    path = _locate(Path(path))
+    table = _parse(path)
+    problem = _problem(table, path)
+    return ProblemFile(problem, _held_out(table.held_out, problem, path), table.fit, path, _frozen(table, path))
+
+
+def _locate(path: Path) -> Path:
+    path = path.expanduser()
+    if path.is_dir():
+        path = path / "problem.toml"
+    if path.is_file():
+        return path.absolute()
+    folder = path.parent.absolute()
+    if not folder.is_dir():
+        raise ProblemError([f"there is no folder {folder}, so no problem file '{path.name}' in it"])
+    there = sorted(other.name for other in folder.glob("*.toml"))
+    raise ProblemError(
+        [f"no problem file '{path.name}' in {folder}; found there: {names(there)}{did_you_mean(path.name, there)}"]
+    )
+
+
+def _parse(path: Path) -> ProblemTable:
+    try:
+        return parse(ProblemTable, tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProblemError([f"'{path.name}' is not valid TOML: {error}"]) from None
+
+
+def _frozen(table: ProblemTable, path: Path) -> dict[str, Path]:
+    faults: list[str] = []
+    frozen = {}
+    for name, source in table.sources.items():
+        if source.prior is not None:
+            with collect(faults, f"source '{name}': prior"):
+                frozen[name] = find_file(path.parent, source.prior)
+    if faults:
+        raise ProblemError(faults)
+    return frozen
+
+
+def _problem(table: ProblemTable, path: Path) -> Problem:
+    faults: list[str] = []
+    sources: dict[str, Source] = {}
+    for name, source in table.sources.items():
+        with collect(faults, f"source '{name}'"):
+            sources[name] = Source(tuple(source.shape), source.unit)
+    reader = _ViewReader(path.parent, sources, list(table.sources))
+    views = {}
+    for name, view in table.views.items():
+        with collect(faults, f"view '{name}'"):
+            views[name] = reader.read(view)
+    if faults:
+        # the views that could be read are checked all the same: one run should show everything
+        raise ProblemError([*faults, *(f for name, view in views.items() for f in check_view(name, view, sources))])
+    return Problem(sources, views, table.title)
+
+
+class _ViewReader:
+    """Makes views from their tables. `names` are those of all sources, also of such as have faults of their own."""
+
+    def __init__(self, folder: Path, sources: dict[str, Source], names: list[str]):
+        self.sources = sources
+        self.names = names
+        self.arrays = ArrayReader(folder)
+        self.operators = OperatorReader(self.arrays, FunctionReader(folder))
+
+    def read(self, table: ViewTable) -> View:
+        faults: list[str] = []
+        y, observed, view = None, None, None
+        with collect(faults, "y"):
+            y = self.arrays.read(table.y)
+        if table.observed is not None:
+            with collect(faults, "observed"):
+                observed = self.arrays.read(table.observed)
+        truth = self._truth(table, faults)
+        mixing = self._mixing(table, faults)
+        if y is not None:
+            with collect(faults):
+                view = View(y, mixing, 1.0, observed, truth)
+        with collect(faults, "noise"):
+            noise = self._noise(table.noise, view)
+            if view is not None and not faults:
+                return replace(view, noise=noise)
+        raise ProblemError(faults)
+
+    def _truth(self, table: ViewTable, faults: list[str]) -> dict[str, Any]:
+        truth = {}
+        for source, spec in table.truth.items():
+            with collect(faults, f"truth of source '{source}'"):
+                truth[source] = self.arrays.read(spec)
+        return truth
+
+    def _mixing(self, table: ViewTable, faults: list[str]) -> dict[str, Any]:
+        mixing = {}
+        for source, spec in table.mixing.items():
+            if source not in self.names:
+                faults.append(unknown_source(source, self.names))
+            elif source in self.sources:
+                with collect(faults, f"source '{source}'"):
+                    mixing[source] = self.operators.read(spec, self.sources[source].shape)
+        return mixing
+
+    def _noise(self, spec: Any, view: View | None) -> Any:
+        if view is None or view.y.ndim < 2:
+            return read_noise(spec, self.arrays, None, None)
+        # a mask of another shape is reported by the check of the view
+        fits = view.observed is not None and view.observed.shape == view.y.shape
+        return read_noise(spec, self.arrays, view.observed if fits else None, int(np.prod(view.event_shape)))
+
+
+def _held_out(value: Any, problem: Problem, path: Path) -> Problem | float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 < value < 1:
+            raise ProblemError([f"held_out: expected a fraction between 0 and 1, or a problem file, got {value}"])
+        single = [name for name, view in problem.views.items() if len(view) < 2]
+        if single:
+            raise ProblemError(
+                [f"held_out: view '{name}' has one observation, none can be held out" for name in single]
+            )
+        return float(value)
+    if not isinstance(value, str):
+        raise ProblemError([f"held_out: expected a fraction between 0 and 1, or a problem file, got {value!r}"])
+    with located(f"held_out '{value}'"):
+        other = _locate(path.parent / Path(value).expanduser())
+        table = _parse(other)
+        if table.held_out is not None or table.fit:
+            key = "held_out" if table.held_out is not None else "[fit]"
+            raise ProblemError([f"data that is held out has no {key} of its own; remove it there"])
+        held_out = _problem(table, other)
+        faults = _differences(problem, held_out)
+        if faults:
+            raise ProblemError(faults)
+    return held_out
+
+
+def _differences(problem: Problem, held_out: Problem) -> list[str]:
+    """Where held-out data does not belong to the same sources and views as the problem."""
+    shapes = ({n: s.shape for n, s in problem.sources.items()}, {n: s.shape for n, s in held_out.sources.items()})
+    views = [
+        {name: (view.event_shape, set(view.mixing), np.iscomplexobj(view.y)) for name, view in p.views.items()}
+        for p in (problem, held_out)
+    ]
+    faults = []
+    for kind, (expected, got) in {"source": shapes, "view": views}.items():
+        if set(expected) != set(got):
+            faults.append(f"expected the {kind}s of the problem, {names(expected)}, got {names(got)}")
+            continue
+        for name in expected:
+            if expected[name] != got[name]:
+                faults.append(
+                    f"{kind} '{name}': expected {_words(expected[name])} as in the problem, got {_words(got[name])}"
+                )
+    return faults
+
+
+def _words(value: Any) -> str:
+    if not value or isinstance(value[0], int):
+        return f"shape {value}"
+    shape, mixing, is_complex = value
+    return f"{'complex' if is_complex else 'real'} observations of shape {shape} of {names(sorted(mixing))}"

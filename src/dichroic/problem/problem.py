@@ -1,17 +1,25 @@
 """The problem: which sources exist, and how the views mix them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from inspect import getsource
+from typing import Any
 
 import jax
 import numpy as np
 
+from dichroic.operators import LinearFunction
+from dichroic.problem.faults import ProblemError
 from dichroic.problem.source import Source
-from dichroic.problem.validate import ProblemError, check_view
+from dichroic.problem.validate import check_names, check_view
 from dichroic.problem.view import View, leaves
 
 __all__ = ["Problem"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,10 @@ class Problem:
     title: str = ""
 
     def __post_init__(self):
-        faults = []
-        if not self.sources:
-            faults.append("a problem needs at least one source")
-        if not self.views:
-            faults.append("a problem needs at least one view")
-        views = {}
+        kinds = check_names("source", self.sources, Source) + check_names("view", self.views, View)
+        if kinds:
+            raise ProblemError(kinds)
+        faults, views = [], {}
         for name, view in self.views.items():
             found = check_view(name, view, self.sources)
             faults += found
@@ -58,7 +64,7 @@ class Problem:
         faults += [
             f"source '{name}' enters no view: nothing can be learned about it"
             for name in self.sources
-            if name not in used and self.views
+            if name not in used
         ]
         if faults:
             raise ProblemError(faults)
@@ -75,7 +81,15 @@ class Problem:
         return Problem(self.sources, views, self.title)
 
     def split(self, fraction: float, seed: int = 0) -> tuple["Problem", "Problem"]:
-        """Splits every view at random into `(kept, held_out)`, with `fraction` of each view (at least one) held out."""
+        """Splits every view at random into `(kept, held_out)`, with `fraction` of each view (at least one) held out.
+
+        **Raises:** `ProblemError` when the fraction is not between 0 and 1, or a view has a single observation.
+        """
+        if not 0 < fraction < 1:
+            raise ProblemError([f"the held-out fraction must be between 0 and 1, got {fraction}"])
+        single = [name for name, view in self.views.items() if len(view) < 2]
+        if single:
+            raise ProblemError([f"view '{name}' has one observation, so none of it can be held out" for name in single])
         rng = np.random.default_rng(seed)
         kept, held = {}, {}
         for name, view in self.views.items():
@@ -85,11 +99,41 @@ class Problem:
         return self.select(kept), self.select(held)
 
     def fingerprint(self) -> str:
-        """A hash of all data, operators, noise and names: the same problem has the same fingerprint."""
+        """A hash of all data, operators, noise and names: the same problem has the same fingerprint, in any process."""
         digest = sha256(repr({name: source.shape for name, source in self.sources.items()}).encode())
         for name, view in self.views.items():
-            digest.update(f"{name}{jax.tree.structure(view.observations)}".encode())
+            # functions are static and print their address, which differs from run to run
+            structure = _ADDRESS.sub("", f"{name}{jax.tree.structure(view.observations)}")
+            digest.update(structure.encode())
             for leaf in leaves(view.observations):
-                digest.update(f"{leaf.shape}{leaf.dtype}".encode())
-                digest.update(np.ascontiguousarray(leaf).tobytes())
+                _update(digest, leaf)
+            for function in _functions(view.mixing):
+                _update_function(digest, function)
         return digest.hexdigest()
+
+
+def _functions(tree: Any) -> list[Callable]:
+    nodes = jax.tree.leaves(tree, is_leaf=lambda n: isinstance(n, LinearFunction))
+    return [node.function for node in nodes if isinstance(node, LinearFunction)]
+
+
+def _update(digest: Any, leaf: np.ndarray) -> None:
+    digest.update(f"{leaf.shape}{leaf.dtype}".encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+
+
+def _update_function(digest: Any, function: Callable) -> None:
+    """What a function does, as far as it can be known: its text, and the values it was made with."""
+    try:
+        digest.update(getsource(function).encode())
+    except (OSError, TypeError):  # built interactively, or not a plain function
+        digest.update(_ADDRESS.sub("", repr(function)).encode())
+    for leaf in leaves([value for value in _made_with(function) if not isinstance(value, str)]):
+        _update(digest, leaf)
+
+
+def _made_with(function: Callable) -> Iterator[Any]:
+    yield from getattr(function, "__defaults__", None) or ()
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # a cell that is still empty
+            yield cell.cell_contents

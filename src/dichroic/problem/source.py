@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from math import prod
+from operator import index
+
+from dichroic.problem.faults import ProblemError
 
 __all__ = ["Source"]
 
@@ -10,17 +13,23 @@ __all__ = ["Source"]
 class Source:
     """One kind of signal, real valued.
 
-    **Arguments:** `shape`, of one sample: `(d,)` for vectors, `(H, W, C)` for images (channels last). A complex source is
-    a real pair: shape `(..., 2)` read by the operator `AsComplex`. `unit`, of its values, for axes and reports.
+    **Arguments:** `shape`, of one sample: `(d,)` for vectors, `(H, W, C)` for images (channels last). A complex source
+    is a real pair: shape `(..., 2)` read by the operator `AsComplex`. `unit`, of its values, for axes and reports.
+
+    **Raises:** `ProblemError` when the shape is empty or not made of whole numbers.
     """
 
     shape: tuple[int, ...]
     unit: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
-        if not self.shape or min(self.shape) < 1:
-            raise ValueError(f"Source: a shape has at least one axis and no empty one, got {self.shape}")
+        try:
+            shape = tuple(index(side) for side in self.shape)
+        except TypeError:
+            raise ProblemError([f"Source: a shape is a tuple of whole numbers, got {self.shape!r}"]) from None
+        if not shape or min(shape) < 1:
+            raise ProblemError([f"Source: a shape has at least one axis and no empty one, got {shape}"])
+        object.__setattr__(self, "shape", shape)
 
     @property
     def size(self) -> int:

@@ -1,31 +1,67 @@
 """Faults in a user's data, in the user's words: which view, which sample, what was expected, what was got."""
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping
+from numbers import Number
+from typing import Any
 
 import jax
 import numpy as np
 
-from dichroic.operators import DenseNoise, Noise, Operator, PerSample, count_samples, take
+from dichroic.operators import (
+    Adjoint,
+    Composition,
+    DenseNoise,
+    DiagonalNoise,
+    LinearFunction,
+    Noise,
+    Operator,
+    PerSample,
+    Sum,
+    count_samples,
+    take,
+)
+from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names, samples
+from dichroic.problem.noise import dense_bytes, where_observed
 from dichroic.problem.source import Source
-from dichroic.problem.view import View, leaves
+from dichroic.problem.values import as_numbers
+from dichroic.problem.view import View, bind_operator, leaves
 
-__all__ = ["ProblemError", "check_view"]
+__all__ = ["ProblemError", "check_names", "check_view", "unknown_source"]
+
+_MOST_BYTES = 16e9  # of correlated noise with a covariance of its own for every sample
+
+_PER_SAMPLE_HINT = "; if every sample has its own, say so with PerSample (in a file: per_sample = true)"
 
 
-class ProblemError(ValueError):
-    """Everything that is wrong with a problem. `faults` holds one sentence for each fault."""
+def check_names(kind: str, found: Any, expected: type) -> list[str]:
+    """The faults of a table of sources or views: its type, the types in it, and names that cannot name a file."""
+    if not isinstance(found, Mapping):
+        return [f"{kind}s: expected {{name: {expected.__name__}}}, got a {type(found).__name__}"]
+    faults = [] if found else [f"a problem needs at least one {kind}"]
+    for name, value in found.items():
+        if (
+            not isinstance(name, str)
+            or not name.strip()
+            or name in (".", "..")
+            or any(c in name for c in "/\\\n\r\t\0")
+        ):
+            faults.append(f"{kind} {name!r}: a name is text without '/', '\\' and control characters")
+        elif not isinstance(value, expected):
+            faults.append(f"{kind} '{name}': expected a {expected.__name__}, got a {type(value).__name__}")
+    return faults
 
-    def __init__(self, faults: list[str]):
-        self.faults = faults
-        super().__init__(faults[0] if len(faults) == 1 else "\n".join(f"- {fault}" for fault in faults))
+
+def unknown_source(source: str, sources: Collection[str]) -> str:
+    """The sentence about a source that does not exist."""
+    return f"unknown source '{source}' in its mixing; known: {names(sources)}{did_you_mean(source, sources)}"
 
 
 def check_view(name: str, view: View, sources: Mapping[str, Source]) -> list[str]:
     """The faults of one view, an empty list when there are none."""
     where = f"view '{name}'"
     if view.y.ndim < 2:
-        return [f"{where}: y must have a sample axis and at least one more, got shape {view.y.shape}"]
+        hint = "; give single numbers the shape (n, 1)" if view.y.ndim == 1 else ""
+        return [f"{where}: y must have a sample axis and at least one more, got shape {view.y.shape}{hint}"]
     if len(view) == 0 or 0 in view.event_shape:
         return [f"{where}: there are no observations (y has shape {view.y.shape})"]
     if not view.mixing:
@@ -33,110 +69,231 @@ def check_view(name: str, view: View, sources: Mapping[str, Source]) -> list[str
     faults = _check_y(where, view)
     for source, operator in view.mixing.items():
         if source not in sources:
-            near = get_close_matches(source, sources, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            faults.append(f"{where}: unknown source '{source}' in its mixing; known: {_names(sources)}{hint}")
+            faults.append(f"{where}: {unknown_source(source, sources)}")
         else:
             faults += _check_operator(f"{where}, source '{source}'", operator, sources[source], view)
-    faults += _check_noise(where, view)
+    faults += [f"{where}: {fault}" for fault in _check_noise(view)]
     for source, x in view.truth.items():
-        expected = (len(view), *sources[source].shape) if source in sources else None
-        if expected is None:
-            faults.append(f"{where}: truth for unknown source '{source}'; known: {_names(sources)}")
-        elif x.shape != expected:
-            faults.append(f"{where}: truth of source '{source}': expected shape {expected}, got {x.shape}")
+        faults += [f"{where}: truth of source '{source}'{fault}" for fault in _check_truth(source, x, view, sources)]
     return faults
 
 
 def _check_y(where: str, view: View) -> list[str]:
     if view.observed is not None and view.observed.shape != view.y.shape:
-        return [f"{where}: observed: expected the shape of y, {view.y.shape}, got {view.observed.shape}"]
+        expected = f"the shape of y, {view.y.shape}, or of one observation, {view.event_shape}"
+        return [f"{where}: observed: expected {expected}, got {view.observed.shape}"]
     faults = []
-    bad = np.flatnonzero(~np.isfinite(view.y).reshape(len(view), -1).all(1))
+    bad = np.flatnonzero(_not_finite(view.y))
     if bad.size:
-        faults.append(f"{where}: {_samples(bad)} infinite values; expected finite numbers, or NaN where data is missing")
+        faults.append(f"{where}: {samples(bad)} infinite values; expected finite numbers, or NaN where data is missing")
     if view.observed is not None:
         empty = np.flatnonzero(~view.observed.reshape(len(view), -1).any(1))
         if empty.size:
-            faults.append(f"{where}: {_samples(empty)} no observed entry at all; remove them, they carry no data")
+            faults.append(f"{where}: {samples(empty)} no observed entry at all; remove them, they carry no data")
     return faults
 
 
-def _check_operator(where: str, operator, source: Source, view: View) -> list[str]:
-    if not isinstance(operator, Operator | PerSample):
-        if not np.isscalar(operator) and np.ndim(operator) != 0:
-            return [f"{where}: expected an operator or a number, got {type(operator).__name__}"]
-        if not np.isfinite(operator):
-            return [f"{where}: the amplitude is {operator}; expected a finite number"]
-        return [] if view.event_shape == source.shape else [_mismatch(where, source.shape, view.event_shape)]
+def _check_truth(source: str, x: np.ndarray, view: View, sources: Mapping[str, Source]) -> list[str]:
+    if source not in sources:
+        return [f": unknown source; known: {names(sources)}{did_you_mean(source, sources)}"]
+    if source not in view.mixing:
+        return [f": it does not enter this view; sources that do: {names(view.mixing)}"]
+    expected = (len(view), *sources[source].shape)
+    if x.shape != expected:
+        return [f": expected shape {expected}, got {x.shape}"]
+    if np.iscomplexobj(x):
+        return [": expected real values, got complex ones (a complex source is a real pair, last axis of length 2)"]
+    bad = np.flatnonzero(_not_finite(x))
+    return [f": {samples(bad)} values that are not finite"] if bad.size else []
+
+
+def _check_operator(where: str, operator: Any, source: Source, view: View) -> list[str]:
+    fault = _check_kind(operator)
+    if fault:
+        return [f"{where}: {fault}"]
+    operator = bind_operator(operator, source.shape)
     try:
         count = count_samples(operator)
     except ValueError as error:
         return [f"{where}: {error}"]
+    if count == 0:
+        return [f"{where}: per-sample parameters need a leading axis of {len(view)} samples, got none"]
     if count is not None and count != len(view):
         return [f"{where}: per-sample parameters for {count} samples, but y has {len(view)}"]
-    faults = []
-    nodes = jax.tree.leaves(operator, is_leaf=lambda n: isinstance(n, PerSample))
-    for node in nodes:
-        for leaf in leaves(node):
-            if isinstance(node, PerSample) and (bad := np.flatnonzero(_not_finite(leaf))).size:
-                faults.append(f"{where}: {_samples(bad)} operator parameters that are not finite")
-            elif not isinstance(node, PerSample) and not np.isfinite(leaf).all():
-                faults.append(f"{where}: the operator has parameters that are not finite")
-    one = take(operator, 0)
-    if tuple(one.in_shape) != source.shape:
-        return [*faults, f"{where}: the operator acts on shape {tuple(one.in_shape)}, the source has {source.shape}"]
+    faults = [f"{where}: {fault}" for fault in _check_parameters(operator)]
     try:
+        one = take(operator, 0)
+        in_shape = tuple(one.in_shape)
+        if in_shape != source.shape:
+            hint = _PER_SAMPLE_HINT if in_shape[1:] == source.shape else ""
+            return [*faults, f"{where}: the operator acts on shape {in_shape}, the source has {source.shape}{hint}"]
+        broken = _check_shapes(one)
+        if broken:
+            return [*faults, f"{where}: {broken}"]
         out = one.out_struct
     except Exception as error:  # whatever a user's function raises
-        return [*faults, f"{where}: the operator fails on an input of shape {source.shape}: {error}"]
+        return [*faults, f"{where}: the operator fails on an input of shape {source.shape}: {first_line(error)}"]
+    if not isinstance(out, jax.ShapeDtypeStruct):
+        return [*faults, f"{where}: the operator must return one array, got a {type(out).__name__}"]
     if out.shape != view.event_shape:
-        return [*faults, _mismatch(where, out.shape, view.event_shape)]
+        got, expected = tuple(out.shape), tuple(view.event_shape)
+        faults.append(f"{where}: the operator's output has shape {got}, but an observation has shape {expected}")
     if np.issubdtype(out.dtype, np.complexfloating) and not np.iscomplexobj(view.y):
         faults.append(f"{where}: the operator returns complex values, but y is real")
-    return faults
+    return faults or [f"{where}: {fault}" for fault in _check_linear(one)]
 
 
-def _check_noise(where: str, view: View) -> list[str]:
-    noise = view.noise
-    per_sample = isinstance(noise, PerSample)
-    inner = noise.value if isinstance(noise, PerSample) else noise
+def _check_kind(operator: Any) -> str | None:
+    """What is wrong with the type of an entry of `mixing`."""
+    expected = "expected an operator or a number"
+    if isinstance(operator, Operator):
+        return None
+    if isinstance(operator, PerSample):
+        if isinstance(operator.value, Operator):
+            return None
+        try:
+            amplitudes = as_numbers(operator.value)
+        except ProblemError as error:
+            return error.faults[0]
+        if amplitudes.ndim != 1:
+            return f"per-sample amplitudes: expected one number per sample, got shape {amplitudes.shape}"
+        return None
+    if isinstance(operator, type):
+        return f"{expected}, got the class {operator.__name__}; make one with {operator.__name__}(...)"
+    if callable(operator):
+        return f"{expected}, got a function; wrap it: LinearFunction(function, in_shape)"
+    if np.ndim(operator) if isinstance(operator, np.ndarray | jax.Array) else not isinstance(operator, Number):
+        hint = "; wrap a matrix as Dense(matrix), weights as Mask(weights)" if hasattr(operator, "shape") else ""
+        return f"{expected}, got a {type(operator).__name__}{hint}"
+    return None
+
+
+def _check_shapes(operator: Operator) -> str | None:
+    """Whether the parts of a composed operator fit together; broadcasting would hide that they do not."""
+    if isinstance(operator, Adjoint):
+        return _check_shapes(operator.operator)
+    if isinstance(operator, Composition):
+        fault = _check_shapes(operator.inner) or _check_shapes(operator.outer)
+        got, expected = tuple(operator.inner.out_shape), tuple(operator.outer.in_shape)
+        if fault is None and got != expected:
+            outer, inner = (type(part).__name__ for part in (operator.outer, operator.inner))
+            fault = f"in the composed operator, {outer} acts on shape {expected}, but {inner} returns {got}"
+        return fault
+    if isinstance(operator, Sum):
+        fault = next(filter(None, map(_check_shapes, operator.terms)), None)
+        shapes = {(tuple(term.in_shape), tuple(term.out_shape)) for term in operator.terms}
+        if fault is None and len(shapes) > 1:
+            maps = ", ".join(f"{a} -> {b}" for a, b in sorted(shapes))
+            fault = f"the terms of a sum of operators have different shapes: {maps}"
+        return fault
+    return None
+
+
+def _check_parameters(operator: Operator | PerSample) -> list[str]:
+    faults = []
+    for node in jax.tree.leaves(operator, is_leaf=lambda n: isinstance(n, PerSample)):
+        for leaf in leaves(node):
+            if not np.issubdtype(leaf.dtype, np.number) and leaf.dtype != bool:
+                faults.append(f"the operator has a parameter of type {leaf.dtype}; expected numbers")
+            elif isinstance(node, PerSample) and (bad := np.flatnonzero(_not_finite(leaf))).size:
+                faults.append(f"{samples(bad)} operator parameters that are not finite")
+            elif not np.isfinite(leaf).all():
+                number = f": {leaf}" if leaf.ndim == 0 else ""
+                faults.append(f"the operator has parameters that are not finite{number}")
+    return list(dict.fromkeys(faults))
+
+
+def _check_linear(operator: Operator) -> list[str]:
+    """Whether a user's function is linear: the adjoint comes from transposing it, which a constant would survive."""
+    nodes = jax.tree.leaves(operator, is_leaf=lambda n: isinstance(n, LinearFunction))
+    if not any(isinstance(node, LinearFunction) for node in nodes):
+        return []
+    x = np.random.default_rng(0).normal(size=operator.in_shape).astype(np.float32)
+    try:
+        at_zero, at_x, at_minus = (np.asarray(operator(jax.numpy.asarray(z))) for z in (0 * x, x, -2 * x))
+        jax.eval_shape(operator.T, operator.out_struct)
+    except Exception as error:  # what a user's function does under JAX
+        return [f"the operator cannot be transposed by JAX; is it linear in x? {first_line(error)}"]
+    size = np.abs(at_x).max(initial=0)
+    if np.abs(at_zero).max(initial=0) > 1e-5 * size:
+        return ["the operator is not linear: it does not return zeros for zeros"]
+    if np.abs(at_minus + 2 * at_x).max(initial=0) > 1e-3 * size:
+        return ["the operator is not linear: A(-2 x) differs from -2 A(x)"]
+    return []
+
+
+def _check_noise(view: View) -> list[str]:
+    per_sample = isinstance(view.noise, PerSample)
+    inner = view.noise.value if isinstance(view.noise, PerSample) else view.noise
+    observed = view.observed if view.observed is not None and view.observed.shape == view.y.shape else None
     if isinstance(inner, DenseNoise):
-        size, shape = int(np.prod(view.event_shape)), np.shape(inner.factor)
-        expected = (len(view), size, size) if per_sample else (size, size)
-        return [] if shape == expected else [f"{where}: noise covariance: expected shape {expected}, got {shape}"]
-    std = np.asarray(inner.std if isinstance(inner, Noise) else inner)
-    if not np.issubdtype(std.dtype, np.number) or np.iscomplexobj(std):
-        return [f"{where}: noise: expected real standard deviations, got {type(inner).__name__}"]
+        return _check_dense(inner, per_sample, view, observed)
+    if isinstance(inner, Noise) and not isinstance(inner, DiagonalNoise):
+        return _check_other_noise(view)
+    try:
+        std = as_numbers(inner.std if isinstance(inner, DiagonalNoise) else inner)
+    except ProblemError as error:
+        return [f"noise: expected standard deviations: {error.faults[0]}"]
+    if np.iscomplexobj(std) or std.dtype == bool:
+        return [f"noise: expected real standard deviations, got values of type {std.dtype}"]
     if per_sample:
-        if std.ndim == 0 or len(std) != len(view):
-            return [f"{where}: noise for {len(std) if std.ndim else 1} samples, but y has {len(view)}"]
-        if std.shape[1:] not in ((), view.event_shape):
-            return [f"{where}: noise: expected shape {view.event_shape} per sample, got {std.shape[1:]}"]
-        bad = np.flatnonzero(_not_finite(std) | (std.reshape(len(std), -1) <= 0).any(1))
-        return [f"{where}: {_samples(bad)} noise that is not positive and finite"] if bad.size else []
+        return _check_std_per_sample(std, view, observed)
     if std.shape not in ((), view.event_shape):
-        return [f"{where}: noise: expected one number or shape {view.event_shape}, got shape {std.shape}"]
-    if not (np.isfinite(std).all() and (std > 0).all()):
-        return [f"{where}: noise must be positive and finite, got {std.min():g}"]
+        hint = _PER_SAMPLE_HINT if std.shape in (view.y.shape, view.y.shape[:1]) else ""
+        return [f"noise: expected one number or shape {view.event_shape}, got shape {std.shape}{hint}"]
+    bad = _not_positive(std)
+    if observed is not None and std.ndim:
+        bad &= where_observed(observed, False)
+    if not bad.any():
+        return []
+    place = f" at entry {tuple(int(i) for i in np.argwhere(bad)[0])}" if std.ndim else ""
+    return [f"noise must be positive and finite, got {std[bad].flat[0]:g}{place}"]
+
+
+def _check_std_per_sample(std: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
+    if std.ndim == 0:
+        return [f"noise: per-sample noise needs a leading axis of {len(view)} samples, got one number"]
+    if len(std) != len(view):
+        return [f"noise for {len(std)} samples, but y has {len(view)}"]
+    if std.shape[1:] not in ((), view.event_shape):
+        return [f"noise: expected shape {view.event_shape} per sample, got {std.shape[1:]}"]
+    bad = _not_positive(std)
+    if observed is not None and std.ndim > 1:
+        bad &= observed
+    bad = np.flatnonzero(bad.reshape(len(std), -1).any(1))
+    return [f"{samples(bad)} noise that is not positive and finite"] if bad.size else []
+
+
+def _check_dense(noise: DenseNoise, per_sample: bool, view: View, observed: np.ndarray | None) -> list[str]:
+    size = int(np.prod(view.event_shape))
+    expected = (len(view), size, size) if per_sample else (size, size)
+    for part in (noise.factor, noise.whitener):
+        shape = np.shape(part)
+        if shape != expected:
+            return [f"noise covariance: expected shape {expected}, got {shape}"]
+        if not np.isfinite(np.asarray(part)).all():
+            return ["noise covariance: its factor has values that are not finite"]
+    if observed is not None and (needed := dense_bytes(noise, per_sample, observed)) > _MOST_BYTES:
+        return [
+            f"noise covariance: with missing entries every sample needs one of its own, {needed / 1e9:.0f} GB in all; "
+            "use independent noise (a standard deviation per entry), or drop the missing entries from all samples"
+        ]
+    return []
+
+
+def _check_other_noise(view: View) -> list[str]:
+    try:
+        out = jax.eval_shape(take(view.noise, 0).whiten, jax.ShapeDtypeStruct(view.event_shape, np.float32))
+    except Exception as error:  # whatever a user's class raises
+        return [f"noise: {type(view.noise).__name__} fails on shape {view.event_shape}: {first_line(error)}"]
+    if out.shape != view.event_shape:
+        return [f"noise: whitened data must keep the shape {view.event_shape}, got {out.shape}"]
     return []
 
 
 def _not_finite(leaf: np.ndarray) -> np.ndarray:
-    return ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
+    return np.asarray(~np.isfinite(leaf).reshape(len(leaf), -1).all(1))
 
 
-def _mismatch(where: str, got: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    return f"{where}: the operator's output has shape {tuple(got)}, but an observation has shape {tuple(expected)}"
-
-
-def _names(names) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
-def _samples(indices: np.ndarray) -> str:
-    shown = ", ".join(str(i) for i in indices[:5])
-    if len(indices) == 1:
-        return f"sample {shown} has"
-    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
-    return f"samples {shown}{more} have"
+def _not_positive(std: np.ndarray) -> np.ndarray:
+    return np.asarray(~(np.isfinite(std) & (std > 0)))

@@ -8,11 +8,12 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dichroic.operators import DiagonalNoise, Noise, Operator, PerSample, Scale, select
+from dichroic.operators import Operator, PerSample, Scale, select
+from dichroic.problem.faults import ProblemError, located
+from dichroic.problem.noise import bind_noise
+from dichroic.problem.values import as_flags, as_floats, unmask
 
 __all__ = ["Observation", "View"]
-
-Mixing = Operator | PerSample | float | complex
 
 
 class Observation(eqx.Module):
@@ -32,33 +33,48 @@ class Observation(eqx.Module):
 class View:
     """Observations that mix the same sources in the same way.
 
-    **Arguments:** `y`, shape `(n, ...)`, real or complex, NaN where missing; `mixing`, for each source that enters this view
-    its operator, a number being an amplitude; `noise`, the standard deviation (a number, an array with the shape of one
-    observation, or `PerSample` of `n` of those), or any `Noise`; `observed`, a mask with the shape of `y`, true where there
-    is data; `truth`, the true sources `{source: (n, ...)}` where they are known, used for scores and never for learning.
+    **Arguments:** `y`, shape `(n, ...)`, real or complex, NaN (or masked) where missing; `mixing`, for each source that
+    enters this view its operator, a number being an amplitude, `PerSample` of `n` numbers one amplitude per sample;
+    `noise`, the standard deviation (a number, an array with the shape of one observation, or `PerSample` of `n` of
+    those), or any `Noise`; `observed`, a mask with the shape of `y` or of one observation, true where there is data;
+    `truth`, the true sources `{source: (n, ...)}` where they are known, used for scores and never for learning.
 
-    Validated when it enters a `Problem`.
+    What `y` or the noise hold at missing entries is of no consequence. Validated when it enters a `Problem`.
+
+    **Raises:** `ProblemError` when an argument is not of the right kind, such as text for numbers.
     """
 
     y: np.ndarray
-    mixing: Mapping[str, Mixing]
+    mixing: Mapping[str, Any]
     noise: Any
     observed: np.ndarray | None = None
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
-        y = np.asarray(self.y)
-        if not np.issubdtype(y.dtype, np.inexact):
-            y = y.astype(np.float32)
+        if not isinstance(self.mixing, Mapping):
+            raise ProblemError([f"mixing: expected {{source: operator}}, got a {type(self.mixing).__name__}"])
+        if not isinstance(self.truth, Mapping):
+            raise ProblemError([f"truth: expected {{source: array}}, got a {type(self.truth).__name__}"])
+        with located("y"):
+            y = as_floats(unmask(self.y))
+        truth = {}
+        for name, x in self.truth.items():
+            with located(f"truth of source '{name}'"):
+                truth[name] = as_floats(x)
+        observed = None
+        if self.observed is not None:
+            with located("observed"):
+                observed = as_flags(self.observed)
+            if y.ndim and observed.shape == y.shape[1:]:
+                observed = np.broadcast_to(observed, y.shape)
         object.__setattr__(self, "mixing", dict(self.mixing))
-        object.__setattr__(self, "truth", {name: np.asarray(x) for name, x in self.truth.items()})
+        object.__setattr__(self, "truth", truth)
         missing = np.isnan(y)
-        observed = None if self.observed is None else np.asarray(self.observed, dtype=bool)
         if observed is not None and observed.shape == y.shape:
             missing |= ~observed
         if observed is None or observed.shape == y.shape:
             observed = ~missing if missing.any() else None
-            y = np.where(missing, 0, y) if missing.any() else y
+            y = np.where(missing, y.dtype.type(0), y) if missing.any() else y
         object.__setattr__(self, "observed", observed)
         object.__setattr__(self, "y", y)
 
@@ -71,12 +87,9 @@ class View:
         return self.y.shape[1:]
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> "View":
-        """The same view with every shorthand replaced by the object it stands for; `shapes` are those of the sources."""
-        mixing = {
-            name: op if isinstance(op, Operator | PerSample) else Scale(op, tuple(shapes[name]))
-            for name, op in self.mixing.items()
-        }
-        return View(self.y, mixing, _as_noise(self.noise), self.observed, self.truth)
+        """The same view with every shorthand replaced by what it stands for; `shapes` are those of the sources."""
+        mixing = {name: bind_operator(op, tuple(shapes[name])) for name, op in self.mixing.items()}
+        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, self.truth)
 
     @property
     def observations(self) -> Observation:
@@ -95,13 +108,15 @@ class View:
         )
 
 
-def _as_noise(noise: Any) -> Any:
-    if isinstance(noise, Noise):
-        return noise
-    if isinstance(noise, PerSample):
-        inner = noise.value
-        return noise if isinstance(inner, Noise) else PerSample(DiagonalNoise(np.asarray(inner)))
-    return DiagonalNoise(np.asarray(noise, dtype=float) if np.ndim(noise) else float(noise))
+def bind_operator(operator: Any, shape: tuple[int, ...]) -> Operator | PerSample:
+    """An operator for what `mixing` holds: numbers are amplitudes."""
+    if isinstance(operator, Operator):
+        return operator
+    if not isinstance(operator, PerSample):
+        return Scale(factor=operator, in_shape=shape)
+    if isinstance(operator.value, Operator):
+        return operator
+    return PerSample(Scale(factor=np.asarray(operator.value), in_shape=shape))
 
 
 def leaves(tree: Any) -> list[np.ndarray]:

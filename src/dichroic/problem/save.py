@@ -1,0 +1,90 @@
+"""Writing a problem as a folder that `load_problem` reads."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from dichroic.problem.faults import ProblemError, collect
+from dichroic.problem.noise_table import describe_noise
+from dichroic.problem.operator_table import describe_operator
+from dichroic.problem.problem import Problem
+from dichroic.problem.view import View
+
+__all__ = ["save_problem"]
+
+_ARRAYS = "arrays.npz"
+
+
+def save_problem(problem: Problem, folder: str | Path) -> Path:
+    """Writes `problem.toml` and `arrays.npz` into a folder, which is made if need be.
+
+    Loading them gives a problem with the same :meth:`Problem.fingerprint`, and the same title, units and truth.
+
+    **Returns** the path of `problem.toml`.
+
+    **Raises:** `ProblemError` when the problem has functions, or operators and noise that a file cannot name.
+    """
+    folder = Path(folder)
+    store = _Store()
+    faults: list[str] = []
+    table: dict[str, Any] = {"title": problem.title} if problem.title else {}
+    table["sources"] = {
+        name: {"shape": list(source.shape), **({"unit": source.unit} if source.unit else {})}
+        for name, source in problem.sources.items()
+    }
+    table["views"] = {}
+    for i, (name, view) in enumerate(problem.views.items()):
+        store.prefix = f"view{i}"
+        with collect(faults, f"view '{name}'"):
+            table["views"][name] = _describe(view, store)
+    if faults:
+        raise ProblemError(faults)
+    folder.mkdir(parents=True, exist_ok=True)
+    # both appear under their names only when they are whole; the file that names the other comes last
+    with open(folder / f"{_ARRAYS}.part", "wb") as file:
+        np.savez(file, allow_pickle=False, **store.arrays)
+    os.replace(folder / f"{_ARRAYS}.part", folder / _ARRAYS)
+    (folder / "problem.toml.part").write_text(tomli_w.dumps(table), encoding="utf-8")
+    os.replace(folder / "problem.toml.part", folder / "problem.toml")
+    return folder / "problem.toml"
+
+
+class _Store:
+    """Collects arrays, and hands out the value that stands for each in the file."""
+
+    def __init__(self):
+        self.arrays: dict[str, np.ndarray] = {}
+        self.prefix = ""
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool | np.generic) and math.isfinite(value):
+            return value
+        return self.keep(f"parameter{len(self.arrays)}", value)
+
+    def keep(self, name: str, value: Any) -> str:
+        key = f"{self.prefix}_{name}"
+        self.arrays[key] = np.asarray(value)
+        return f"{_ARRAYS}:{key}"
+
+
+def _describe(view: View, store: _Store) -> dict[str, Any]:
+    faults: list[str] = []
+    table: dict[str, Any] = {"y": store.keep("y", view.y)}
+    if view.observed is not None:
+        table["observed"] = store.keep("observed", view.observed)
+    with collect(faults):
+        table["noise"] = describe_noise(view.noise, store)
+    mixing: dict[str, Any] = {}
+    for source, operator in view.mixing.items():
+        with collect(faults, f"source '{source}'"):
+            mixing[source] = describe_operator(operator, store)
+    if faults:
+        raise ProblemError(faults)
+    if view.truth:
+        table["truth"] = {source: store.keep(f"truth{i}", x) for i, (source, x) in enumerate(view.truth.items())}
+    table["mixing"] = mixing
+    return table

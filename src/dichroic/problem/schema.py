@@ -1,0 +1,86 @@
+"""The tables of a problem file, and what pydantic finds wrong with them in plain words."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from dichroic.problem.faults import ProblemError, did_you_mean, names
+
+__all__ = ["NoiseTable", "ProblemTable", "SourceTable", "ViewTable", "parse"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SourceTable(_Table):
+    """`[sources.NAME]`."""
+
+    shape: list[int] = Field(min_length=1)
+    unit: str = ""
+    prior: str | None = None
+
+
+class NoiseTable(_Table):
+    """`noise = { std = ... }`; one of the first three, `whitener` (the inverse of `factor`) only beside `factor`."""
+
+    std: Any = None
+    covariance: Any = None
+    factor: Any = None
+    whitener: Any = None
+    per_sample: bool = False
+
+
+class ViewTable(_Table):
+    """`[views.NAME]`; arrays, operators and noise are read elsewhere."""
+
+    y: Any
+    noise: Any
+    mixing: dict[str, Any]
+    observed: Any = None
+    truth: dict[str, Any] = {}
+
+
+class ProblemTable(_Table):
+    """The whole file."""
+
+    title: str = ""
+    held_out: Any = None
+    sources: dict[str, SourceTable]
+    views: dict[str, ViewTable]
+    fit: dict[str, Any] = {}
+
+
+Table = TypeVar("Table", bound=_Table)
+_KINDS = {"sources": "source", "views": "view"}
+
+
+def parse(table: type[Table], data: Any) -> Table:
+    """Validates the keys and types of a table.
+
+    **Raises:** `ProblemError`, one sentence for each fault: which table, which key, what was expected and got.
+    """
+    try:
+        return table.model_validate(data)
+    except ValidationError as error:
+        raise ProblemError([_sentence(table, detail) for detail in error.errors()]) from None
+
+
+def _sentence(table: type[_Table], detail: ErrorDetails) -> str:
+    place = [str(part) for part in detail["loc"]]
+    known = table
+    where = ""
+    if len(place) >= 2 and place[0] in _KINDS and table is ProblemTable:
+        where = f"{_KINDS[place[0]]} '{place[1]}': "
+        known = SourceTable if place[0] == "sources" else ViewTable
+        place = place[2:]
+    key = ".".join(place)
+    if detail["type"] == "extra_forbidden":
+        return f"{where}unknown key '{key}'; known: {names(known.model_fields)}{did_you_mean(key, known.model_fields)}"
+    if detail["type"] == "missing":
+        return f"{where}'{key}' is missing"
+    message = (
+        detail["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("dictionary", "table")
+    )
+    return f"{where}{f'{key}: ' if key else ''}{message}, got {detail['input']!r}"

@@ -1,0 +1,70 @@
+"""Whatever a user passes as an array, as a numpy array of floating-point numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from dichroic.problem.faults import ProblemError
+
+__all__ = ["as_flags", "as_floats", "as_numbers", "unmask"]
+
+
+def as_numbers(value: Any) -> np.ndarray:
+    """An array of numbers or of true/false, in the byte order of this machine.
+
+    **Raises:** `ProblemError` when the value is not numeric, or ragged.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        raise ProblemError([f"expected an array of numbers, got {_kind(value)} that does not form one"]) from None
+    if array.dtype.names:
+        columns = ", ".join(array.dtype.names)
+        raise ProblemError([f"expected an array of numbers, got a table with columns {columns}"])
+    if array.dtype.kind not in "biufc":
+        got = _kind(value) if array.dtype == object else f"an array of type {array.dtype}"
+        raise ProblemError([f"expected numbers, got {got}"])
+    # files carry their own byte order (FITS is big-endian), which JAX does not accept
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def as_floats(value: Any) -> np.ndarray:
+    """An array of real or complex floating-point numbers of 4 or 8 bytes; integers become `float32`.
+
+    **Raises:** `ProblemError` when the value is not numeric.
+    """
+    array = as_numbers(value)
+    if array.dtype.kind in "biu" or array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
+        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    return array
+
+
+def as_flags(value: Any) -> np.ndarray:
+    """An array of true/false, from booleans or from numbers that are all 0 or 1.
+
+    **Raises:** `ProblemError` when there are other values.
+    """
+    array = as_numbers(value)
+    if array.dtype != bool:
+        other = array[~((array == 0) | (array == 1))]
+        if other.size:
+            raise ProblemError(
+                [f"expected true where there is data and false elsewhere (or 1 and 0), got {other[0]:g}"]
+            )
+    return array.astype(bool)
+
+
+def unmask(value: Any) -> Any:
+    """A masked array with NaN in place of what it masks; anything else as it is."""
+    if not isinstance(value, np.ma.MaskedArray):
+        return value
+    # np.asarray would drop the mask and keep the numbers under it
+    return np.where(np.ma.getmaskarray(value), np.float32(np.nan), as_floats(value.data))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text '{value}'"
+    return f"a {type(value).__name__}" if value is not None else "nothing"

@@ -1,0 +1,304 @@
+"""Noise of a view: its normal form, missing entries, and what is wrong with it."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dichroic.operators import DenseNoise, DiagonalNoise, Noise, PerSample, take
+from dichroic.problem import Problem, ProblemError, Source, View, load_problem
+
+pytestmark = pytest.mark.usefixtures("as_for_users")
+
+N, D = 5, 3
+RNG = np.random.default_rng(0)
+Y = RNG.normal(size=(N, D))
+ROOT = RNG.normal(size=(N, D, D))
+COVARIANCES = ROOT @ ROOT.swapaxes(1, 2) + np.eye(D)
+COVARIANCE = COVARIANCES[0]
+MASK = np.ones((N, D), bool)
+MASK[1, 2] = MASK[3, 0] = False
+SHARED = np.tile([True, False, True], (N, 1))
+
+
+def bound(noise, observed=None, y=Y):
+    return Problem({"a": Source((D,))}, {"v": View(y, {"a": 1.0}, noise, observed)}).views["v"]
+
+
+def fault(noise, observed=None):
+    with pytest.raises(ProblemError) as caught:
+        bound(noise, observed)
+    return str(caught.value)
+
+
+def with_(array, index, value):
+    array = np.array(array)
+    array[index] = value
+    return array
+
+
+# ---- independent noise
+
+
+@pytest.mark.parametrize(
+    "noise", [1, 0.5, np.float32(0.5), np.array(0.5), DiagonalNoise(0.5), DiagonalNoise(np.array(2))]
+)
+def test_one_number(noise):
+    assert isinstance(bound(noise).noise.std, float)
+
+
+@pytest.mark.parametrize("noise", [[1, 2, 3], np.ones(D, np.float32), jnp.ones(D), DiagonalNoise(np.array([1, 2, 3]))])
+def test_one_number_per_entry(noise):
+    std = bound(noise).noise.std
+    assert std.shape == (D,) and std.dtype == np.float64
+
+
+@pytest.mark.parametrize("noise", [[1, 2, 3, 4, 5], np.ones(N), np.ones((N, D)), DiagonalNoise(np.ones((N, D)))])
+def test_noise_of_every_sample(noise):
+    found = bound(PerSample(noise)).noise
+    assert isinstance(found, PerSample) and isinstance(found.value, DiagonalNoise)
+    assert np.issubdtype(found.value.std.dtype, np.floating)
+    bound(PerSample(noise)).select(np.array([1, 3]))
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (0.0, r"^view 'v': noise must be positive and finite, got 0$"),
+        (-1, r"noise must be positive and finite, got -1"),
+        (np.nan, r"noise must be positive and finite, got nan"),
+        (np.inf, r"noise must be positive and finite, got inf"),
+        ([1.0, 0.0, 2.0], r"noise must be positive and finite, got 0 at entry \(1,\)"),
+        ([1.0, 2.0], r"noise: expected one number or shape \(3,\), got shape \(2,\)"),
+        (
+            np.ones((N, D)),
+            r"expected one number or shape \(3,\), got shape \(5, 3\); if every sample has its own, .*PerSample",
+        ),
+        (np.ones(N), r"got shape \(5,\); if every sample has its own"),
+        (None, r"noise: expected standard deviations: expected numbers, got nothing"),
+        ("0.1", r"noise: expected standard deviations: expected numbers"),
+        ([[1], [1, 2]], r"noise: expected standard deviations: .*does not form one"),
+        ({"std": 1.0}, r"noise: expected standard deviations: expected numbers, got a dict"),
+        (True, r"noise: expected real standard deviations, got values of type bool"),
+        (1j, r"noise: expected real standard deviations, got values of type complex128"),
+        (DiagonalNoise, r"noise: expected standard deviations: expected numbers"),
+        (PerSample(0.1), r"noise: per-sample noise needs a leading axis of 5 samples, got one number"),
+        (PerSample(np.ones(4)), r"noise for 4 samples, but y has 5"),
+        (PerSample(np.ones((N, 2))), r"noise: expected shape \(3,\) per sample, got \(2,\)"),
+        (PerSample(with_(np.ones(N), 2, 0)), r"sample 2 has noise that is not positive and finite"),
+        (PerSample(with_(np.ones((N, D)), ([1, 4], 0), np.nan)), r"samples 1, 4 have noise that is not positive"),
+        (PerSample("x"), r"noise: expected standard deviations"),
+    ],
+)
+def test_wrong_noise(noise, message):
+    assert re.search(message, fault(noise))
+
+
+@pytest.mark.parametrize("hole", [np.nan, 0.0, np.inf, -1.0])
+def test_noise_matters_only_where_there_is_data(hole):
+    for noise, observed in [
+        (PerSample(np.where(MASK, 0.5, hole)), MASK),
+        (np.where(SHARED[0], 0.5, hole), SHARED),
+        (DiagonalNoise(np.where(SHARED[0], 0.5, hole)), SHARED),
+    ]:
+        view = bound(noise, observed)
+        for i in range(N):
+            one = take(view.observations, i)
+            assert np.isfinite(one.noise.whiten(jnp.asarray(one.y))).all()
+            np.testing.assert_allclose(
+                one.noise.log_det(jnp.asarray(one.observed)), one.observed.sum() * np.log(0.25), rtol=1e-6
+            )
+
+
+def test_noise_of_an_entry_that_some_sample_has():
+    assert "got nan at entry (2,)" in fault([1.0, 1.0, np.nan], MASK)
+    assert "sample 0 has noise" in fault(PerSample(with_(np.ones((N, D)), (0, 1), np.nan)), MASK)
+
+
+# ---- correlated noise
+
+
+def test_correlated_noise_without_missing_entries_is_left_alone():
+    noise = DenseNoise.from_covariance(COVARIANCE)
+    assert bound(noise).noise is noise
+    noise = PerSample(DenseNoise.from_covariance(COVARIANCES))
+    assert bound(noise).noise is noise
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_missing_entries_are_decoupled(per_sample):
+    if per_sample:
+        noise = PerSample(DenseNoise.from_covariance(COVARIANCES))
+    else:
+        noise = DenseNoise.from_covariance(COVARIANCE)
+    view = bound(noise, MASK)
+    for i in range(N):
+        one, keep = take(view.observations, i), MASK[i]
+        covariance = (COVARIANCES[i] if per_sample else COVARIANCE)[np.ix_(keep, keep)]
+        expected = np.linalg.solve(covariance, Y[i, keep])
+        np.testing.assert_allclose(np.asarray(one.noise.solve(jnp.asarray(one.y)))[keep], expected, rtol=2e-5)
+        np.testing.assert_allclose(
+            one.noise.log_det(jnp.asarray(one.observed)), np.linalg.slogdet(covariance)[1], rtol=1e-5
+        )
+
+
+def test_one_mask_for_all_keeps_one_covariance():
+    view = bound(DenseNoise.from_covariance(COVARIANCE), SHARED)
+    assert isinstance(view.noise, DenseNoise)
+    keep = SHARED[0]
+    expected = np.linalg.solve(COVARIANCE[np.ix_(keep, keep)], Y[0, keep])
+    np.testing.assert_allclose(np.asarray(view.noise.solve(jnp.asarray(view.y[0])))[keep], expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("observed", [MASK, SHARED])
+def test_binding_twice_changes_nothing(observed):
+    once = Problem({"a": Source((D,))}, {"v": View(Y, {"a": 1.0}, DenseNoise.from_covariance(COVARIANCE), observed)})
+    twice = Problem(once.sources, once.views)
+    assert twice.fingerprint() == once.fingerprint()
+    assert once.select({"v": np.arange(N)}).fingerprint() == once.fingerprint()
+    part = once.select({"v": np.array([3, 1])}).views["v"]
+    for i, j in enumerate([3, 1]):
+        whole = take(once.views["v"].noise, j)
+        np.testing.assert_array_equal(np.asarray(take(part.noise, i).factor), np.asarray(whole.factor))
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (DenseNoise.from_covariance(np.eye(4)), r"noise covariance: expected shape \(3, 3\), got \(4, 4\)"),
+        (DenseNoise.from_covariance(COVARIANCES), r"noise covariance: expected shape \(3, 3\), got \(5, 3, 3\)"),
+        (PerSample(DenseNoise.from_covariance(COVARIANCE)), r"expected shape \(5, 3, 3\), got \(3, 3\)"),
+        (PerSample(DenseNoise.from_covariance(COVARIANCES[:4])), r"expected shape \(5, 3, 3\), got \(4, 3, 3\)"),
+        (DenseNoise(np.full((D, D), np.nan), np.eye(D)), r"its factor has values that are not finite"),
+        (DenseNoise(np.eye(D), np.eye(2)), r"noise covariance: expected shape \(3, 3\), got \(2, 2\)"),
+    ],
+)
+def test_wrong_covariances(noise, message):
+    assert re.search(message, fault(noise))
+    assert re.search(message, fault(noise, MASK))
+
+
+def test_covariances_too_large_for_memory_are_refused_before_they_are_made():
+    y = np.zeros((2000, 1500), np.float32)
+    y[0, 0] = np.nan
+    noise = DenseNoise(np.eye(1500), np.eye(1500))
+    with pytest.raises(ProblemError, match=r"every sample needs one of its own, 72 GB in all; use independent noise"):
+        Problem({"a": Source((1500,))}, {"v": View(y, {"a": 1.0}, noise)})
+
+
+class Halved(Noise):
+    """A user's own noise."""
+
+    drop: int = 0
+
+    def whiten(self, r):
+        return 2 * r[self.drop :]
+
+    def unwhiten(self, z):
+        return z / 2
+
+    def solve(self, r):
+        return 4 * r
+
+    def log_det(self, observed):
+        return jnp.zeros(())
+
+
+def test_other_classes_of_noise():
+    assert isinstance(bound(Halved()).noise, Halved)
+    assert isinstance(bound(Halved(), MASK).noise, Halved)
+    assert "noise: whitened data must keep the shape (3,), got (2,)" in fault(Halved(1))
+
+
+# ---- in a file
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(noise, y=Y, **arrays):
+        np.savez(tmp_path / "a.npz", y=y, **arrays)
+        (tmp_path / "p.toml").write_text(
+            f'sources.a.shape = [3]\n[views.v]\ny = "a.npz:y"\nmixing.a = 1.0\nnoise = {noise}\n'
+        )
+        return load_problem(tmp_path / "p.toml").problem.views["v"]
+
+    return read
+
+
+def test_noise_in_a_file(read):
+    assert read("0.5").noise.std == 0.5
+    np.testing.assert_array_equal(read("[1.0, 2.0, 3.0]").noise.std, [1, 2, 3])
+    np.testing.assert_array_equal(read("{ std = 'a.npz:s' }", s=np.ones(D)).noise.std, 1)
+    np.testing.assert_array_equal(read("{ array = 'a.npz:s', scale = 0.5 }", s=np.ones(D)).noise.std, 0.5)
+    noise = read("{ std = 'a.npz:s', per_sample = true }", s=np.ones(N)).noise
+    assert isinstance(noise, PerSample)
+    noise = read("{ covariance = 'a.npz:c' }", c=COVARIANCE).noise
+    np.testing.assert_allclose(noise.factor @ noise.factor.T, COVARIANCE)
+    noise = read("{ covariance = 'a.npz:c', per_sample = true }", c=COVARIANCES).noise
+    np.testing.assert_allclose(noise.value.factor @ noise.value.factor.swapaxes(1, 2), COVARIANCES)
+    noise = read("{ factor = 'a.npz:c' }", c=np.linalg.cholesky(COVARIANCE)).noise
+    np.testing.assert_allclose(noise.whitener @ noise.factor, np.eye(D), atol=1e-12)
+
+
+def test_a_covariance_may_hold_anything_where_there_is_no_data(read):
+    hole = COVARIANCE.copy()
+    hole[1] = hole[:, 1] = np.nan
+    noise = read("{ covariance = 'a.npz:c' }", y=np.where(SHARED, Y, np.nan), c=hole).noise
+    assert np.isfinite(noise.factor).all()
+    holes = np.where(MASK[:, :, None] & MASK[:, None, :], COVARIANCES, np.nan)
+    noise = read("{ covariance = 'a.npz:c', per_sample = true }", y=np.where(MASK, Y, np.nan), c=holes).noise
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(np.isfinite(leaf).all()), noise))
+
+
+@pytest.mark.parametrize(
+    ("noise", "arrays", "message"),
+    [
+        ("{}", {}, r"view 'v': noise: give one of 'std' and 'covariance', got neither"),
+        (
+            "{ std = 1.0, covariance = 'a.npz:c' }",
+            {},
+            r"noise: give one of 'std' and 'covariance', got std and covariance",
+        ),
+        ("{ sdt = 1.0 }", {}, r"noise: unknown key 'sdt'; known: 'std', .*did you mean 'std'\?"),
+        ("{ std = 1.0, whitener = 1.0 }", {}, r"'whitener' belongs to 'factor'"),
+        ("{ std = 1.0, per_sample = 'yes' }", {}, r"noise: per_sample: expected a boolean, got 'yes'"),
+        ("{ std = 1.0, per_sample = true }", {}, r"per-sample noise needs a leading axis of 5 samples"),
+        ("'a.npz:s'", {}, r"noise: no 's' in 'a.npz'"),
+        ("true", {}, r"noise: expected a number, a list"),
+        (
+            "{ covariance = 'a.npz:c' }",
+            {"c": np.eye(2)},
+            r"noise: covariance: expected the shape \(3, 3\), got \(2, 2\)",
+        ),
+        ("{ covariance = 1.0 }", {}, r"noise: covariance: expected the shape \(3, 3\), got \(\)"),
+        ("{ covariance = 'a.npz:c' }", {"c": COVARIANCES}, r"expected the shape \(3, 3\), got \(5, 3, 3\)"),
+        (
+            "{ covariance = 'a.npz:c', per_sample = true }",
+            {"c": COVARIANCE},
+            r"expected one per sample, each of shape \(3, 3\), got \(3, 3\)",
+        ),
+        (
+            "{ covariance = 'a.npz:c', per_sample = true }",
+            {"c": COVARIANCES[:4]},
+            r"shape \(5, 3, 3\), got \(4, 3, 3\)",
+        ),
+        (
+            "{ covariance = 'a.npz:c' }",
+            {"c": -COVARIANCE},
+            r"covariance: is not positive definite: its smallest eigenvalue",
+        ),
+        ("{ covariance = 'a.npz:c' }", {"c": np.triu(COVARIANCE)}, r"noise: covariance: is not symmetric$"),
+        ("{ covariance = 'a.npz:c' }", {"c": with_(COVARIANCE, (1, 2), np.nan)}, r"not finite, the first at \(1, 2\)"),
+        ("{ covariance = 'a.npz:c' }", {"c": 1j * COVARIANCE}, r"covariance: expected real values, got complex ones"),
+        (
+            "{ covariance = 'a.npz:c', per_sample = true }",
+            {"c": with_(COVARIANCES, 3, -np.eye(D))},
+            r"noise: covariance: sample 3: is not positive definite",
+        ),
+    ],
+)
+def test_wrong_noise_in_a_file(read, noise, arrays, message):
+    with pytest.raises(ProblemError, match=message):
+        read(noise, **arrays)
