@@ -1,0 +1,172 @@
+"""What there is to report about a run, whatever state it is in: finished or not, with or without data, held-out set, truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dichroic.diffusion import Prior
+from dichroic.em import EMState, FitConfig, GaussianFit
+from dichroic.problem import Problem, View
+from dichroic.run import Run, Separation
+from dichroic.run.fit import split
+
+__all__ = ["Material", "Separated", "gather"]
+
+
+@dataclass(frozen=True)
+class Separated:
+    """Posterior draws of one view. `samples`, `{source: (n, draws, ...)}`, may be on disk; `view` is None where the
+    observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`."""
+
+    name: str
+    samples: Mapping[str, Any]
+    diverged: np.ndarray
+    chi_square: np.ndarray | None
+    view: View | None
+
+    def __len__(self) -> int:
+        return len(self.diverged)
+
+    def draws(self, source: str, index: int) -> np.ndarray:
+        """All draws of one observation, NaN where one diverged: shape `(draws, ...)`."""
+        x = np.array(self.samples[source][int(index)], dtype=float)
+        x[self.diverged[index]] = np.nan
+        return x
+
+    def first_draws(self, source: str, n: int) -> np.ndarray:
+        """The first draw of the first `n` observations, NaN where it diverged: shape `(n, ...)`."""
+        x = np.array(self.samples[source][: min(n, len(self)), 0], dtype=float)
+        x[self.diverged[: len(x), 0]] = np.nan
+        return x
+
+    def values(self) -> np.ndarray | None:
+        """How many real values each observation has: shape `(n,)`."""
+        if self.view is None:
+            return None
+        y, observed = self.view.y, self.view.observed
+        size = int(np.prod(y.shape[1:]))
+        n = np.full(len(y), size) if observed is None else observed.reshape(len(y), -1).sum(1)
+        return n * (2 if np.iscomplexobj(y) else 1)
+
+
+@dataclass
+class Material:
+    """Everything a report is made from. `notes` says in plain words what is missing and why."""
+
+    path: Path
+    config: FitConfig
+    description: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    finished: bool
+    problem: Problem | None = None
+    held_out: Problem | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
+    gaussian: GaussianFit | None = None
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    separated: dict[str, Separated] = field(default_factory=dict)
+    evaluations: int | None = None
+    judged_on: str = "held-out observations"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every source."""
+        return {s: tuple(source["shape"]) for s, source in self.description["sources"].items()}
+
+    def unit(self, source: str) -> str:
+        """Unit of a source, possibly empty."""
+        return self.description["sources"][source].get("unit", "")
+
+
+def gather(run: Run) -> Material:
+    """Reads a run folder as far as it goes."""
+    folder = run.folder
+    material = Material(run.path, run.config, folder.problem(), folder.provenance(), folder.finished)
+    material.records = _try(material, "the records of the laps", lambda: run.records) or []
+    material.gaussian = _try(material, "the Gaussian stage", lambda: run.gaussian)
+    _observations(material, run)
+    state = None
+    if not material.finished or not run.separated.exists():
+        state = _try(material, "the last checkpoint", folder.checkpoint)
+    material.priors = _priors(material, run, state)
+    if run.separated.exists():
+        _separation(material, run)
+    if not material.separated and state is not None:
+        _checkpoint_draws(material, state)
+    if not material.finished:
+        material.notes.append(
+            "The fit is not finished: this is what there is so far. Continue it with: dichroic resume " + material.path.name
+        )
+    return material
+
+
+def _try(material: Material, what: str, read: Any) -> Any:
+    """A damaged part of a run costs its own section, not the report."""
+    try:
+        return read()
+    except Exception as error:
+        material.notes.append(f"Not shown: {what} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).")
+        return None
+
+
+def _observations(material: Material, run: Run) -> None:
+    try:
+        problem, held_out = run.problem, run.held_out
+        known = material.description
+        if held_out is None and not isinstance(known["held_out"], str) and problem.fingerprint() == known["fingerprint"]:
+            problem, held_out = split(problem, known["held_out"], material.config)  # it was given whole
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        material.notes.append(f"The observations are not at hand, so they are not shown: {reason}.")
+        return
+    material.problem, material.held_out = problem, held_out
+
+
+def _priors(material: Material, run: Run, state: EMState | None) -> Mapping[str, Prior]:
+    if material.finished:
+        return _try(material, "the learned priors", lambda: run.priors) or {}
+    if state is not None:
+        return {**state.priors, **state.best_priors}
+    if material.gaussian is not None:
+        fit, schedule = material.gaussian, material.config.schedule
+        shapes = material.shapes
+        return {s: fit.prior(s, shapes[s], schedule) for s in fit.populations if s in shapes}
+    return {}
+
+
+def _separation(material: Material, run: Run) -> None:
+    result: Separation | None = _try(material, "the separated observations", lambda: Separation.open(run.separated))
+    if result is None:
+        return
+    material.evaluations = result.evaluations
+    for name, samples in result.samples.items():
+        view = material.held_out.views.get(name) if material.held_out is not None else None
+        n = len(result.diverged[name])
+        if view is not None and len(view) != n:
+            material.notes.append(
+                f"View '{name}': {n} observations were separated, but {len(view)} are held out now; they are not shown."
+            )
+            view = None
+        material.separated[name] = Separated(name, samples, result.diverged[name], result.chi_square[name], view)
+
+
+def _checkpoint_draws(material: Material, state: EMState) -> None:
+    """The draws of the last lap, one per observation, in place of a separation."""
+    held = bool(state.held_out_draws)
+    problem = material.held_out if held else material.problem
+    if not held:
+        material.judged_on = "the observations that the fit learned from"
+        material.notes.append(
+            "There is no held-out set: residuals and pictures are of the observations that the fit learned from, which "
+            "flatter it."
+        )
+    for name, arrays in (state.held_out_draws or state.draws).items():
+        view = problem.views.get(name) if problem is not None else None
+        usable = np.asarray(arrays["usable"], bool)
+        if view is not None and len(view) != len(usable):
+            view = None
+        samples = {s: x[:, None] for s, x in arrays.items() if s != "usable"}
+        material.separated[name] = Separated(name, samples, ~usable[:, None], None, view)

@@ -1,0 +1,147 @@
+"""What was learned about each source: draws from its prior beside posterior draws."""
+
+from typing import Any
+
+import numpy as np
+
+from dichroic.em import GaussianFit
+from dichroic.report.cells import colour_bar
+from dichroic.report.material import Material
+from dichroic.report.pictures import finite_range, kind, montage, nan_stat, picture
+from dichroic.report.theme import Figure, colour, dots, panel
+from dichroic.report.vectors import pairs
+
+__all__ = ["prior_figure"]
+
+_IMAGES, _VECTORS = 32, 400
+_STEPS = 32  # of the sampler
+
+
+def prior_figure(material: Material, source: str) -> Figure | None:
+    """Draws of one source: from the learned prior, from the posteriors, from the Gaussian stage."""
+    shape = material.shapes[source]
+    look = kind(shape)
+    n = _IMAGES if look == "image" else _VECTORS
+    sets = {
+        "Learned prior": _learned(material, source, n),
+        "Posterior draws": _posterior(material, source, n),
+        "Gaussian stage": None if material.gaussian is None else _gaussian(material.gaussian, source, shape, n),
+        "Truth": _truth(material, source, n),
+    }
+    known = {name: x for name, x in sets.items() if x is not None and len(x)}
+    if not known:
+        return None
+    body = {"image": _images, "line": _lines, "pairs": _pairs, "scalar": _scalars}[look](material, source, known)
+    return Figure(body, _caption(known), f"“{source}”")
+
+
+def _caption(known: dict[str, Any]) -> str:
+    text = "Independent draws from the learned prior of this source"
+    if "Posterior draws" in known:
+        text += ", and one posterior draw each of some observations; good is two sets that could have come from one population"
+    if "Gaussian stage" in known:
+        text += " and are more like the real thing than the Gaussian stage's draws, the starting point"
+    return text + "."
+
+
+def _learned(material: Material, source: str, n: int) -> np.ndarray | None:
+    if source not in material.priors:
+        return None
+    import jax
+
+    from dichroic.diffusion import Ancestral
+
+    prior = material.priors[source]
+    return np.asarray(prior.sample(n, key=jax.random.key(0), step=Ancestral(), steps=_STEPS))
+
+
+def _posterior(material: Material, source: str, n: int) -> np.ndarray | None:
+    """One draw each of observations of all views with the source, in turn."""
+    found = [s.first_draws(source, n) for s in material.separated.values() if source in s.samples]
+    if not found:
+        return None
+    share = -(-n // len(found))
+    x = np.concatenate([x[:share] for x in found])
+    return x[np.isfinite(x.reshape(len(x), -1)).all(1)][:n]
+
+
+def _truth(material: Material, source: str, n: int) -> np.ndarray | None:
+    found = [s.view.truth[source][:n] for s in material.separated.values() if s.view is not None and source in s.view.truth]
+    share = -(-n // len(found)) if found else 0
+    return np.concatenate([np.asarray(x[:share], float) for x in found])[:n] if found else None
+
+
+def _gaussian(fit: GaussianFit, source: str, shape: tuple[int, ...], n: int) -> np.ndarray | None:
+    if source not in fit.populations:
+        return None
+    p, rng = fit.populations[source], np.random.default_rng(0)
+    inside = rng.standard_normal((n, len(p.values))) * np.sqrt(np.maximum(p.values, 0))
+    outside = rng.standard_normal((n, len(p.mean))) * np.sqrt(max(p.rest, 0))
+    return (p.mean + inside @ p.basis.T + outside - (outside @ p.basis) @ p.basis.T).reshape(n, *shape)
+
+
+def _images(material: Material, source: str, known: dict[str, np.ndarray]) -> str:
+    limits = finite_range(*(known.get(name) for name in ("Learned prior", "Posterior draws", "Truth")))
+    parts = []
+    for name, x in known.items():
+        uri = montage([picture(image) for image in x], 8, limits)
+        parts.append(f'<div><h4>{name}</h4><img class="px sheet" src="{uri}" alt="{name}, {len(x)} images"></div>')
+    bar = colour_bar("value", limits, "gray", material.unit(source))
+    return f'<div class="sheets">{"".join(parts)}</div><div class="bars">{bar}</div>'
+
+
+def _lines(material: Material, source: str, known: dict[str, np.ndarray]) -> str:
+    flat = {name: x.reshape(len(x), -1) for name, x in known.items()}
+    low, high = finite_range(*flat.values())
+    size = next(iter(flat.values())).shape[1]
+    at = np.unique(np.linspace(0, size - 1, min(size, 256)).round().astype(int))
+    parts = []
+    for number, (name, x) in enumerate(flat.items()):
+
+        def draw(axes: Any, x=x, number=number) -> None:
+            q = nan_stat("nanquantile", x[:, at], np.array([0.05, 0.25, 0.5, 0.75, 0.95]), axis=0)  # pyright: ignore
+            axes.fill_between(at + 1, q[0], q[4], color=colour(number), alpha=0.18, linewidth=0)
+            axes.fill_between(at + 1, q[1], q[3], color=colour(number), alpha=0.25, linewidth=0)
+            for row in x[:3]:
+                axes.plot(at + 1, row[at], color=colour(number), linewidth=0.8)
+            axes.set_ylim(low, high)
+            axes.set_xlabel("entry")
+            axes.set_ylabel(f"value{f' [{material.unit(source)}]' if material.unit(source) else ''}")
+
+        parts.append(f"<div><h4>{name}: three draws; bands hold 50 % and 90 %</h4>{panel(draw, f'{source}: {name}')}</div>")
+    return f'<div class="panels">{"".join(parts)}</div>'
+
+
+def _pairs(material: Material, source: str, known: dict[str, np.ndarray]) -> str:
+    flat = {name: x.reshape(len(x), -1) for name, x in known.items()}
+    size = next(iter(flat.values())).shape[1]
+    inner = [x for name, x in flat.items() if name != "Gaussian stage"] or list(flat.values())
+    spans = [finite_range(*(x[:, i] for x in inner), low=0, high=100) for i in range(size)]
+    spans = [(a - 0.06 * (b - a), b + 0.06 * (b - a)) for a, b in spans]
+    parts = [f"<h4>{name}</h4>" for name in flat]
+    for a, b in pairs(size):
+        for number, (name, x) in enumerate(flat.items()):
+
+            def draw(axes: Any, x=x, a=a, b=b, number=number) -> None:
+                dots(axes, x[:, a], x[:, b], colour(number), 2.4)
+                axes.set_xlim(*spans[a])
+                axes.set_ylim(*spans[b])
+                axes.set_xlabel(f"entry {a + 1}")
+                axes.set_ylabel(f"entry {b + 1}")
+
+            parts.append(panel(draw, f"{source}: {name}, entries {a + 1} and {b + 1}", 190, 180))
+    return f'<div class="scroll"><div class="matrix" style="--columns:{len(flat)}">{"".join(parts)}</div></div>'
+
+
+def _scalars(material: Material, source: str, known: dict[str, np.ndarray]) -> str:
+    low, high = finite_range(*known.values(), low=0.2, high=99.8)
+
+    def draw(axes: Any) -> None:
+        edges = np.linspace(low, high, 41)
+        for number, (name, x) in enumerate(known.items()):
+            heights = np.histogram(x.ravel(), edges)[0] / max(x.size, 1) / (edges[1] - edges[0])
+            axes.stairs(heights, edges, color=colour(number), linewidth=1.6, label=name)
+        axes.set_xlabel(f"{source}{f' [{material.unit(source)}]' if material.unit(source) else ''}")
+        axes.set_ylabel("density")
+
+    return panel(draw, f"Draws of {source}", legend=True)

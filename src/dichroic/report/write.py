@@ -1,0 +1,266 @@
+"""The report, assembled: what there is is gathered, drawn and put into one page."""
+
+import os
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dichroic.em import FitConfig
+from dichroic.report.chi_figures import chi_histogram
+from dichroic.report.convergence import convergence_figures
+from dichroic.report.describe import (
+    in_words,
+    missing_share,
+    noise_in_words,
+    number,
+    settings,
+    shape_in_words,
+    signal_to_noise,
+)
+from dichroic.report.material import Material, gather
+from dichroic.report.pictures import is_image
+from dichroic.report.prior_figures import prior_figure
+from dichroic.report.residuals import ChiSquare, chi_square
+from dichroic.report.strips import example_strip, separation_strip
+from dichroic.report.theme import Figure
+from dichroic.report.vectors import example_lines, vector_figures
+from dichroic.report.verdict import judge
+from dichroic.run import Run
+
+__all__ = ["write_report"]
+
+
+def write_report(run: Run, path: str | Path) -> Path:
+    """Writes the report of a run: one HTML file that needs nothing else. Unfinished and partly damaged runs get one too.
+
+    **Returns:** the path of the file.
+    """
+    material = gather(run)
+    maker = _Maker(material)
+    page = _render(maker.content())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+class _Maker:
+    """Makes the parts of the page. A part that fails becomes a note on the page, and the others are made all the same."""
+
+    def __init__(self, material: Material):
+        self.material = material
+        self.notes = list(material.notes)
+
+    def content(self) -> dict[str, Any]:
+        """Everything the template asks for."""
+        m = self.material
+        chi = {name: c for name in m.separated if (c := self.part(f"residuals of '{name}'", lambda name=name: self._chi(name)))}
+        content = {
+            "title": m.description.get("title") or m.path.name,
+            "sources": self.part("the table of sources", self._sources) or [],
+            "views": self.part("the table of views", self._views) or [],
+            "settings": self.part("the settings", lambda: settings(m.config, m.shapes)) or [],
+            "examples": self._examples(),
+            "separations": self._separations(),
+            "priors": self._figures((f"the prior of '{s}'", lambda s=s: prior_figure(m, s)) for s in m.shapes),
+            "convergence": self.part("convergence", lambda: convergence_figures(m)) or [],
+            "chi": list(self._chi_rows(chi)),
+            "histograms": self._figures((f"chi-square of '{v}'", lambda c=c: chi_histogram(c)) for v, c in chi.items()),
+            "worst": {v: [(i, number(x), number(z, 2)) for i, x, z in c.worst()] for v, c in chi.items()},
+            "judged_on": m.judged_on,
+            "facts": self.part("provenance", self._facts) or [],
+            "commands": self.part("the commands", self._commands) or [],
+            "verdict": judge(m, chi),
+        }
+        return {**content, "notes": self.notes}
+
+    def part(self, what: str, make: Callable[[], Any]) -> Any:
+        """One part of the page, None with a note when it cannot be made."""
+        try:
+            return make()
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else ""
+            self.notes.append(f"Not shown: {what} ({type(error).__name__}{': ' + reason if reason else ''}).")
+            return None
+
+    def _figures(self, makers: Any) -> list[Figure]:
+        made = [self.part(what, make) for what, make in makers]
+        return [figure for figure in made if figure is not None]
+
+    def _chi(self, name: str) -> ChiSquare | None:
+        return chi_square(self.material.separated[name])
+
+    def _sources(self) -> list[dict[str, str]]:
+        frozen = self.material.description.get("frozen", [])
+        return [
+            {
+                "name": s,
+                "shape": shape_in_words(shape),
+                "unit": self.material.unit(s) or "–",
+                "role": "known, not learned" if s in frozen else "learned",
+            }
+            for s, shape in self.material.shapes.items()
+        ]
+
+    def _views(self) -> list[dict[str, Any]]:
+        rows = []
+        for name, known in self.material.description["views"].items():
+            row: dict[str, Any] = {
+                "name": name,
+                "n": number(known["observations"]),
+                "held": "–",
+                "shape": shape_in_words(tuple(known["shape"])) if known["shape"] else "1 number",
+                "noise": "–",
+                "snr": "–",
+                "missing": "–",
+                "mixing": {s: "enters" for s in known["sources"]},
+            }
+            problem, held = self.material.problem, self.material.held_out
+            if problem is not None and name in problem.views:
+                view = problem.views[name]
+                row |= {
+                    "n": number(len(view)),
+                    "noise": noise_in_words(view),
+                    "snr": number(signal_to_noise(view), 2),
+                    "missing": f"{missing_share(view):.1%}" if view.observed is not None else "none",
+                    "mixing": {s: in_words(operator) for s, operator in view.mixing.items()},
+                }
+            if held is not None and name in held.views:
+                row["held"] = number(len(held.views[name]))
+            rows.append(row)
+        return rows
+
+    def _examples(self) -> list[Figure]:
+        problem = self.material.problem
+        if problem is None:
+            return []
+
+        def make(name: str) -> Figure:
+            view = problem.views[name]
+            title = f"View “{name}”"
+            if is_image(view.event_shape):
+                magnitude = " (magnitudes of complex values)" if np.iscomplexobj(view.y) else ""
+                return Figure(
+                    example_strip(view.y, view.observed, name),
+                    f"Some observations, with one brightness scale{magnitude}; good is that they look the way you know them, with gaps "
+                    "(hatched) only where nothing was measured.",
+                    title,
+                )
+            return Figure(
+                example_lines(view.y, view.observed, title),
+                "Some observations, value against entry; good is that they look the way you know them, in the units you expect.",
+                title,
+            )
+
+        return self._figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
+
+    def _separations(self) -> list[dict[str, Any]]:
+        m = self.material
+        several = [v for v, separated in m.separated.items() if len(separated.samples) > 1]
+        blocks = []
+        for name in several or list(m.separated):
+            separated = m.separated[name]
+            images = [s for s in separated.samples if is_image(m.shapes[s])]
+            vectors = [s for s in separated.samples if s not in images]
+            strip = self.part(f"separation of '{name}'", lambda: separation_strip(m, separated, images)) if images else None
+            small = self.part(f"separation of '{name}'", lambda: vector_figures(m, separated, vectors)) if vectors else None
+            blocks.append({"name": name, "strip": strip, "figures": small or []})
+        return blocks
+
+    def _chi_rows(self, chi: dict[str, ChiSquare]) -> Any:
+        meaning = {
+            "as stated": "as the stated noise predicts",
+            "larger": "larger than the stated noise predicts",
+            "smaller": "smaller than the stated noise predicts",
+            "unknown": "no finite draw",
+        }
+        for name, c in chi.items():
+            yield {
+                "view": name,
+                "n": number(len(c.values)),
+                "m": "–" if c.m is None else number(np.median(c.m)),
+                "mean": number(c.mean),
+                "error": number(c.error, 2),
+                "width": number(c.width),
+                "expected": number(c.expected_width),
+                "diverged": f"{c.diverged:.2%}",
+                "verdict": meaning[c.verdict],
+            }
+
+    def _facts(self) -> list[tuple[str, str]]:
+        m = self.material
+        p = m.provenance
+        seconds = [sum(v for v in r.get("seconds", {}).values() if v is not None) for r in m.records]
+        facts = [
+            ("Run folder", m.path.resolve().name),
+            ("Started", str(p.get("started", "–"))),
+            ("Devices", ", ".join(p.get("devices", [])) or "–"),
+            ("System", f"{p.get('platform', '–')}, Python {p.get('python', '–')}"),
+            ("Versions", ", ".join(f"{name} {number}" for name, number in p.get("versions", {}).items())),
+            ("Seed", str(m.config.seed)),
+            ("Laps", f"{len(seconds)} recorded, {_duration(sum(seconds))} in all, without the Gaussian stage" if seconds else "none"),
+            ("Network evaluations", f"{m.evaluations:,} per draw of one observation" if m.evaluations is not None else "–"),
+            ("Fingerprint of the data", str(m.description.get("fingerprint", "–"))),
+            ("Report", f"written {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())} by dichroic {_own_version()}"),
+        ]
+        return facts
+
+    def _commands(self) -> list[str]:
+        m = self.material
+        folder, file = m.path.resolve().name, m.description.get("file")
+        if file:
+            return [
+                f"dichroic fit {Path(file).name} --out another-run    # with the settings in {folder}/config.toml",
+                f"dichroic report {folder}",
+            ]
+        changed = _changed(m.config.model_dump(mode="json"), FitConfig().model_dump(mode="json"))
+        return [
+            "from dichroic import FitConfig, fit",
+            f"config = FitConfig.model_validate({changed!r})",
+            'fit(problem, config, out="another-run")    # the problem was made in Python: build it the same way, with its held-out set',
+        ]
+
+
+def _changed(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The settings that differ from the defaults."""
+    found = {}
+    for key, value in settings.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value, default = _changed(value, default), {}
+        if value != default:
+            found[key] = value
+    return found
+
+
+def _duration(seconds: float) -> str:
+    if not np.isfinite(seconds):
+        return "an unknown time"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"
+
+
+def _own_version() -> str:
+    try:
+        return version("dichroic")
+    except PackageNotFoundError:
+        from dichroic import __version__
+
+        return __version__
+
+
+def _render(content: dict[str, Any]) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    folder = files("dichroic.report")
+    template = folder.joinpath("report.html.j2").read_text(encoding="utf-8")
+    style = folder.joinpath("report.css").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(**content, style=style)
