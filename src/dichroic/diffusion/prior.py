@@ -77,9 +77,10 @@ class Prior:
 
     def save(self, path: str | Path) -> None:
         """Writes one `.safetensors` file: the arrays, and everything else as JSON in its header."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named_leaves(self.denoiser)}
+        # not ascontiguousarray, which gives numbers an axis: a prior that was loaded is to be the one that was saved
+        arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(self.denoiser)}
         header = {
             "format": "dichroic prior",
             "version": FORMAT_VERSION,
@@ -88,7 +89,8 @@ class Prior:
             "scaling": [self.scaling.shift, self.scaling.scale],
             "provenance": dict(self.provenance),
         }
-        save_file(arrays, str(path), metadata={"dichroic": json.dumps(header)})
+        # written here, for safetensors makes files that nobody else may read
+        Path(path).write_bytes(save(arrays, metadata={"dichroic": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "Prior":

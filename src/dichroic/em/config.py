@@ -16,11 +16,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class SamplingConfig(BaseModel):
     """Settings of the E-step.
 
-    A cold draw takes `steps` steps of the method `step` from pure noise. From lap `cold_laps` on, draws start from those of
-    the lap before, noised to `restart` (in units of the source's standard deviation), and take `warm_steps`; a share
-    `refresh` of the observations, chosen anew every lap, starts from pure noise all the same, against stuck modes.
-    `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one. `batch` is how
-    many observations run side by side (None: chosen by size); results do not depend on it.
+    A cold draw takes `steps` steps of the method `step` from pure noise. From lap `cold_laps` on, draws start from
+    those of the lap before, noised to `restart` (in units of the source's standard deviation), and take `warm_steps`; a
+    share `refresh` of the observations, chosen anew every lap, starts from pure noise all the same, against stuck
+    modes. `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one.
+    `batch` is how many observations run side by side (None: chosen by size); results do not depend on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,8 +54,8 @@ class FitConfig(BaseModel):
 
     `plan` "joint" learns all sources from all views at once; "sequential" learns one source after the other, each from
     the views that add it to sources already known. `held_out` is the share of every view kept for the stopping rule and
-    the scores, when the problem brings no held-out set of its own. `patience` laps without a better held-out score end a
-    stage (0: never). `residual` lets networks learn on top of the Gaussian denoiser.
+    the scores, when the problem brings no held-out set of its own. `patience` laps without a better held-out score end
+    a stage (0: never). `residual` lets networks learn on top of the Gaussian denoiser.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -25,10 +25,10 @@ _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw
 class Draws:
     """Posterior draws of a view, one per observation, in the user's units, with what happened on the way.
 
-    **Fields:** `samples`, `{source: (n, ...)}`; `chi_square`, residual per observed value of each draw, 1 on average for an
-    exact posterior; `residual`, the largest relative residual of its linear solves; `stopped`, how many of them met
-    non-positive curvature; `diverged`, true where a draw is not finite or far outside its population; `cost`, network
-    evaluations per draw and source.
+    **Fields:** `samples`, `{source: (n, ...)}`; `chi_square`, residual per observed value of each draw, 1 on average
+    for an exact posterior; `residual`, the largest relative residual of its linear solves; `stopped`, how many of them
+    met non-positive curvature; `diverged`, true where a draw is not finite or far outside its population; `cost`,
+    network evaluations per draw and source.
     """
 
     samples: dict[str, Float[np.ndarray, "n ..."]]
@@ -66,8 +66,8 @@ def draw_posterior(
 
     The key of an observation is folded from `key` and its index alone: results depend on neither batch size nor order.
 
-    **Arguments:** `start`, the draws of a lap before, for warm starts, and `warm`, which observations use them (all when
-    None); `indices`, the names of the observations for their keys (default: their positions).
+    **Arguments:** `start`, the draws of a lap before, for warm starts, and `warm`, which observations use them (all
+    when None); `indices`, the names of the observations for their keys (default: their positions).
     """
     n = len(view)
     indices = np.arange(n) if indices is None else indices

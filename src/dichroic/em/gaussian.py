@@ -29,9 +29,9 @@ __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
 class GaussianConfig(BaseModel):
     """Settings of the Gaussian stage.
 
-    It stops after `laps`, or when the log-likelihood per observed value rises by less than `tolerance`. `rank` restricts
-    the covariances to that many directions plus a multiple of the identity (probabilistic PCA); images too large for
-    dense covariances get rank `large_rank` and at most `large_subset` observations per view.
+    It stops after `laps`, or when the log-likelihood per observed value rises by less than `tolerance`. `rank`
+    restricts the covariances to that many directions plus a multiple of the identity (probabilistic PCA); images too
+    large for dense covariances get rank `large_rank` and at most `large_subset` observations per view.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,8 +84,8 @@ def gaussian_em(
 ) -> GaussianFit:
     """Fits a Gaussian to every source of a problem, from the mixtures alone.
 
-    **Arguments:** `fixed`, populations that are known and stay as they are; `seed`, for the matrix-free path, which draws;
-    `report(lap, laps, log_likelihood)` is called after every lap.
+    **Arguments:** `fixed`, populations that are known and stay as they are; `seed`, for the matrix-free path, which
+    draws; `report(lap, laps, log_likelihood)` is called after every lap.
 
     **Returns:** a `GaussianFit`, in the user's units.
     """
@@ -126,4 +126,3 @@ def _start(views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]]) -
         variance = max(float(np.mean(power)), 1e-12)
         populations[s] = Population(np.zeros(size), np.zeros((size, 0)), np.zeros(0), variance)
     return populations
-

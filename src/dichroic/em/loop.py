@@ -1,5 +1,6 @@
 """Laps of EM: train every source's denoiser on the draws, then draw again with the new denoisers."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -91,14 +92,10 @@ def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
         priors[source], losses[source] = _maximisation(state, stage, number, source, context)
     middle = perf_counter()
     state = replace(state, lap=state.lap + 1, priors=priors)
-    return _expectation(
-        state, stage, context, first=False, loss=losses, m_seconds=middle - begin, e_begin=middle
-    )
+    return _expectation(state, stage, context, first=False, loss=losses, m_seconds=middle - begin, e_begin=middle)
 
 
-def _maximisation(
-    state: EMState, stage: Stage, number: int, source: str, context: Expectation
-) -> tuple[Prior, float]:
+def _maximisation(state: EMState, stage: Stage, number: int, source: str, context: Expectation) -> tuple[Prior, float]:
     """Trains the denoiser of one source on its pooled draws."""
     config, prior = context.config, state.priors[source]
     pooled = np.concatenate([state.draws[v][source] for v in stage.views if source in state.draws[v]])
@@ -155,9 +152,7 @@ def _expectation(
         if v not in held_out:
             continue
         view = held_out[v]
-        held_out_draws[v], drawn = _draw_view(
-            state, v, view, state.held_out_draws, names.index(v), 4, first, context
-        )
+        held_out_draws[v], drawn = _draw_view(state, v, view, state.held_out_draws, names.index(v), 4, first, context)
         views[v]["held_out"] = drawn.summary | _truth_scores(view, drawn)
         score, error = replay_score(
             view, state.priors, context.reference, context.config.sampling, key=context.key(5, names.index(v))
@@ -192,17 +187,21 @@ def _judge(best: dict[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """Updates what is known about the best lap of a stage.
 
     The best lap is the latest one whose score is within a standard error of the lowest: noise alone should not throw
-    later, better trained priors away. A lap counts as an improvement when it lowers the lowest score by more than that.
+    later, better trained priors away. A lap counts as an improvement when it is half a standard error better than the
+    last one that did; small steps add up to one. Scores that are not finite count for nothing.
     """
     score, error, lap = record["score"], record["score_error"], record["lap"]
-    if not best:
-        return {"lap": lap, "lowest": score, "improved": lap}
+    if not best or not math.isfinite(best["lowest"]):
+        return {"lap": lap, "lowest": score, "improved": lap, "level": score}
+    if not math.isfinite(score):
+        return best
     lowest = min(best["lowest"], score)
-    better = score < best["lowest"] - 0.5 * error
+    better = score < best["level"] - 0.5 * error
     return {
         "lap": lap if score <= lowest + error else best["lap"],
         "lowest": lowest,
         "improved": lap if better else best["improved"],
+        "level": score if better else best["level"],
     }
 
 

@@ -20,8 +20,9 @@ class Stage:
 def make_plan(problem: Problem, kind: str, frozen: Collection[str] = ()) -> list[Stage]:
     """The stages of a fit.
 
-    "joint" is DDPRISM's algorithm 1: everything at once. "sequential" is its algorithm 2 for contrastive views: the source
-    that is alone in some view comes first; then, again and again, the next one whose views mix it only with known ones.
+    "joint" is DDPRISM's algorithm 1: everything at once. "sequential" is its algorithm 2 for contrastive views: the
+    source that is alone in some view comes first; then, again and again, the next one whose views mix it only with
+    known ones.
 
     **Raises:** `ProblemError` when the views cannot be put into such an order.
     """
@@ -42,7 +43,7 @@ def make_plan(problem: Problem, kind: str, frozen: Collection[str] = ()) -> list
             raise ProblemError(
                 [
                     f"the sequential plan cannot go on with {left}: no view mixes one of them with known sources only; "
-                    "use plan = \"joint\", or add such a view"
+                    'use plan = "joint", or add such a view'
                 ]
             )
     return stages

@@ -1,7 +1,8 @@
 r"""Replay: does what the priors generate look like held-out data?
 
 Draw every source from its prior, push the draws through the operators of held-out observations, add their noise, and
-compare with the observations themselves. The comparison is made on a fixed summary of an observation, its Wiener estimate
+compare with the observations themselves. The comparison is made on a fixed summary of an observation, its Wiener
+estimate
 
 .. math:: w(y, A) = \mathrm E_{\text{Gaussian stage}}[x_1, \ldots, x_S \mid y, A] ,
 
@@ -9,8 +10,8 @@ which lives in the space of the sources whatever the operators, by the energy di
 
 .. math:: 2\, \mathrm E|w - w'| - \mathrm E|w - w''| - \mathrm E|w' - w'''| ,
 
-zero when simulated and real observations have the same law. It needs no truth; it is the distribution that EM fits, seen
-on data that EM has not seen. The random numbers are the same at every lap, so that laps can be compared.
+zero when simulated and real observations have the same law. It needs no truth; it is the distribution that EM fits,
+seen on data that EM has not seen. The random numbers are the same at every lap, so that laps can be compared.
 """
 
 from collections.abc import Mapping
@@ -71,7 +72,8 @@ def replay_score(
 def energy_score(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"]) -> tuple[float, float]:
     """Energy distance of two samples of the same size, with its jackknife-like standard error over pairs of points.
 
-    The kernel is `h(i, j) = |a_i - b_j| + |a_j - b_i| - |a_i - a_j| - |b_i - b_j|`, averaged over `i != j`, which is unbiased.
+    The kernel is `h(i, j) = |a_i - b_j| + |a_j - b_i| - |a_i - a_j| - |b_i - b_j|`, averaged over `i != j`, which is
+    unbiased.
     """
 
     def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -23,9 +23,9 @@ class EMState:
     """The state after a lap.
 
     **Fields:** `stage`, index into the plan; `lap`, laps done in that stage; `priors`, of every source; `draws` and
-    `held_out_draws`, `{view: {source: (n, ...)}}`, the posterior draws of the last E-step in the user's units, with a mask
-    `usable` beside the sources; `best`, the best score of this stage so far with its lap, and `best_priors`, what had been
-    learned by then; `records`, one dict per lap of the run, for curves and reports.
+    `held_out_draws`, `{view: {source: (n, ...)}}`, the posterior draws of the last E-step in the user's units, with a
+    mask `usable` beside the sources; `best`, the best score of this stage so far with its lap, and `best_priors`, what
+    had been learned by then; `records`, one dict per lap of the run, for curves and reports.
     """
 
     stage: int
@@ -40,7 +40,7 @@ class EMState:
 
 def save_state(state: EMState, folder: Path) -> None:
     """Writes a checkpoint, whole or not at all."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -52,9 +52,9 @@ def save_state(state: EMState, folder: Path) -> None:
     for kind, views in (("draws", state.draws), ("held_out_draws", state.held_out_draws)):
         for view, samples in views.items():
             for source, x in samples.items():
-                arrays[str(len(names))] = np.ascontiguousarray(x)
+                arrays[str(len(names))] = np.asarray(x, order="C")
                 names.append([kind, view, source])
-    save_file(arrays, str(temporary / "draws.safetensors"))
+    (temporary / "draws.safetensors").write_bytes(save(arrays))
     content = {
         "stage": state.stage,
         "lap": state.lap,

@@ -5,7 +5,8 @@ from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
-from dichroic.run.separation import Separation
+from dichroic.run.separation import Separation, separate
+from dichroic.run.summary import summarize
 
 __all__ = [
     "PRESETS",
@@ -22,4 +23,6 @@ __all__ = [
     "fit",
     "preset",
     "resume",
+    "separate",
+    "summarize",
 ]

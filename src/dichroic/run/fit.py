@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from dichroic.em import (
     start_state,
 )
 from dichroic.problem import Problem, load_problem
+from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 
-__all__ = ["Stopped", "fit", "resume"]
+__all__ = ["Stopped", "fit", "fresh_folder", "resume", "split"]
 
 _GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar
 _FROZEN_SAMPLES = 2048
@@ -44,7 +46,7 @@ def fit(
     *,
     out: str | Path | None = None,
     held_out: Problem | float | None = None,
-    frozen: Mapping[str, Prior] | None = None,
+    frozen: Mapping[str, Prior | str | Path] | None = None,
     progress: Progress | None = None,
     source_file: str | Path | None = None,
 ) -> Run:
@@ -54,36 +56,32 @@ def fit(
     the run folder `out`; where a run was started there already, it is continued, and gives what it would have given
     without the interruption.
 
-    **Arguments:** `out`, the run folder (default: a new one under `runs/`); `held_out`, observations for the stopping rule
-    and the scores, as a problem with the same sources and views or as a share of every view (default: the one in the
-    settings); `frozen`, priors that are known and take part without being learned; `progress`, told what happens;
-    `source_file`, where the problem was read from, so that `resume` can read it again.
+    **Arguments:** `out`, the run folder (default: a new one under `runs/`); `held_out`, observations for the stopping
+    rule and the scores, as a problem with the same sources and views or as a share of every view (default: the one in
+    the settings); `frozen`, priors (or their files) that are known and take part without being learned; `progress`,
+    told what happens; `source_file`, where the problem was read from, so that `resume` can read it again.
 
     **Returns:** the finished `Run`.
 
-    **Raises:** `RunError` when `out` holds a run of another problem or other settings; `Stopped` after SIGTERM or SIGUSR1;
-    `Diverged` when most draws are useless.
+    **Raises:** `RunError` when `out` holds a run of another problem or other settings; `Stopped` after SIGTERM or
+    SIGUSR1; `Diverged` when most draws are useless.
     """
-    folder = RunFolder(Path(out) if out is not None else _fresh_folder(problem))
-    frozen = dict(frozen or {})
-    description = _describe(problem, held_out, frozen, source_file)
+    folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
+    known = _known_priors(frozen or {}, problem)
+    description = _describe(problem, held_out, known, source_file)
     if folder.exists:
         _check_same(folder, config, description)
-    else:
-        folder.create(config or FitConfig(), description, provenance())
-    for source, prior in frozen.items():
-        if source not in problem.sources:
-            raise RunError(f"a frozen prior was given for '{source}', which is not a source of the problem")
-        if prior.shape != problem.sources[source].shape:
-            raise RunError(
-                f"the frozen prior of '{source}' has shape {prior.shape}, the source {problem.sources[source].shape}"
-            )
-    watched = Watchdog(progress or Quiet())
+    settings = folder.config() if folder.exists else config or FitConfig()
+    job = _Fit(problem, held_out, known, folder, settings, Watchdog(progress or Quiet()))
+    folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        with _signals() as asked:
-            return _Fit(problem, held_out, frozen, folder, watched, asked).run()
+        with folder.lock(), _signals() as asked:
+            if not folder.exists:
+                folder.create(settings, description, provenance())
+            folder.tidy()
+            return job.run(asked)
     finally:
-        watched.close()
+        job.progress.close()
 
 
 def resume(
@@ -91,13 +89,13 @@ def resume(
     problem: Problem | None = None,
     *,
     held_out: Problem | float | None = None,
-    frozen: Mapping[str, Prior] | None = None,
+    frozen: Mapping[str, Prior | str | Path] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Continues the run in a folder; a finished one is returned as it is.
 
-    **Arguments:** `problem`, `held_out` and `frozen` as they were given to `fit`; not needed when the problem came from a
-    file that is still there.
+    **Arguments:** `problem`, `held_out` and `frozen` as they were given to `fit`; not needed when the problem came from
+    a file that is still there.
 
     **Raises:** `RunError` when there is no run, or its problem cannot be found or has changed.
     """
@@ -122,26 +120,36 @@ class _Fit:
         held_out: Problem | float | None,
         frozen: dict[str, Prior],
         folder: RunFolder,
+        config: FitConfig,
         progress: Progress,
-        asked: threading.Event,
     ):
-        self.folder, self.progress, self.frozen, self.asked = folder, progress, frozen, asked
-        self.config = folder.config()
+        self.folder, self.progress, self.frozen, self.config = folder, progress, frozen, config
+        self.asked = threading.Event()
         self.problem, self.held_out = split(problem, held_out, self.config)
         self.plan = make_plan(self.problem, self.config.plan, frozen)
+        stages = [stage.name for stage in self.plan]
+        if isinstance(config.laps, dict) and (unknown := [name for name in config.laps if name not in stages]):
+            hint = did_you_mean(unknown[0], stages)
+            raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
         # the first draws of a stage count as a lap
         self.laps_of = [1 + self.config.laps_of(stage.name) for stage in self.plan]
         self.laps_before = 0
 
-    def run(self) -> Run:
+    def run(self, asked: threading.Event) -> Run:
+        """The stages that are not done yet; `asked` is set when they are to stop."""
+        self.asked = asked
         run = Run(self.folder.path, problem=self.problem, held_out=self.held_out)
         if not self.folder.finished:
             gaussian = self._gaussian()
             state = self._laps(gaussian)
             self.folder.save_priors(state.priors)
         if self.held_out is not None and not run.separated.exists():
-            self._phase("separating held-out observations", 0.97)
-            run.separate(self.held_out, draws=self.config.draws, out=run.separated)
+            run.separate(
+                self.held_out,
+                draws=self.config.draws,
+                out=run.separated,
+                report=lambda done, total: self._phase("separating held-out observations", 0.97 + 0.03 * done / total),
+            )
         self.progress.advance(1.0, "done")
         return run
 
@@ -168,13 +176,14 @@ class _Fit:
         return result
 
     def _laps(self, gaussian: GaussianFit) -> EMState:
-        state = self.folder.checkpoint() or start_state(gaussian, self.frozen, self.problem, self.config)
         start = start_state(gaussian, self.frozen, self.problem, self.config)
+        state = self.folder.checkpoint() or start
         self._position(state)
         context = Expectation(self.problem, self.held_out, self.config, self.plan, start.priors, self._report)
         if not state.draws:
             self.progress.say("compiling: the first lap takes longer than the others")
-        for state in run_stages(state, context):
+        for after in run_stages(state, context):
+            state = after
             self.folder.save_checkpoint(state)
             self._position(state)
             if state.draws:
@@ -187,7 +196,9 @@ class _Fit:
 
     def _report(self, what: str, done: int, total: int) -> None:
         """Within a lap: training is about two thirds of it."""
-        begin, share = (0.0, 0.65) if what.startswith("train") else (0.65, 0.3) if what.startswith("draw") else (0.95, 0.05)
+        begin, share = (
+            (0.0, 0.65) if what.startswith("train") else (0.65, 0.3) if what.startswith("draw") else (0.95, 0.05)
+        )
         within = begin + share * done / total if what else 0.0
         laps = (self.laps_before + within) / max(sum(self.laps_of), 1)
         self._phase(what, _GAUSSIAN_SHARE + (0.97 - _GAUSSIAN_SHARE) * min(laps, 1.0))
@@ -198,9 +209,7 @@ class _Fit:
         self.progress.advance(fraction, what)
 
 
-def split(
-    problem: Problem, held_out: Problem | float | None, config: FitConfig
-) -> tuple[Problem, Problem | None]:
+def split(problem: Problem, held_out: Problem | float | None, config: FitConfig) -> tuple[Problem, Problem | None]:
     """The observations to learn from, and those to judge by (at most `held_out_limit` per view)."""
     if isinstance(held_out, Problem):
         kept, held = problem, held_out
@@ -211,6 +220,30 @@ def split(
         kept, held = problem.split(share, config.seed)
     limit = config.held_out_limit
     return kept, held.select({name: np.arange(min(limit, len(view))) for name, view in held.views.items()})
+
+
+def _known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> dict[str, Prior]:
+    """The known priors, read from their files where files were given."""
+    known: dict[str, Prior] = {}
+    for s, prior in frozen.items():
+        if s not in problem.sources:
+            hint = did_you_mean(s, problem.sources)
+            raise RunError(f"a known prior was given for '{s}', which is not a source of the problem{hint}")
+        try:
+            known[s] = prior if isinstance(prior, Prior) else Prior.load(prior)
+        except (OSError, ValueError) as error:
+            raise RunError(f"the known prior of source '{s}': {error}") from error
+        if known[s].shape != problem.sources[s].shape:
+            shape = problem.sources[s].shape
+            raise RunError(f"the known prior of source '{s}' has shape {known[s].shape}, the source {shape}")
+    return known
+
+
+def _fingerprint(prior: Prior) -> str:
+    digest = sha256(repr((prior.schedule, prior.scaling)).encode())
+    for leaf in jax.tree.leaves(prior.denoiser):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _population(prior: Prior, key: Any) -> Population:
@@ -227,7 +260,7 @@ def _describe(
         "file": None if file is None else str(Path(file).resolve()),
         "fingerprint": problem.fingerprint(),
         "held_out": held_out.fingerprint() if isinstance(held_out, Problem) else held_out,
-        "frozen": sorted(frozen),
+        "frozen": {s: _fingerprint(frozen[s]) for s in sorted(frozen)},
         "sources": {s: {"shape": list(source.shape), "unit": source.unit} for s, source in problem.sources.items()},
         "views": {
             name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}
@@ -238,7 +271,11 @@ def _describe(
 
 def _check_same(folder: RunFolder, config: FitConfig | None, description: Mapping[str, Any]) -> None:
     before = folder.problem()
-    for what, name in (("fingerprint", "observations"), ("held_out", "held-out observations"), ("frozen", "frozen priors")):
+    for what, name in (
+        ("fingerprint", "observations"),
+        ("held_out", "held-out observations"),
+        ("frozen", "frozen priors"),
+    ):
         if before[what] != description[what]:
             raise RunError(f"the run in {folder.path} was started with other {name}; choose another folder")
     if config is not None and config != folder.config():
@@ -247,7 +284,8 @@ def _check_same(folder: RunFolder, config: FitConfig | None, description: Mappin
         raise RunError(f"the run in {folder.path} was started with other settings ({changed}); choose another folder")
 
 
-def _fresh_folder(problem: Problem) -> Path:
+def fresh_folder(problem: Problem) -> Path:
+    """The next free folder under `runs/`, named after the problem."""
     stem = "".join(c if c.isalnum() else "-" for c in problem.title.lower()).strip("-") or "run"
     number = 1
     while (path := Path("runs") / f"{stem}-{number}").exists():

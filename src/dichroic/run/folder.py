@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,32 @@ class RunFolder:
         """Versions, device and times."""
         return json.loads((self.path / "provenance.json").read_text())
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from working on the run at the same time; ends with the process, however it ends.
+
+        **Raises:** `RunError` when another one does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is working on the run in {self.path}") from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+
+    def tidy(self) -> None:
+        """Removes what processes that were killed left half written."""
+        for folder in (self.path, self.path / "checkpoints", self.path / "priors"):
+            for left in folder.glob(".*.tmp*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
     def save_gaussian(self, fit: GaussianFit) -> None:
         """Keeps the Gaussian stage."""
         arrays: dict[str, np.ndarray] = {
@@ -89,10 +117,11 @@ class RunFolder:
 
     def save_checkpoint(self, state: EMState) -> None:
         """Keeps the state after a lap, then removes the one before."""
-        save_state(state, self.path / "checkpoints" / f"{len(state.records):05d}_{state.stage}_{state.lap}")
+        # the records come first: a process killed in between repeats the lap, and writes them again
+        self._replace("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in state.records).encode())
+        save_state(state, self.path / "checkpoints" / f"{len(state.records):06d}_{state.stage:03d}_{state.lap:06d}")
         for old in self._checkpoints()[:-1]:
             shutil.rmtree(old)
-        self._replace("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in state.records).encode())
 
     def checkpoint(self) -> EMState | None:
         """The last state kept, None when there is none."""

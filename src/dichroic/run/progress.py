@@ -49,21 +49,30 @@ class Terminal:
         self._console = Console(stderr=True)
         self._begin = self._last = time.monotonic()
         self._interval, self._bar = interval, None
+        self._first: float | None = None  # where a resumed run goes on
+        self._what = "starting"
         if self._console.is_terminal:
-            columns = (TextColumn("{task.fields[left]:>10}"), BarColumn(), TextColumn("{task.description}"))
+            # names are the user's: what looks like markup in them is none
+            left, what = (TextColumn(text, markup=False) for text in ("{task.fields[left]:>10}", "{task.description}"))
+            columns = (left, BarColumn(), what)
             self._bar = Bar(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task("starting", total=1.0, left="")
             self._bar.start()
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
+        from rich.text import Text
+
         elapsed = time.monotonic() - self._begin
-        self._console.print(f"[dim]{_clock(elapsed):>7}[/dim]  {line}", highlight=False)
+        text = Text(f"{_clock(elapsed):>7}", style="dim").append(f"  {line}", style="not dim")
+        self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def advance(self, fraction: float, what: str) -> None:
         """Moves the bar."""
         now = time.monotonic()
-        left = _left(now - self._begin, fraction)
+        self._first = fraction if self._first is None else self._first
+        self._what = what = what or self._what
+        left = _left(now - self._begin, fraction, self._first)
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction, description=what, left=left)
         elif now - self._last >= self._interval:
@@ -76,11 +85,11 @@ class Terminal:
             self._bar.stop()
 
 
-def _left(elapsed: float, fraction: float) -> str:
+def _left(elapsed: float, fraction: float, first: float) -> str:
     # the first moments are compilation: an estimate made from them would frighten
-    if fraction < 0.02 or elapsed < 5:
+    if fraction - first < 0.02 or elapsed < 5:
         return "..."
-    return _clock(elapsed * (1 - fraction) / fraction)
+    return _clock(elapsed * (1 - fraction) / (fraction - first))
 
 
 def _clock(seconds: float) -> str:
@@ -125,7 +134,7 @@ class Watchdog:
             if quiet > self._minutes and not self._warned:
                 self._warned = True
                 self._inner.say(
-                    f"no progress for {quiet:.0f} minutes, during: {self._what}. A long compilation can take that long; "
+                    f"no progress for {quiet:.0f} minutes, during: {self._what}. Compiling can take that long; "
                     "if it goes on, stop the run and resume it, nothing is lost but this lap"
                 )
 

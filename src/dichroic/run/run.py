@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from dichroic.diffusion import STEPS, Prior
-from dichroic.em import FitConfig, GaussianFit, SamplingConfig, draw_posterior
+from dichroic.em import FitConfig, GaussianFit, SamplingConfig
 from dichroic.problem import Problem, load_problem
+from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
-from dichroic.run.separation import Separation, SeparationWriter
+from dichroic.run.separation import Separation, separate
 
 __all__ = ["Run"]
 
@@ -20,8 +21,8 @@ __all__ = ["Run"]
 class Run:
     """The run in a folder.
 
-    **Arguments:** `path`, of the folder; `problem` and `held_out`, the observations it was fitted to and judged by, where
-    they are at hand (otherwise read again from the problem's file when needed).
+    **Arguments:** `path`, of the folder; `problem` and `held_out`, the observations it was fitted to and judged by,
+    where they are at hand (otherwise read again from the problem's file when needed).
     """
 
     def __init__(self, path: str | Path, *, problem: Problem | None = None, held_out: Problem | None = None):
@@ -80,47 +81,34 @@ class Run:
         draws: int = 8,
         sampling: SamplingConfig | None = None,
         out: str | Path | None = None,
+        overwrite: bool = False,
         seed: int = 0,
         report: Callable[[int, int], None] | None = None,
     ) -> Separation:
         """Separates observations: joint posterior draws of all their sources. Nothing is refitted.
 
         **Arguments:** `problem`, new observations with any operators of the same sources (default: those of the fit);
-        `draws`, per observation; `sampling`, other settings than the fit's; `out`, a Zarr store to stream to.
+        `draws`, per observation; `sampling`, other settings than the fit's; `out`, a Zarr store to stream to;
+        `overwrite`, whether to replace the one that is there.
 
-        **Raises:** `RunError` for a source without a prior, or of another shape.
+        **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
         """
-        problem = problem or self.problem
-        for s, source in problem.sources.items():
-            if s not in self.priors:
-                raise RunError(f"the run knows no source '{s}'; it has priors for {', '.join(self.priors)}")
-            if self.priors[s].shape != source.shape:
-                raise RunError(f"source '{s}' has shape {source.shape}, its prior {self.priors[s].shape}")
-        shapes = {
-            name: (len(view), {s: problem.sources[s].shape for s in view.mixing}) for name, view in problem.views.items()
-        }
-        writer = SeparationWriter(None if out is None else Path(out), shapes, draws)
-        sampling = sampling or self.config.sampling
-        total = sum(len(view) for view in problem.views.values()) * draws
-        done = 0
-        for number, (name, view) in enumerate(problem.views.items()):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 7), number)
-            for draw in range(draws):
-                drawn = draw_posterior(
-                    view,
-                    self.priors,
-                    sampling,
-                    key=jax.random.fold_in(key, draw),
-                    report=None if report is None else lambda n, _, before=done: report(before + n, total),
-                )
-                writer.write(name, draw, drawn)
-                done += len(view)
-        return writer.finish()
+        return separate(
+            self.problem if problem is None else problem,
+            self.priors,
+            key=jax.random.fold_in(jax.random.key(seed), 7),
+            draws=draws,
+            sampling=sampling or self.config.sampling,
+            out=out,
+            overwrite=overwrite,
+            report=report,
+        )
 
     def sample(self, source: str, n: int, *, seed: int = 0, steps: int = 64, step: str = "ancestral") -> np.ndarray:
         """Draws `n` samples of a source from its prior, in the user's units."""
         if source not in self.priors:
-            raise RunError(f"the run knows no source '{source}'; it has priors for {', '.join(self.priors)}")
+            hint = did_you_mean(source, self.priors)
+            raise RunError(f"the run has no source '{source}'; it has {names(self.priors)}{hint}")
         key = jax.random.key(seed)
         return np.asarray(self.priors[source].sample(n, key=key, step=STEPS[step](), steps=steps))
 
@@ -138,5 +126,7 @@ class Run:
             if file is None:
                 raise RunError(f"the run in {self.path} was started from Python; open it with Run(path, problem=...)")
             loaded = load_problem(file)
+            if loaded.problem.fingerprint() != self.folder.problem()["fingerprint"]:
+                raise RunError(f"{file} has changed since the run in {self.path} was started")
             self._problem, self._held_out = split(loaded.problem, loaded.held_out, self.config)
         return self._problem, self._held_out

@@ -1,0 +1,47 @@
+"""What has to be arranged before JAX starts: threads of the CPU, and the cache of compiled programs."""
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_folder", "prepare", "threads_flag_set"]
+
+_THREADS = "--xla_cpu_multi_thread_eigen"
+
+
+def prepare() -> None:
+    """Arranges for the commands that compute; called before anything imports JAX."""
+    # batched factorisations and FFTs can deadlock in XLA's own thread pool on the CPU; devices are not touched by it
+    if _THREADS not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_THREADS}=false".strip()
+    folder = cache_folder()
+    if folder is None:
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept between processes, None when that is switched off.
+
+    `DICHROIC_CACHE` is a folder, or `off`. By default it is the place that the system has for such things.
+    """
+    wanted = os.environ.get("DICHROIC_CACHE", "")
+    if wanted.lower() in ("off", "0", "no", "false"):
+        return None
+    if wanted:
+        return Path(wanted).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "dichroic"
+
+
+def threads_flag_set() -> bool:
+    """Whether XLA's thread pool on the CPU is switched off."""
+    return f"{_THREADS}=false" in os.environ.get("XLA_FLAGS", "")

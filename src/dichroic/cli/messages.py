@@ -1,0 +1,28 @@
+"""Sentences for whoever reads the terminal: results on standard output, everything else on standard error."""
+
+__all__ = ["complain", "plain", "say"]
+
+
+def say(line: str) -> None:
+    """A line of the result."""
+    print(line, flush=True)
+
+
+def complain(kind: str, message: str) -> None:
+    """What went wrong, in red where there are colours, on lines that are not broken."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text(f"{kind}: ", style="bold red" if kind == "error" else "bold yellow")
+    console = Console(stderr=True)
+    console.print(text.append(message, style="red" if kind == "error" else ""), soft_wrap=True, highlight=False)
+
+
+def plain(error: Exception) -> str:
+    """The message of an error without the computer's part in it."""
+    faults = getattr(error, "faults", None)
+    if faults and len(faults) > 1:
+        return f"{len(faults)} faults\n" + "\n".join(f"  - {fault}" for fault in faults)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)

@@ -1,0 +1,101 @@
+"""Tables of what was found."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dichroic.cli.messages import say
+
+__all__ = ["announce_device", "make_table", "print_json", "print_table", "show_demo", "show_fit", "show_views"]
+
+
+def print_json(content: Any) -> None:
+    """One JSON value; numbers that are not finite become null, which every reader understands."""
+    print(json.dumps(_finite(content), indent=1))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float | np.floating):
+        return float(content) if math.isfinite(content) else None
+    return int(content) if isinstance(content, np.integer) else content
+
+
+def make_table(title: str, *columns: str, numbers: int = 0) -> Table:
+    """A table; the last `numbers` columns are flush right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for i, column in enumerate(columns):
+        right = i >= len(columns) - numbers
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table as wide as it needs to be where there is no terminal that it has to fit."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+    console.print()
+
+
+def announce_device(progress: Any) -> None:
+    """Says what the run computes on, and loudly when that is no GPU."""
+    import jax
+
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        progress.say("NO GPU FOUND: computing on the CPU, slowly for images. `dichroic doctor` says what is missing")
+    else:
+        progress.say(f"computing on {len(devices)} x {devices[0].device_kind}")
+
+
+def show_fit(summary: Mapping[str, Any]) -> None:
+    """The end of a fit."""
+    if summary["stages"]:
+        table = make_table("Stages", "stage", "laps", "best lap", "replay", "at the start", numbers=4)
+        for stage in summary["stages"]:
+            scores = (f"{stage[key]:.4g}" if key in stage else "" for key in ("score", "first_score"))
+            table.add_row(stage["stage"], str(stage["laps"]), str(stage["best_lap"]), *scores)
+        print_table(table)
+    if summary["held_out"]:
+        show_views("Held-out observations", summary["held_out"])
+    say(f"run:    {summary['folder']}")
+    if summary.get("report"):
+        say(f"report: {summary['report']}")
+
+
+def show_views(title: str, views: Mapping[str, Mapping[str, Any]]) -> None:
+    """Scores of separated observations."""
+    sources = [s for numbers in views.values() for s in numbers.get("psnr", {})]
+    columns = [f"{s}, {kind} (dB)" for s in dict.fromkeys(sources) for kind in ("mean", "draw")]
+    table = make_table(title, "view", "observations", "chi²", "diverged", *columns, numbers=3 + len(columns))
+    for name, numbers in views.items():
+        psnr = numbers.get("psnr", {})
+        scores = [
+            f"{psnr[s][kind]:.2f}" if s in psnr else "" for s in dict.fromkeys(sources) for kind in ("mean", "draw")
+        ]
+        table.add_row(
+            name, str(numbers["observations"]), f"{numbers['chi_square']:.3f}", f"{numbers['diverged']:.1%}", *scores
+        )
+    print_table(table)
+
+
+def show_demo(table: Mapping[str, Mapping[str, float]], folder: Path, report: Path | None) -> None:
+    """The scores of the demo."""
+    shown = make_table("PSNR of held-out digits (dB)", "method", "posterior mean", "single draw", numbers=2)
+    for method, numbers in table.items():
+        shown.add_row(method, *(f"{numbers[kind]:.2f}" if kind in numbers else "" for kind in ("mean", "draw")))
+    print_table(shown)
+    say(f"run:    {folder}")
+    if report:
+        say(f"report: {report}")

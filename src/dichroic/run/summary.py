@@ -1,0 +1,68 @@
+"""The result of a run in a few numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from dichroic.metrics.psnr import psnr
+from dichroic.problem import Problem
+from dichroic.run.run import Run
+from dichroic.run.separation import Separation
+
+__all__ = ["summarize", "view_scores"]
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """The stages with their laps and scores, and the separated held-out observations; everything is fit for JSON.
+
+    The score is the replay score of held-out data, the lower the better; `first_score` is the one of the Gaussian stage
+    (of what had been learned before, in later stages).
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    for record in run.records:
+        stage = stages.setdefault(record["stage"], {"stage": record["stage"], "scores": {}})
+        stage |= {"laps": record["lap"], "best_lap": record["best_lap"]}
+        if "score" in record:
+            stage["scores"][record["lap"]] = record["score"]
+    for stage in stages.values():
+        scores = stage.pop("scores")
+        if scores:
+            stage |= {"score": scores[stage["best_lap"]], "first_score": scores[min(scores)]}
+    summary: dict[str, Any] = {
+        "folder": str(run.path),
+        "finished": run.folder.finished,
+        "stages": list(stages.values()),
+    }
+    held_out = run.held_out if run.separated.exists() else None
+    summary["held_out"] = {} if held_out is None else view_scores(Separation.open(run.separated), held_out)
+    return summary
+
+
+def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str, Any]]:
+    """For every view the number of observations, the residual of the draws and the share that diverged.
+
+    Where the truth is known, the PSNR of the posterior mean and of single draws too, with the range of the truth as
+    peak.
+    """
+    scores: dict[str, dict[str, Any]] = {}
+    for name, view in problem.views.items():
+        diverged = np.asarray(separation.diverged[name])
+        usable = ~diverged.any(1)
+        chi_square = np.asarray(separation.chi_square[name])[~diverged]
+        scores[name] = {
+            "observations": len(view),
+            "chi_square": float(chi_square.mean()) if chi_square.size else float("nan"),
+            "diverged": float(diverged.mean()),
+        }
+        if view.truth and usable.any():
+            scores[name]["psnr"] = {
+                s: _psnr(np.asarray(separation.samples[name][s])[usable], truth[usable])
+                for s, truth in view.truth.items()
+                if s in separation.samples[name]
+            }
+    return scores
+
+
+def _psnr(draws: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    peak = float(np.ptp(truth)) or 1.0
+    return {"mean": psnr(draws.mean(1), truth, peak), "draw": psnr(draws[:, 0], truth, peak)}
