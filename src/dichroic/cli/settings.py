@@ -193,8 +193,10 @@ def _merge(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]
         other_kind = (
             key == "network" and isinstance(before, dict) and value.get("kind") not in (None, before.get("kind"))
         )
-        both = isinstance(before, dict) and isinstance(value, dict) and key != "laps" and not other_kind
-        merged[key] = {**before, **value} if both else value
+        if isinstance(before, dict) and isinstance(value, dict) and key != "laps" and not other_kind:
+            merged[key] = {**before, **value}
+        else:
+            merged[key] = value
     return merged
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Prior, noise_like, run_sampler
+from dichroic.diffusion import Cost, Info, Prior, noise_like, run_sampler
 from dichroic.em.config import SamplingConfig
 from dichroic.operators import take
 from dichroic.posterior import WhitenedObservation, joint_posterior
@@ -118,7 +118,7 @@ def draw_posterior(
 def _draw_batch(denoisers, scalings, observations, previous, is_warm, indices, levels, steps, step, key, method):
     shapes = {s: denoiser.shape for s, denoiser in denoisers.items()}
 
-    def one(i, index) -> tuple[dict[str, Array], ...]:
+    def one(i, index) -> tuple[dict[str, Array], Info, Array]:
         whitened = WhitenedObservation.of(take(observations, i), scalings, shapes)
         target = joint_posterior(denoisers, whitened, *method)
         start_key, run_key = jax.random.split(jax.random.fold_in(key, index))

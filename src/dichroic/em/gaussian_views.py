@@ -59,7 +59,7 @@ class ViewStatistics(ABC):
     def stack(self, populations: Mapping[str, Population]) -> tuple[np.ndarray, np.ndarray]:
         """Stacked mean and block-diagonal covariance."""
         mean = np.concatenate([populations[s].mean for s in self.sources])
-        return mean, scipy.linalg.block_diag(*[populations[s].covariance() for s in self.sources])
+        return mean, np.asarray(scipy.linalg.block_diag(*[populations[s].covariance() for s in self.sources]))
 
     def unstack(self, n: int, first: np.ndarray, second: np.ndarray) -> dict[str, Statistics]:
         """Statistics per source from stacked ones."""

@@ -115,7 +115,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
         jnp.asarray(prior.scaling.to_scaled(pooled), jnp.float32),
         config.training,
         key=context.key(2, state.stage, state.lap, number),
-        usable=np.argsort(~usable, kind="stable"),
+        usable=jnp.asarray(np.argsort(~usable, kind="stable")),
         count=int(usable.sum()),
         report=lambda done, total: context.report(f"train {source}", done, total),
     )

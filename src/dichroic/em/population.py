@@ -51,8 +51,9 @@ class Statistics:
     def pool(statistics: "list[Statistics]") -> "Statistics":
         """The same over several views."""
         n, first = sum(s.n for s in statistics), np.sum([s.first for s in statistics], axis=0)
-        if all(s.second is not None for s in statistics):
-            return Statistics(n, first, np.sum([s.second for s in statistics], axis=0))
+        second = [s.second for s in statistics if s.second is not None]
+        if len(second) == len(statistics):
+            return Statistics(n, first, np.sum(second, axis=0))
         return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
 
     def population(self, rank: int | None) -> Population:

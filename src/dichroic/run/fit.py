@@ -30,7 +30,7 @@ from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 
-__all__ = ["Stopped", "fit", "fresh_folder", "resume", "split"]
+__all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "resume", "split"]
 
 _GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar
 _FROZEN_SAMPLES = 2048
@@ -67,7 +67,7 @@ def fit(
     SIGUSR1; `Diverged` when most draws are useless.
     """
     folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
-    known = _known_priors(frozen or {}, problem)
+    known = known_priors(frozen or {}, problem)
     description = _describe(problem, held_out, known, source_file)
     if folder.exists:
         _check_same(folder, config, description)
@@ -222,7 +222,7 @@ def split(problem: Problem, held_out: Problem | float | None, config: FitConfig)
     return kept, held.select({name: np.arange(min(limit, len(view))) for name, view in held.views.items()})
 
 
-def _known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> dict[str, Prior]:
+def known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> dict[str, Prior]:
     """The known priors, read from their files where files were given."""
     known: dict[str, Prior] = {}
     for s, prior in frozen.items():

@@ -5,16 +5,18 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from dichroic import __version__
+
 __all__ = ["provenance"]
 
-_PACKAGES = ("dichroic", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy")
+_PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "scipy")
 
 
 def provenance() -> dict[str, Any]:
     """Versions, device and time of a run; nothing that names a user or a machine."""
     import jax
 
-    versions = {}
+    versions = {"dichroic": __version__}
     for name in _PACKAGES:
         try:
             versions[name] = version(name)

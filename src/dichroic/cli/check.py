@@ -1,0 +1,103 @@
+"""What `dichroic check` says: the problem as it was understood, and what looks odd in it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dichroic.cli.messages import say
+from dichroic.cli.output import make_table, print_table
+from dichroic.cli.settings import settle
+from dichroic.diagnose.data import check_data, spread_over_noise
+from dichroic.em import make_plan
+from dichroic.problem import Problem, load_problem
+from dichroic.report.describe import in_words, missing_share, noise_in_words
+from dichroic.run.fit import known_priors
+
+__all__ = ["describe", "show"]
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The problem in a file, checked: its data, its settings, its known priors and the order of its stages.
+
+    **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
+    """
+    loaded = load_problem(path)
+    problem, held_out = loaded.problem, loaded.held_out
+    config = settle({}, loaded.fit)
+    known = known_priors(loaded.frozen, problem)
+    plan = make_plan(problem, config.plan, known)
+    other = held_out if isinstance(held_out, Problem) else None
+    return {
+        "title": problem.title,
+        "file": str(loaded.path),
+        "sources": {
+            s: {"shape": list(source.shape), "unit": source.unit, "views": problem.views_of(s), "known": s in known}
+            for s, source in problem.sources.items()
+        },
+        "views": {
+            name: {
+                "observations": len(view),
+                "shape": list(view.event_shape),
+                "complex": view.y.dtype.kind == "c",
+                "missing": missing_share(view),
+                "noise": noise_in_words(view),
+                "spread_over_noise": spread_over_noise(view) if len(view) > 1 else None,
+                "mixing": {s: in_words(operator) for s, operator in view.mixing.items()},
+            }
+            for name, view in problem.views.items()
+        },
+        "held_out": _held_out(config.held_out if held_out is None else held_out),
+        "stages": [{"stage": stage.name, "learns": stage.learn, "from": stage.views} for stage in plan],
+        "findings": [vars(finding) for finding in check_data(problem, other)],
+    }
+
+
+def _held_out(held_out: Problem | float) -> dict[str, int] | float:
+    if isinstance(held_out, Problem):
+        return {name: len(view) for name, view in held_out.views.items()}
+    return held_out
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Prints it."""
+    say(f"{found['title'] or 'Untitled'}: {found['file']}\n")
+    table = make_table("Sources", "source", "shape", "unit", "in the views", "")
+    for name, source in found["sources"].items():
+        status = "known" if source["known"] else "to be learned"
+        table.add_row(name, _shape(source["shape"]), source["unit"], ", ".join(source["views"]), status)
+    print_table(table)
+    table = make_table("Views", "view", "observations", "shape", "missing", "noise", "spread / noise", "mixture")
+    for name, view in found["views"].items():
+        mixture = " + ".join(f"{s} ({words})" for s, words in view["mixing"].items())
+        spread = "" if view["spread_over_noise"] is None else f"{view['spread_over_noise']:.3g}"
+        kind = "complex " if view["complex"] else ""
+        row = (str(view["observations"]), kind + _shape(view["shape"]), f"{view['missing']:.1%}", view["noise"], spread)
+        table.add_row(name, *row, mixture)
+    print_table(table)
+    held_out = found["held_out"]
+    if isinstance(held_out, Mapping):
+        held_out = ", ".join(f"{n} of '{view}'" for view, n in held_out.items())
+    else:
+        held_out = f"{held_out:.0%} of every view"
+    say(f"held out: {held_out}")
+    say(
+        "stages:   "
+        + "; ".join(f"{', '.join(s['learns'])} from {', '.join(s['from'])}" for s in found["stages"])
+        + "\n"
+    )
+    console = Console()
+    if not any(finding["level"] == "warning" for finding in found["findings"]):
+        say("The data looks sound.")
+    for finding in found["findings"]:
+        style = "bold yellow" if finding["level"] == "warning" else "dim"
+        text = Text(f"{finding['level']}: ", style=style).append(
+            f"{finding['where']}: {finding['text']}", style="not bold"
+        )
+        console.print(text, soft_wrap=True, highlight=False)
+
+
+def _shape(shape: list[int]) -> str:
+    return " x ".join(str(side) for side in shape)
