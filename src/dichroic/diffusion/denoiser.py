@@ -75,6 +75,15 @@ class GaussianDenoiser(Denoiser):
         out = shrink * residual + basis @ ((values / (values + variance) - shrink) * (basis.T @ residual))
         return mean + out.reshape(x_t.shape)
 
+    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array]:
+        r"""Covariance of :math:`x_0` given :math:`x_t`, which is the same for every :math:`x_t`.
+
+        **Returns** `basis`, `values` and `rest`, each eigenvalue :math:`\lambda` having become
+        :math:`\lambda \sigma^2 / (\lambda + \sigma^2)`.
+        """
+        basis, values, rest = (jnp.asarray(a, sigma.dtype) for a in (self.basis, self.values, self.rest))
+        return basis, values * sigma**2 / (values + sigma**2), rest * sigma**2 / (rest + sigma**2)
+
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The covariance as a matrix."""
         Q = np.asarray(self.basis)

@@ -144,6 +144,7 @@ def _describe(denoiser: Denoiser) -> dict[str, Any]:
             "network": denoiser.network.config.model_dump(),  # pyright: ignore
             "precision": denoiser.precision,
             "base": None if denoiser.base is None else _describe(denoiser.base),
+            "spread": None if denoiser.spread is None else _describe(denoiser.spread),
         }
     for kind, cls in _CLOSED_FORM.items():
         if isinstance(denoiser, cls):
@@ -158,8 +159,8 @@ def _skeleton(description: Mapping[str, Any]) -> Any:
         cls = _CLOSED_FORM[kind]
         return cls(**{name: 0.0 for name in cls.__dataclass_fields__})
     config = TypeAdapter(NetworkConfig).validate_python(description["network"])
-    base = None if description["base"] is None else _skeleton(description["base"])
+    base, spread = (None if description[k] is None else _skeleton(description[k]) for k in ("base", "spread"))
     network = eqx.filter_eval_shape(
         lambda key: NetworkDenoiser.create(tuple(description["shape"]), config, key=key).network, jax.random.key(0)
     )
-    return NetworkDenoiser(network, base, description["precision"])
+    return NetworkDenoiser(network, base, description["precision"], spread)

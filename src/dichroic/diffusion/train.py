@@ -96,7 +96,7 @@ def train(
             jax.block_until_ready(loss)
             report(start + steps, config.steps)
     network = eqx.combine(state[1] if config.ema > 0 else state[0], rest)
-    return NetworkDenoiser(network, denoiser.base, denoiser.precision), jnp.concatenate(losses)
+    return eqx.tree_at(lambda d: d.network, denoiser, network), jnp.concatenate(losses)
 
 
 @eqx.filter_jit

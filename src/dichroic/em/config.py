@@ -7,8 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
 from dichroic.em.gaussian import GaussianConfig
+from dichroic.problem import View
 
 __all__ = ["PRESETS", "FitConfig", "SamplingConfig", "preset"]
+
+_DENSE = 2048  # data per observation up to which a shared system is factorised
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -31,7 +34,7 @@ class SamplingConfig(BaseModel):
     restart: PositiveFloat = 1.0
     refresh: Share = 0.1
     cold_laps: NonNegativeInt = 2
-    posterior: Literal["auto", "exact", "krylov"] = "auto"
+    posterior: Literal["auto", "exact", "surrogate", "krylov"] = "auto"
     iterations: PositiveInt = 4
     root_iterations: PositiveInt = 4
     corrections: PositiveInt = 1
@@ -43,6 +46,11 @@ class SamplingConfig(BaseModel):
         if self.step == "pc":
             return PredictorCorrector(self.corrections, self.tau)
         return STEPS[self.step]()
+
+    def method(self, view: View) -> tuple[str, int, int, bool]:
+        """How `joint_posterior` is to treat the observations of a view."""
+        dense = view.shared and prod(view.event_shape) <= _DENSE
+        return self.posterior, self.iterations, self.root_iterations, dense
 
     def batch_size(self, shapes: dict[str, tuple[int, ...]]) -> int:
         """Observations per batch: fewer the larger the sources."""

@@ -99,7 +99,7 @@ def draw_posterior(
                 jnp.asarray(steps),
                 step,
                 key,
-                (sampling.posterior, sampling.iterations, sampling.root_iterations),
+                sampling.method(view),
             )
             for s in shapes:
                 samples[s][chosen] = np.asarray(out[s])[: len(chosen)]
@@ -142,7 +142,7 @@ def _cost(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, ste
             {s: priors[s].shape for s in names},
         )
         denoisers = {s: priors[s].denoiser for s in names}
-        target = joint_posterior(denoisers, whitened, sampling.posterior, sampling.iterations, sampling.root_iterations)
+        target = joint_posterior(denoisers, whitened, *sampling.method(view))
         costs.append(sampling.make_step().cost(target, steps))
 
     costs: list[Cost] = []

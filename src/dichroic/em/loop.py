@@ -6,22 +6,26 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dichroic.diffusion import NetworkDenoiser, Prior, train
+from dichroic.diffusion import GaussianDenoiser, NetworkDenoiser, Prior, train
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianFit
 from dichroic.em.plan import Stage
+from dichroic.em.population import Statistics
 from dichroic.em.replay import replay_score
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
 from dichroic.problem import Problem, View
 
 __all__ = ["Diverged", "Expectation", "Report", "run_stages", "start_state"]
+
+_SPREAD_RANK, _SPREAD_DRAWS = 256, 4096
 
 # report(what, done, total): within a phase of a lap
 Report = Callable[[str, int, int], None]
@@ -119,8 +123,17 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
         count=int(usable.sum()),
         report=lambda done, total: context.report(f"train {source}", done, total),
     )
+    trained = eqx.tree_at(lambda d: d.spread, trained, _spread(prior, pooled[usable]), is_leaf=lambda x: x is None)
     provenance = {"stage": stage.name, "lap": state.lap + 1}
     return Prior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
+
+
+def _spread(prior: Prior, draws: np.ndarray) -> GaussianDenoiser:
+    """The Gaussian with the moments of the draws, of low rank where the source is large or the draws few."""
+    x = prior.scaling.to_scaled(draws.reshape(len(draws), -1).astype(float))
+    fitted = Statistics(len(x), x.sum(0), draws=x[:_SPREAD_DRAWS]).population(_SPREAD_RANK)
+    parts = (fitted.mean.reshape(prior.shape), fitted.basis, fitted.values, fitted.rest)
+    return GaussianDenoiser(*(jnp.asarray(a, jnp.float32) for a in parts))
 
 
 def _expectation(

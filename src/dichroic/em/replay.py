@@ -62,7 +62,7 @@ def replay_score(
             {s: x[members] for s, x in simulated.items()},
             jax.random.fold_in(key, 1),
             members,
-            (sampling.posterior, sampling.iterations, sampling.root_iterations),
+            sampling.method(view),
         )
         real.append(np.asarray(w)[: n - begin])
         fake.append(np.asarray(w_sim)[: n - begin])

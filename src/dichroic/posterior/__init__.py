@@ -6,17 +6,28 @@ from math import prod
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.krylov import KrylovMMPS
+from dichroic.posterior.surrogate import SurrogateMMPS, gaussian_of
 from dichroic.posterior.whitened import WhitenedObservation
 
 # every posterior method, by the name it has in the settings; the tests hold each against exact Gaussian answers
-POSTERIORS: dict[str, type[Target]] = {"exact": ExactMMPS, "krylov": KrylovMMPS}
+POSTERIORS: dict[str, type[Target]] = {"exact": ExactMMPS, "surrogate": SurrogateMMPS, "krylov": KrylovMMPS}
 
-__all__ = ["POSTERIORS", "ExactMMPS", "KrylovMMPS", "WhitenedObservation", "choose_method", "joint_posterior"]
+__all__ = [
+    "POSTERIORS",
+    "ExactMMPS",
+    "KrylovMMPS",
+    "SurrogateMMPS",
+    "WhitenedObservation",
+    "choose_method",
+    "joint_posterior",
+]
 
 
-def choose_method(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The method that suits sources of these shapes: exact where every Jacobian is small, Krylov otherwise."""
-    return "exact" if all(prod(shape) <= EXACT_SIZE for shape in shapes.values()) else "krylov"
+def choose_method(denoisers: Mapping[str, Denoiser]) -> str:
+    """The method that suits these sources: exact where every Jacobian is small, else the surrogate where it can be had."""
+    if all(prod(denoiser.shape) <= EXACT_SIZE for denoiser in denoisers.values()):
+        return "exact"
+    return "surrogate" if all(gaussian_of(denoiser) is not None for denoiser in denoisers.values()) else "krylov"
 
 
 def joint_posterior(
@@ -25,22 +36,27 @@ def joint_posterior(
     method: str = "auto",
     iterations: int = 3,
     root_iterations: int = 3,
+    shared: bool = False,
 ) -> Target:
     """The joint posterior of the sources of one observation, ready to be sampled.
 
     One source and one view is plain moment matching posterior sampling.
 
     **Arguments:** `denoisers`, in scaled units, of at least the sources that enter; `method`, one of `POSTERIORS` or `"auto"`;
-    `iterations` and `root_iterations`, of the Krylov method.
+    `iterations` and `root_iterations`, of the Krylov method; `shared`, whether all observations that will be batched have
+    the same operators, noise and mask, which the surrogate makes use of.
 
     **Raises:** `ValueError` for an unknown method or a source without a denoiser.
     """
     missing = [s for s in observation.shapes if s not in denoisers]
     if missing:
         raise ValueError(f"no prior for source {missing[0]!r}; there are priors for {list(denoisers)}")
-    method = choose_method(observation.shapes) if method == "auto" else method
+    chosen = {s: denoisers[s] for s in observation.shapes}
+    method = choose_method(chosen) if method == "auto" else method
     if method == "exact":
-        return ExactMMPS.create(dict(denoisers), observation)
+        return ExactMMPS.create(chosen, observation)
+    if method == "surrogate":
+        return SurrogateMMPS.create(chosen, observation, shared)
     if method == "krylov":
-        return KrylovMMPS.create(dict(denoisers), observation, iterations, root_iterations)
+        return KrylovMMPS.create(chosen, observation, iterations, root_iterations)
     raise ValueError(f"unknown posterior method {method!r}; known: {', '.join(POSTERIORS)}")

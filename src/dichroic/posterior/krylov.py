@@ -61,7 +61,7 @@ class KrylovMMPS(Target):
 
             root = lanczos_root(product, epsilon[s].reshape(-1), self.root_iterations)
             drawn[s] = m + root.reshape(m.shape)
-        n = jax.random.normal(noise_key, self.y.shape, self.y.dtype) * self._weights
+        n = jax.random.normal(noise_key, self.y.shape, self.y.dtype) * self.observation.observed
         return self._shift(drawn, covariance, self.y - n)
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
@@ -75,15 +75,6 @@ class KrylovMMPS(Target):
     @property
     def draw_cost(self) -> Cost:
         return Cost(1, self.iterations + self.root_iterations)
-
-    @property
-    def _weights(self) -> Array:
-        """1 where observed, 0 where not: the noise of missing entries stays out of the solve."""
-        observed = self.observation.observation.observed
-        if observed is None:
-            return jnp.ones((), self.y.dtype)
-        flat = jnp.asarray(observed).reshape(-1).astype(self.y.dtype)
-        return jnp.tile(flat, self.y.size // flat.size)
 
     def _linearise(self, x_t, sigma):
         means: dict[str, Array] = {}
@@ -121,15 +112,16 @@ def conjugate_gradient(
     **Returns:** the summed by-product, and the relative residual with whether the solve was frozen.
     """
     norm = jnp.sum(b * b)
+    solved = (8 * jnp.finfo(b.dtype).eps) ** 2 * norm  # rounding is all that is left
 
     def iterate(_, state):
         total, r, p, rho, frozen = state
         q, w = product(p)
         curvature, length = jnp.sum(p * q), jnp.sum(p * p)
         # C = I + a positive part: a curvature below that of I betrays an indefinite Jacobian
-        bad = ~(curvature > 0.5 * length) & (rho > 1e-12 * norm)
+        bad = ~(curvature > 0.5 * length) & (rho > solved)
         frozen = frozen | bad
-        stop = frozen | ~(rho > 1e-12 * norm)
+        stop = frozen | ~(rho > solved)
         alpha = jnp.where(stop, 0, rho / jnp.where(stop, 1, curvature))
         total = jax.tree.map(lambda t, u: t + jnp.where(stop, 0, alpha * u), total, w)
         r = r - jnp.where(stop, 0, alpha * q)

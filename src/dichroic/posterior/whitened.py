@@ -67,11 +67,19 @@ class WhitenedObservation(eqx.Module):
         return {s: matrix(s, shape) for s, shape in self.shapes.items()}
 
     @property
+    def observed(self) -> Float[Array, "*m"]:
+        """1 where there is data and 0 where there is none, shape `(m,)` or `()` when nothing is missing."""
+        if self.observation.observed is None:
+            return jnp.ones((), self.dtype)
+        y, flat = jnp.asarray(self.observation.y), jnp.asarray(self.observation.observed).reshape(-1)
+        return jnp.tile(flat.astype(self.dtype), 2 if jnp.iscomplexobj(y) else 1)
+
+    @property
     def count(self) -> Float[Array, ""]:
         """Number of real values observed."""
-        y, observed = jnp.asarray(self.observation.y), self.observation.observed
-        n = jnp.asarray(y.size) if observed is None else jnp.sum(observed)
-        return (n * (2 if jnp.iscomplexobj(y) else 1)).astype(self.dtype)
+        y = jnp.asarray(self.observation.y)
+        size = y.size * (2 if jnp.iscomplexobj(y) else 1)
+        return jnp.sum(jnp.broadcast_to(self.observed, (size,)))
 
     def chi_square(self, z: Mapping[str, Array]) -> Float[Array, ""]:
         """:math:`|y' - A' z|^2` per observed value: 1 on average for a draw of the exact posterior."""

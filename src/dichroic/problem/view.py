@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dichroic.operators import Operator, PerSample, Scale, select
+from dichroic.operators import count_samples, Operator, PerSample, Scale, select
 from dichroic.problem.faults import ProblemError, located
 from dichroic.problem.noise import bind_noise
 from dichroic.problem.values import as_flags, as_floats, unmask
@@ -96,6 +96,11 @@ class View:
         """All observations, with `PerSample` marks (bound views only)."""
         observed = None if self.observed is None else PerSample(self.observed)
         return Observation(PerSample(self.y), observed, dict(self.mixing), self.noise)
+
+    @property
+    def shared(self) -> bool:
+        """Whether all observations have the same operators, noise and mask."""
+        return self.observed is None and count_samples((dict(self.mixing), self.noise)) is None
 
     def select(self, indices: np.ndarray) -> "View":
         """The view restricted to some of its observations, in that order."""
