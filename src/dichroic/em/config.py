@@ -72,7 +72,7 @@ class FitConfig(BaseModel):
     laps: PositiveInt | dict[str, PositiveInt] = 16
     seed: NonNegativeInt = 0
     held_out: Share = 0.1
-    held_out_limit: PositiveInt = 512
+    held_out_limit: PositiveInt = 256
     patience: NonNegativeInt = 6
     residual: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -18,7 +18,7 @@ from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianFit
 from dichroic.em.plan import Stage
 from dichroic.em.population import Statistics
-from dichroic.em.replay import replay_score
+from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
 from dichroic.problem import Problem, View
@@ -43,7 +43,6 @@ class Expectation:
     held_out: Problem | None
     config: FitConfig
     plan: list[Stage]
-    reference: Mapping[str, Prior]  # the Gaussian stage
     report: Report
 
     def key(self, *path: int) -> PRNGKeyArray:
@@ -159,7 +158,7 @@ def _expectation(
                 "their sources; the noise may be understated, or the training rate too high"
             )
     seconds = perf_counter() - begin
-    scores, errors = [], []
+    scores: list[np.ndarray] = []
     held_out = context.held_out.views if context.held_out is not None else {}
     for v in stage.views:
         if v not in held_out:
@@ -167,12 +166,10 @@ def _expectation(
         view = held_out[v]
         held_out_draws[v], drawn = _draw_view(state, v, view, state.held_out_draws, names.index(v), 4, first, context)
         views[v]["held_out"] = drawn.summary | _truth_scores(view, drawn)
-        score, error = replay_score(
-            view, state.priors, context.reference, context.config.sampling, key=context.key(5, names.index(v))
-        )
-        views[v]["held_out"]["replay"] = score
-        scores.append(score)
-        errors.append(error)
+        # the same hidden entries and random numbers at every lap: what differs between laps is the priors
+        found = prediction_scores(view, state.priors, context.config.sampling, key=context.key(5, names.index(v)))
+        views[v]["held_out"]["prediction"] = float(found.mean())
+        scores.append(found)
     record: dict[str, Any] = {
         "stage": stage.name,
         "lap": state.lap,
@@ -182,8 +179,8 @@ def _expectation(
     }
     best = state.best
     if scores:
-        record["score"], record["score_error"] = float(np.mean(scores)), float(np.linalg.norm(errors) / len(errors))
-        best = _judge(best, record)
+        best = _judge(best, np.concatenate(scores), state.lap)
+        record["score"], record["score_error"] = best["last"], best["error"]
     record["best_lap"] = best.get("lap", state.lap)
     learned = {s: state.priors[s] for s in stage.learn}
     return replace(
@@ -196,25 +193,24 @@ def _expectation(
     )
 
 
-def _judge(best: dict[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Updates what is known about the best lap of a stage.
+def _judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, Any]:
+    """Updates what is known about the best lap of a stage, from the scores of the held-out observations.
 
-    The best lap is the latest one whose score is within a standard error of the lowest: noise alone should not throw
-    later, better trained priors away. A lap counts as an improvement when it is half a standard error better than the
-    last one that did; small steps add up to one. Scores that are not finite count for nothing.
+    The best lap is the latest one that is no worse than the lowest by more than a standard error of the difference,
+    observation by observation: noise alone should not throw later, longer trained priors away.
     """
-    score, error, lap = record["score"], record["score_error"], record["lap"]
-    if not best or not math.isfinite(best["lowest"]):
-        return {"lap": lap, "lowest": score, "improved": lap, "level": score}
-    if not math.isfinite(score):
-        return best
-    lowest = min(best["lowest"], score)
-    better = score < best["level"] - 0.5 * error
+    mean = float(scores.mean())
+    if not best:
+        return {"lap": lap, "improved": lap, "lowest": scores.tolist(), "last": mean, "error": 0.0}
+    difference = scores - np.asarray(best["lowest"])
+    error = float(difference.std() / np.sqrt(len(scores)))
+    lower = difference.mean() < 0
     return {
-        "lap": lap if score <= lowest + error else best["lap"],
-        "lowest": lowest,
-        "improved": lap if better else best["improved"],
-        "level": score if better else best["level"],
+        "lap": lap if difference.mean() < error else best["lap"],
+        "improved": lap if lower else best["improved"],
+        "lowest": scores.tolist() if lower else best["lowest"],
+        "last": mean,
+        "error": error,
     }
 
 

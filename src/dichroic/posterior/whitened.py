@@ -67,23 +67,19 @@ class WhitenedObservation(eqx.Module):
         return {s: matrix(s, shape) for s, shape in self.shapes.items()}
 
     @property
-    def observed(self) -> Float[Array, "*m"]:
-        """1 where there is data and 0 where there is none, shape `(m,)` or `()` when nothing is missing."""
-        if self.observation.observed is None:
-            return jnp.ones((), self.dtype)
+    def observed(self) -> Float[Array, " m"]:
+        """1 where there is data and 0 where there is none."""
         y, flat = jnp.asarray(self.observation.y), jnp.asarray(self.observation.observed).reshape(-1)
         return jnp.tile(flat.astype(self.dtype), 2 if jnp.iscomplexobj(y) else 1)
 
     @property
     def count(self) -> Float[Array, ""]:
         """Number of real values observed."""
-        y = jnp.asarray(self.observation.y)
-        size = y.size * (2 if jnp.iscomplexobj(y) else 1)
-        return jnp.sum(jnp.broadcast_to(self.observed, (size,)))
+        return jnp.sum(self.observed)
 
     def chi_square(self, z: Mapping[str, Array]) -> Float[Array, ""]:
         """:math:`|y' - A' z|^2` per observed value: 1 on average for a draw of the exact posterior."""
-        return jnp.sum((self.y - self.forward(z)) ** 2) / self.count
+        return jnp.sum((self.y - self.forward(z)) ** 2) / jnp.maximum(self.count, 1)
 
     def _mix(self, x: Mapping[str, Array], factors: Mapping[str, float]) -> Array:
         terms = [self.observation.mixing[s](factors[s] * x[s]) for s in x]
@@ -98,7 +94,7 @@ class WhitenedObservation(eqx.Module):
         return u
 
     def _masked(self, u: Array) -> Array:
-        return u if self.observation.observed is None else jnp.where(self.observation.observed, u, 0)
+        return jnp.where(self.observation.observed, u, 0)
 
 
 def _float(dtype):

@@ -24,7 +24,7 @@ class Observation(eqx.Module):
     """
 
     y: Any  # values, 0 where missing
-    observed: Any  # mask of what is observed, None when everything is
+    observed: Any  # mask of what is observed
     mixing: dict[str, Any]
     noise: Any
 
@@ -49,6 +49,7 @@ class View:
     noise: Any
     observed: np.ndarray | None = None
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    common_mask: bool = False  # set by `bind`: the same entries are missing from all observations
 
     def __post_init__(self):
         if not isinstance(self.mixing, Mapping):
@@ -89,18 +90,28 @@ class View:
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> "View":
         """The same view with every shorthand replaced by what it stands for; `shapes` are those of the sources."""
         mixing = {name: bind_operator(op, tuple(shapes[name])) for name, op in self.mixing.items()}
-        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, self.truth)
+        same = self.observed is None or bool((self.observed == self.observed[:1]).all())
+        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, self.truth, same)
+
+    def hide(self, hidden: np.ndarray) -> "View":
+        """The same observations without the entries where `hidden`, of the shape of one observation, is true."""
+        observed = np.broadcast_to(~hidden, self.y.shape)
+        observed = observed if self.observed is None else self.observed & observed
+        return View(self.y, self.mixing, bind_noise(self.noise, observed), observed, {}, self.common_mask)
 
     @property
     def observations(self) -> Observation:
         """All observations, with `PerSample` marks (bound views only)."""
-        observed = None if self.observed is None else PerSample(self.observed)
+        if self.observed is None:
+            observed = np.ones(self.event_shape, bool)
+        else:
+            observed = self.observed[0] if self.common_mask else PerSample(self.observed)
         return Observation(PerSample(self.y), observed, dict(self.mixing), self.noise)
 
     @property
     def shared(self) -> bool:
         """Whether all observations have the same operators, noise and mask."""
-        return self.observed is None and count_samples((dict(self.mixing), self.noise)) is None
+        return self.common_mask and count_samples((dict(self.mixing), self.noise)) is None
 
     def select(self, indices: np.ndarray) -> "View":
         """The view restricted to some of its observations, in that order."""
@@ -110,6 +121,7 @@ class View:
             select(self.noise, indices),
             None if self.observed is None else self.observed[indices],
             {name: x[indices] for name, x in self.truth.items()},
+            self.common_mask,
         )
 
 

@@ -179,7 +179,7 @@ class _Fit:
         start = start_state(gaussian, self.frozen, self.problem, self.config)
         state = self.folder.checkpoint() or start
         self._position(state)
-        context = Expectation(self.problem, self.held_out, self.config, self.plan, start.priors, self._report)
+        context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report)
         if not state.draws:
             self.progress.say("compiling: the first lap takes longer than the others")
         for after in run_stages(state, context):

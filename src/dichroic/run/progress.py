@@ -4,11 +4,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 __all__ = ["Progress", "Quiet", "Terminal", "Watchdog"]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What a run tells while it runs."""
 
@@ -143,7 +144,7 @@ def summary_line(record: Mapping[str, Any]) -> str:
     """One lap in one line."""
     parts = [f"{record['stage']} lap {record['lap']}"]
     if "score" in record:
-        parts.append(f"replay {record['score']:.4f} ± {record['score_error']:.4f}")
+        parts.append(f"prediction {record['score']:.4f}")
     for view, numbers in record["views"].items():
         part = f"{view}: chi² {numbers['chi_square']:.2f}"
         if numbers["diverged"]:
