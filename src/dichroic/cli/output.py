@@ -62,7 +62,7 @@ def announce_device(progress: Any) -> None:
 def show_fit(summary: Mapping[str, Any]) -> None:
     """The end of a fit."""
     if summary["stages"]:
-        table = make_table("Stages", "stage", "laps", "best lap", "replay", "at the start", numbers=4)
+        table = make_table("Stages", "stage", "laps", "best lap", "score", "at the start", numbers=4)
         for stage in summary["stages"]:
             scores = (f"{stage[key]:.4g}" if key in stage else "" for key in ("score", "first_score"))
             table.add_row(stage["stage"], str(stage["laps"]), str(stage["best_lap"]), *scores)

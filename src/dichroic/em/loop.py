@@ -200,8 +200,10 @@ def _judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, A
     observation by observation: noise alone should not throw later, longer trained priors away.
     """
     mean = float(scores.mean())
-    if not best:
+    if not best or not np.isfinite(best["lowest"]).all():
         return {"lap": lap, "improved": lap, "lowest": scores.tolist(), "last": mean, "error": 0.0}
+    if not np.isfinite(mean):  # such a lap is not the best one, whatever else it is
+        return {**best, "last": mean}
     difference = scores - np.asarray(best["lowest"])
     error = float(difference.std() / np.sqrt(len(scores)))
     lower = difference.mean() < 0

@@ -133,7 +133,7 @@ class _Fit:
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
         # the first draws of a stage count as a lap
         self.laps_of = [1 + self.config.laps_of(stage.name) for stage in self.plan]
-        self.laps_before = 0
+        self.stage = self.laps_before = 0
 
     def run(self, asked: threading.Event) -> Run:
         """The stages that are not done yet; `asked` is set when they are to stop."""
@@ -191,15 +191,21 @@ class _Fit:
         return state
 
     def _position(self, state: EMState) -> None:
+        self.stage = state.stage
         self.laps_before = sum(self.laps_of[: state.stage]) + (1 + state.lap if state.draws else 0)
         self._report("", 0, 1)
 
     def _report(self, what: str, done: int, total: int) -> None:
-        """Within a lap: training is about two thirds of it."""
-        begin, share = (
-            (0.0, 0.65) if what.startswith("train") else (0.65, 0.3) if what.startswith("draw") else (0.95, 0.05)
-        )
-        within = begin + share * done / total if what else 0.0
+        """Within a lap: training is about two thirds of it; sources and views take their turns."""
+        kind, _, name = what.partition(" ")
+        within = 0.0
+        if kind:
+            begin, share, parts = {
+                "train": (0.0, 0.65, self.plan[self.stage].learn),
+                "draw": (0.65, 0.3, self.plan[self.stage].views),
+                "held-out": (0.95, 0.05, self.plan[self.stage].views),
+            }[kind]
+            within = begin + share * (parts.index(name) + done / total) / len(parts)
         laps = (self.laps_before + within) / max(sum(self.laps_of), 1)
         self._phase(what, _GAUSSIAN_SHARE + (0.97 - _GAUSSIAN_SHARE) * min(laps, 1.0))
 
@@ -274,7 +280,7 @@ def _check_same(folder: RunFolder, config: FitConfig | None, description: Mappin
     for what, name in (
         ("fingerprint", "observations"),
         ("held_out", "held-out observations"),
-        ("frozen", "frozen priors"),
+        ("frozen", "known priors"),
     ):
         if before[what] != description[what]:
             raise RunError(f"the run in {folder.path} was started with other {name}; choose another folder")

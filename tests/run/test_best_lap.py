@@ -1,0 +1,59 @@
+"""Which lap is the best one, and when a stage ends."""
+
+import numpy as np
+import pytest
+
+from dichroic.em import EMState
+from dichroic.em.loop import _exhausted, _judge
+from dichroic.run import FitConfig
+
+# what makes one held-out observation harder than another is the same at every lap, and much larger than the progress
+HARD = np.random.default_rng(0).normal(size=100)
+NOISE = 0.1 * np.where(np.arange(100) % 2, 1.0, -1.0)  # its standard error is 0.01
+
+
+def judge(levels):
+    best = {}
+    for lap, level in enumerate(levels):
+        best = _judge(best, HARD + level + (NOISE if lap % 2 else 0), lap)
+    return best
+
+
+@pytest.mark.parametrize(
+    ("levels", "lap"),
+    [
+        ([1.0], 0),
+        ([1.0, 0.5, 0.2], 2),
+        ([1.0, 0.2, 0.5, 0.6], 1),  # much worse later
+        ([1.0, 0.2, 0.205], 2),  # within a standard error of the lowest: the later one was trained for longer
+        ([1.0, 0.2, 0.205, 0.3], 2),
+        ([1.0, 0.2, 0.205, 0.199], 3),
+    ],
+)
+def test_the_best_lap(levels, lap):
+    assert judge(levels)["lap"] == lap
+
+
+@pytest.mark.parametrize(
+    ("levels", "improved"), [([1.0, 0.5, 0.6, 0.7], 1), ([1.0, 0.9, 0.8, 0.7], 3), ([1.0, 1.2, 1.1], 0)]
+)
+def test_improvements(levels, improved):
+    assert judge(levels)["improved"] == improved
+
+
+@pytest.mark.parametrize("scores", [[np.nan, 0.5, 0.4], [1.0, np.nan, 0.4], [0.4, np.nan, 0.9]])
+def test_scores_that_are_not_finite_count_for_nothing(scores):
+    best = {}
+    for lap, score in enumerate(scores):
+        best = _judge(best, np.full(10, score), lap)
+    assert best["lap"] == int(np.nanargmin(scores))
+
+
+@pytest.mark.parametrize(("lap", "patience", "ends"), [(5, 3, False), (6, 3, True), (60, 0, False)])
+def test_patience(lap, patience, ends):
+    state = EMState(0, lap, {}, {}, {}, best={"improved": 3})
+    assert _exhausted(state, FitConfig(patience=patience)) == ends
+
+
+def test_without_scores_a_stage_takes_all_its_laps():
+    assert not _exhausted(EMState(0, 100, {}, {}, {}), FitConfig(patience=1))

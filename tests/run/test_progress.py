@@ -1,0 +1,76 @@
+"""Progress on and off a terminal."""
+
+import pytest
+
+from dichroic.run import Terminal
+from dichroic.run.progress import Watchdog, _clock, _left
+
+
+def test_plain_lines_off_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    progress = Terminal(interval=0.0)
+    progress.say("a view named [bold] and " + "many words " * 10)
+    progress.advance(0.25, "draw [x]")
+    progress.advance(0.5, "")
+    progress.close()
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 3  # never broken, whatever the width
+    assert "[bold]" in lines[0]
+    assert "25%  draw [x]" in lines[1]
+    assert "50%  draw [x]" in lines[2]
+    assert "\x1b" not in err
+
+
+def test_few_lines_off_a_terminal(capsys):
+    progress = Terminal(interval=60.0)
+    for k in range(50):
+        progress.advance(k / 50, "draw")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "fraction", "first", "left"),
+    [
+        (100.0, 0.5, 0.0, "1:40"),
+        (100.0, 0.9, 0.8, "1:40"),  # a resumed run has done the first 80% at another time
+        (100.0, 0.001, 0.0, "..."),
+        (1.0, 0.5, 0.0, "..."),
+        (7200.0, 0.5, 0.0, "2:00:00"),
+    ],
+)
+def test_the_time_left(elapsed, fraction, first, left):
+    assert _left(elapsed, fraction, first) == left
+
+
+def test_the_clock():
+    assert [_clock(s) for s in (0.0, 61.0, 3600.0)] == ["0:00", "1:01", "1:00:00"]
+
+
+def test_silence_is_noticed():
+    import time
+
+    class Listener:
+        def __init__(self):
+            self.lines = []
+
+        def say(self, line):
+            self.lines.append(line)
+
+        def advance(self, fraction, what):
+            pass
+
+        def close(self):
+            pass
+
+    listener = Listener()
+    watchdog = Watchdog(listener, minutes=0.001)
+    watchdog.advance(0.1, "draw both")
+    deadline = time.monotonic() + 20
+    while not listener.lines and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    watchdog.close()
+    assert len(listener.lines) == 1  # said once
+    assert "draw both" in listener.lines[0]

@@ -1,0 +1,174 @@
+"""Separating: in memory or on disk, in any batches, whole or not there."""
+
+import warnings
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from run_cases import tiny_config, tiny_problem
+
+from dichroic import Problem, Source, View
+from dichroic.diffusion import Cost
+from dichroic.run import RunError, SamplingConfig, Separation, separate
+from dichroic.run.separation import SeparationWriter, check_free, write_npz
+
+SAMPLING = tiny_config().sampling
+
+
+def batches_of(n: int) -> SamplingConfig:
+    return SAMPLING.model_copy(update={"batch": n})
+
+
+def test_the_result_has_the_shape_of_the_data(finished):
+    found = finished.separate(draws=3)
+    assert {view: set(sources) for view, sources in found.samples.items()} == {
+        "empty": {"sky"},
+        "both": {"sky", "star"},
+    }
+    assert found.draws("both", "star").shape == (48, 3, 2)
+    assert found.mean("both", "star").shape == found.std("both", "star").shape == (48, 2)
+    assert found.quantile("both", "star", 0.5).shape == (48, 2)
+    assert found.chi_square["both"].shape == found.diverged["both"].shape == (48, 3)
+    assert found.evaluations > 0
+
+
+def test_on_disk_as_in_memory(finished, tmp_path):
+    memory = finished.separate(tiny_problem(20, seed=3), draws=2)
+    disk = finished.separate(tiny_problem(20, seed=3), draws=2, out=tmp_path / "draws.zarr")
+    again = Separation.open(tmp_path / "draws.zarr")
+    for other in (disk, again):
+        assert other.evaluations == memory.evaluations
+        for name, x in memory.arrays().items():
+            np.testing.assert_array_equal(other.arrays()[name], x)
+    assert [path.name for path in tmp_path.iterdir()] == ["draws.zarr"]
+
+
+def test_batches_do_not_change_results(finished):
+    problem = tiny_problem(20, seed=3)
+    a, b = (finished.separate(problem, draws=1, sampling=batches_of(n)) for n in (7, 16))
+    for name, x in a.arrays().items():
+        np.testing.assert_allclose(b.arrays()[name], x, rtol=1e-4, atol=1e-5)
+
+
+def test_an_observation_does_not_know_those_after_it(finished):
+    problem = tiny_problem(20, seed=3)
+    first = problem.select({name: np.arange(5) for name in problem.views})
+    a, b = (finished.separate(p, draws=1) for p in (problem, first))
+    np.testing.assert_allclose(a.draws("both", "star")[:5], b.draws("both", "star"), rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_and_draws_differ(finished):
+    problem = tiny_problem(20, seed=3)
+    a, b = (finished.separate(problem, draws=2, seed=seed).draws("both", "star") for seed in (0, 1))
+    assert not np.isclose(a, b).any()
+    assert not np.isclose(a[:, 0], a[:, 1]).any()
+
+
+def test_fewer_draws_are_the_first_ones(finished):
+    problem = tiny_problem(20, seed=3)
+    a, b = (finished.separate(problem, draws=n).draws("both", "star") for n in (1, 2))
+    np.testing.assert_array_equal(a[:, 0], b[:, 0])
+
+
+def test_other_views_and_operators(finished):
+    y = np.ones((3, 2), np.float32)
+    problem = Problem({"star": Source((2,))}, {"alone": View(y, {"star": 2.0}, 0.01)})
+    found = finished.separate(problem, draws=1)
+    np.testing.assert_allclose(found.mean("alone", "star"), 0.5, atol=0.05)
+
+
+def test_progress(finished):
+    seen = []
+    finished.separate(tiny_problem(20, seed=3), draws=2, report=lambda done, total: seen.append((done, total)))
+    assert seen == [(16, 80), (20, 80), (36, 80), (40, 80), (56, 80), (60, 80), (76, 80), (80, 80)]
+
+
+def test_sources_that_are_not_known(finished):
+    y = np.ones((3, 2))
+    with pytest.raises(RunError, match="no prior for source 'ski'; there are: 'sky', 'star'; did you mean 'sky'"):
+        finished.separate(Problem({"ski": Source((2,))}, {"v": View(y, {"ski": 1.0}, 0.1)}))
+    with pytest.raises(RunError, match=r"shape \(3,\), its prior \(2,\)"):
+        finished.separate(Problem({"sky": Source((3,))}, {"v": View(np.ones((3, 3)), {"sky": 1.0}, 0.1)}))
+    with pytest.raises(RunError, match="no source 'ski'.*did you mean 'sky'"):
+        finished.sample("ski", 3)
+
+
+def test_what_is_there_is_not_replaced_unasked(finished, tmp_path):
+    problem, out = tiny_problem(4), tmp_path / "draws.zarr"
+    finished.separate(problem, draws=1, out=out)
+    with pytest.raises(RunError, match="is there already"):
+        finished.separate(problem, draws=2, out=out)
+    assert finished.separate(problem, draws=2, out=out, overwrite=True).draws("both", "sky").shape == (4, 2, 2)
+
+
+def test_folders_of_others_are_never_replaced(finished, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    with pytest.raises(RunError, match="not written"):
+        finished.separate(tiny_problem(4), draws=1, out=tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+    with pytest.raises(RunError, match=r"\.zarr or \.npz"):
+        check_free(tmp_path / "draws.h5")
+
+
+def test_a_store_appears_when_it_is_whole(finished, tmp_path):
+    def stop(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finished.separate(tiny_problem(4), draws=4, out=tmp_path / "draws.zarr", report=stop)
+    assert not (tmp_path / "draws.zarr").exists()
+
+
+def test_with_priors_from_anywhere(finished):
+    problem = tiny_problem(4)
+    key = jax.random.fold_in(jax.random.key(0), 7)
+    a = separate(problem, finished.priors, key=key, draws=1, sampling=SAMPLING)
+    b = finished.separate(problem, draws=1)
+    np.testing.assert_array_equal(a.draws("both", "sky"), b.draws("both", "sky"))
+
+
+@pytest.fixture
+def spoiled() -> Separation:
+    """Three observations: four good draws; one good draw; none."""
+    samples = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+    diverged = np.array([[False] * 4, [True, False, True, True], [True] * 4])
+    return Separation({"v": {"s": samples}}, {"v": np.ones((3, 4))}, {"v": diverged}, 1)
+
+
+def test_diverged_draws_are_left_out(spoiled):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mean, std, median = spoiled.mean("v", "s"), spoiled.std("v", "s"), spoiled.quantile("v", "s", 0.5)
+    np.testing.assert_array_equal(mean, [[3, 4], [10, 11], [np.nan, np.nan]])
+    np.testing.assert_allclose(std[0], np.std([0, 2, 4, 6], ddof=1))
+    assert np.isnan(std[1:]).all()
+    np.testing.assert_array_equal(median[:2], [[3, 4], [10, 11]])
+    assert np.isnan(spoiled.draws("v", "s")[1, 0]).all()
+    assert not np.isnan(spoiled.samples["v"]["s"]).any()  # what was drawn stays to be looked at
+
+
+def test_arrays_are_written_whole_or_not_at_all(spoiled, tmp_path, monkeypatch):
+    write_npz(tmp_path / "new" / "out.npz", spoiled.arrays())
+    with np.load(tmp_path / "new" / "out.npz") as file:
+        assert set(file) == {"v/s/mean", "v/s/std", "v/s/draws", "v/chi_square", "v/diverged"}
+
+    def fail(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_npz(tmp_path / "bad.npz", {})
+    assert not (tmp_path / "bad.npz").exists()
+
+
+def test_a_writer_counts_evaluations():
+    writer = SeparationWriter(None, {"v": (2, {"s": (1,)})}, 2)
+    for draw, cost in enumerate((Cost(3, 1), Cost(1, 0))):
+        ones = np.ones(2, np.float32)
+        writer.write(
+            "v", draw, SimpleNamespace(samples={"s": ones[:, None]}, chi_square=ones, diverged=ones > 2, cost=cost)
+        )
+    assert writer.finish().evaluations == 4
