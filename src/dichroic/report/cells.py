@@ -1,20 +1,22 @@
 """The cells of tables of pictures: images, and small curves for what is not an image."""
 
+from html import escape
+
 import numpy as np
 
 from dichroic.report.describe import number
 from dichroic.report.pictures import bar, is_image, picture, png, to_rgba
 
-__all__ = ["cell", "colour_bar", "limits_text", "sparkline"]
+__all__ = ["cell", "colour_bar", "sparkline"]
 
 _POINTS = 160
 
 
-def cell(x: np.ndarray, limits: tuple[float, float], alt: str, colours: str = "gray") -> str:
+def cell(x: np.ndarray, limits: tuple[float, float], alt: str, colours: str = "gray", average: bool = True) -> str:
     """A sample as an `<img>`, or as a small curve when its shape is not that of an image."""
     if not is_image(x.shape):
-        return sparkline(np.abs(x).ravel() if np.iscomplexobj(x) else np.asarray(x, float).ravel(), limits, alt)
-    return f'<img class="px" src="{png(to_rgba(picture(x), limits, colours))}" alt="{alt}">'
+        return sparkline(np.asarray(x, float).ravel(), limits, alt)
+    return f'<img class="px" src="{png(to_rgba(picture(x, average=average), limits, colours))}" alt="{escape(alt)}">'
 
 
 def sparkline(y: np.ndarray, limits: tuple[float, float], alt: str) -> str:
@@ -32,21 +34,16 @@ def sparkline(y: np.ndarray, limits: tuple[float, float], alt: str) -> str:
         else:
             pen = "M"
     return (
-        f'<svg class="spark" role="img" aria-label="{alt}" viewBox="0 0 100 48" preserveAspectRatio="none">'
+        f'<svg class="spark" role="img" aria-label="{escape(alt)}" viewBox="0 0 100 48" preserveAspectRatio="none">'
         f'<path d="{"".join(pieces)}"/></svg>'
     )
 
 
 def colour_bar(label: str, limits: tuple[float, float], colours: str, unit: str = "") -> str:
     """A labelled colour scale."""
-    low, high = (number(x) for x in limits)
-    unit = f" {unit}" if unit else ""
+    low, high = (number(x, 2) for x in limits)
+    unit = f" {escape(unit)}" if unit else ""
     return (
-        f'<span class="bar"><span class="what">{label}</span><span class="end">{low}</span>'
+        f'<span class="bar"><span class="what">{escape(label)}</span><span class="end">{low}</span>'
         f'<img src="{bar(colours)}" alt=""><span class="end">{high}{unit}</span></span>'
     )
-
-
-def limits_text(limits: tuple[float, float]) -> str:
-    """`0.1 to 0.9`."""
-    return f"{number(limits[0])} to {number(limits[1])}"

@@ -35,8 +35,8 @@ def chi_histogram(chi: ChiSquare) -> Figure:
 
     more = f" ({beyond} of {len(values)} draws lie beyond the right edge)" if beyond else ""
     caption = (
-        "Squared residual of each posterior draw in units of the stated noise, per observed value (bars), and the distribution "
-        f"that noise alone would give (line); good is bars that follow the line{more}."
+        "Squared residual of each posterior draw in units of the stated noise, per observed value (bars), and the "
+        f"distribution that noise alone would give (line); good is bars that follow the line{more}."
     )
     return Figure(panel(draw, f"Chi-square of view {chi.view}", legend=True), caption, f"View “{chi.view}”")
 

@@ -18,8 +18,8 @@ def convergence_figures(material: Material) -> list[Figure]:
     records = material.records
     figures = [_gaussian(material)]
     if records:
-        figures = [_replay(records), _loss(records), _chi_square(records), _psnr(records), _failures(records), _seconds(records)]
-        figures.append(_gaussian(material))
+        makers = (_replay, _loss, _chi_square, _psnr, _failures, _seconds)
+        figures = [*(make(records) for make in makers), _gaussian(material)]
     return [figure for figure in figures if figure is not None]
 
 
@@ -63,9 +63,8 @@ def _lap_axis(axes: Any, records: Sequence[Any]) -> None:
     if len(starts) > 1:
         for i in starts:
             axes.axvline(i - 0.5, color=MUTED, linewidth=0.7)
-            axes.annotate(
-                str(records[i].get("stage")), (i - 0.4, 1), xycoords=("data", "axes fraction"), fontsize=9, va="top", color=MUTED
-            )
+            place = {"xycoords": ("data", "axes fraction"), "va": "top", "fontsize": 9}
+            axes.annotate(str(records[i].get("stage")), (i - 0.4, 1), color=MUTED, **place)
 
 
 def _best(records: Sequence[Any]) -> list[int]:
@@ -109,11 +108,11 @@ def _replay(records: Sequence[Any]) -> Figure | None:
         x = np.arange(len(y))
         axes.fill_between(x, y - error, y + error, color=colour(0), alpha=0.2, linewidth=0)
         for i in kept:
-            axes.plot(i, y[i], "o", markersize=11, markerfacecolor="none", markeredgecolor=colour(1), markeredgewidth=1.8)
-            right = i > 0.6 * len(y)
-            axes.annotate(
-                "used", (i, y[i]), (-9 if right else 9, 9), textcoords="offset points", color=colour(1), ha="right" if right else "left"
+            axes.plot(
+                i, y[i], "o", markersize=11, markerfacecolor="none", markeredgecolor=colour(1), markeredgewidth=1.8
             )
+            side, align = (-9, "right") if i > 0.6 * len(y) else (9, "left")
+            axes.annotate("used", (i, y[i]), (side, 9), textcoords="offset points", color=colour(1), ha=align)
         finite = y[np.isfinite(y)]
         if (finite > 0).all() and finite.max() > 20 * finite.min() and (y - error)[np.isfinite(y)].min() > 0:
             axes.set_yscale("log")
@@ -125,8 +124,8 @@ def _replay(records: Sequence[Any]) -> Figure | None:
         [("replay", y, {"color": colour(0)})],
         "replay score",
         "Replay score",
-        "Distance between held-out observations and ones simulated from the learned priors, with its standard error as a band; "
-        "good is a fall towards 0 that levels off, and the circled lap is the one whose priors are used.",
+        "Distance between held-out observations and ones simulated from the learned priors, with its standard error as "
+        "a band; good is a fall towards 0 that levels off, and the circled lap is the one whose priors are used.",
         more,
     )
 
@@ -138,8 +137,8 @@ def _loss(records: Sequence[Any]) -> Figure | None:
         [(s, _series(records, "loss", s), {"color": colour(i)}) for i, s in enumerate(sources)],
         "denoising loss",
         "Training loss",
-        "Mean loss of each source's denoiser at the end of the training of a lap; good is a curve that has levelled off (its "
-        "height means little, because the training samples change from lap to lap).",
+        "Mean loss of each source's denoiser at the end of the training of a lap; good is a curve that has levelled "
+        "off (its height means little, because the training samples change from lap to lap).",
     )
 
 
@@ -154,10 +153,17 @@ def _chi_square(records: Sequence[Any]) -> Figure | None:
         curves,
         "chi-square per value",
         "Residuals",
-        "Mean squared residual of the posterior draws in units of the noise; good is 1 (horizontal line), with held-out (solid) and "
-        "training observations (dashed) close together.",
-        lambda axes: axes.axhline(1, color=INK, linewidth=0.8),
+        "Mean squared residual of the posterior draws in units of the noise; good is 1 (horizontal line), with "
+        "held-out (solid) and training observations (dashed) close together.",
+        _around_one,
     )
+
+
+def _around_one(axes: Any) -> None:
+    """The line of what is expected, and a range in which chance does not look like a trend."""
+    axes.axhline(1, color=INK, linewidth=0.8)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.95), max(high, 1.05))
 
 
 def _psnr(records: Sequence[Any]) -> Figure | None:
@@ -171,8 +177,8 @@ def _psnr(records: Sequence[Any]) -> Figure | None:
         curves,
         "PSNR of draws [dB]",
         "Agreement with the truth",
-        "Peak signal-to-noise ratio of single posterior draws against the known truth, which the fit never sees; good is a rise that "
-        "levels off (where the data leave a source uncertain, even perfect draws stay at a finite value).",
+        "Peak signal-to-noise ratio of single posterior draws against the known truth, which the fit never sees; good "
+        "is a rise that levels off (where the data leave a source uncertain, no draw can go beyond some value).",
     )
 
 
@@ -188,8 +194,8 @@ def _failures(records: Sequence[Any]) -> Figure | None:
         curves,
         "share of draws [%]",
         "Failed draws",
-        "Draws that left the range of their source, and draws for which a linear solve stopped before it was accurate; good is zero or "
-        "a few per cent that do not grow.",
+        "Draws that left the range of their source, and draws for which a linear solve stopped before it was accurate; "
+        "good is zero, or a few per cent that do not grow.",
     )
 
 
@@ -229,7 +235,7 @@ def _gaussian(material: Material) -> Figure | None:
     ending = "it converged" if fit.converged else "it was stopped before convergence, which is enough for a start"
     return Figure(
         panel(draw, "Gaussian stage"),
-        f"Log-likelihood of the first stage, which fits a Gaussian to every source exactly; it never falls, and good is a level end "
-        f"({ending}).",
+        "Log-likelihood of the first stage, which fits a Gaussian to every source exactly; it never falls, and good is "
+        f"a level end ({ending}).",
         "Gaussian stage",
     )

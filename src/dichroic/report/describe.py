@@ -1,6 +1,5 @@
 """Operators, noise and settings in words."""
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,16 @@ from dichroic.operators import DenseNoise, DiagonalNoise, PerSample
 from dichroic.problem import View
 from dichroic.report.pictures import nan_stat
 
-__all__ = ["in_words", "missing_share", "noise_in_words", "number", "settings", "shape_in_words", "signal_to_noise"]
+__all__ = [
+    "in_words",
+    "missing_share",
+    "noise_in_words",
+    "number",
+    "settings",
+    "shape_in_words",
+    "signal_to_noise",
+    "with_error",
+]
 
 
 def number(x: Any, digits: int = 3) -> str:
@@ -21,9 +29,17 @@ def number(x: Any, digits: int = 3) -> str:
         return "–"
     if not np.isfinite(value):
         return "–"
-    if value == int(value) and abs(value) < 1e6:
-        return f"{int(value):,}".replace("-", "−")
+    if abs(value) < 1e6 and (value == int(value) or abs(value) >= 10 ** (digits - 1)):
+        return f"{value:,.0f}".replace("-", "−")
     return f"{value:.{digits}g}".replace("-", "−")
+
+
+def with_error(x: float, error: float | None) -> str:
+    """`1.020 ± 0.004`: both with the digits that the error leaves meaningful."""
+    if error is None or not np.isfinite(error) or error <= 0 or not np.isfinite(x):
+        return number(x)
+    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 8))
+    return f"{x:,.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 def shape_in_words(shape: tuple[int, ...]) -> str:
@@ -39,7 +55,7 @@ def in_words(operator: Any) -> str:
 
 
 def _words(op: Any, each: bool) -> str:
-    name, per = type(op).__name__, ", another one for every observation" if each else ""
+    name, per = type(op).__name__, ", one per observation" if each else ""
     if name == "PerSample":
         return _words(op.value, True)
     if name == "Identity":
@@ -77,12 +93,13 @@ def _amplitude(factor: np.ndarray, each: bool) -> str:
         return "times a complex number"
     if low == high:
         return "as it is" if low == 1 else f"× {number(low)}"
-    return f"× {number(low)} to {number(high)}{', varying between observations' if each else ''}"
+    return f"× {number(low)} to {number(high)}{', one per observation' if each else ''}"
 
 
 def noise_in_words(view: View) -> str:
     """The stated noise of a view."""
-    each, inner = isinstance(view.noise, PerSample), view.noise.value if isinstance(view.noise, PerSample) else view.noise
+    each = isinstance(view.noise, PerSample)
+    inner = view.noise.value if isinstance(view.noise, PerSample) else view.noise
     std = _deviations(view)
     if std is None:
         return type(inner).__name__
@@ -90,7 +107,8 @@ def noise_in_words(view: View) -> str:
     size = f"σ = {number(low)}" if np.isclose(low, high) else f"σ = {number(low)} to {number(high)}"
     kind = "correlated, " if isinstance(inner, DenseNoise) else ""
     complexes = ", for real and imaginary part each" if np.iscomplexobj(view.y) else ""
-    return f"{kind}{size}{', varying between observations' if each and not np.isclose(low, high) else ''}{complexes}"
+    varying = ", one per observation" if each and not np.isclose(low, high) else ""
+    return f"{kind}{size}{varying}{complexes}"
 
 
 def signal_to_noise(view: View) -> float:
@@ -131,7 +149,10 @@ def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tupl
     plan = "all sources together" if config.plan == "joint" else "one source after the other"
     return [
         ("Plan", f"{config.plan}: {plan}"),
-        ("Laps", f"at most {laps}, ending after {config.patience} without a better score" if config.patience else f"{laps}"),
+        (
+            "Laps",
+            f"at most {laps}" + (f"; ends after {config.patience} without a better score" if config.patience else ""),
+        ),
         ("Training", f"{training.steps:,} steps of {training.batch:,} samples per lap and source"),
         (
             "Network",
@@ -139,9 +160,8 @@ def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tupl
             if same
             else "; ".join(f"{s}: {text.replace('kind ', '')}" for s, text in described.items()),
         ),
-        ("Drawing", f"method {sampling.step}, {sampling.steps} steps from noise, {sampling.warm_steps} from the last lap's draw"),
+        ("Sampler", f"{sampling.step}, {sampling.steps} steps from noise, {sampling.warm_steps} from an earlier draw"),
         ("Draws", f"{config.draws} per held-out observation"),
         ("Seed", str(config.seed)),
         ("Precision", config.precision),
-        ("Numbers per sample", ", ".join(f"{s}: {prod(shape):,}" for s, shape in shapes.items())),
     ]

@@ -1,4 +1,4 @@
-"""What there is to report about a run, whatever state it is in: finished or not, with or without data, held-out set, truth."""
+"""What there is to report about a run, in whatever state it is: the folder, read as far as it goes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,8 @@ __all__ = ["Material", "Separated", "gather"]
 @dataclass(frozen=True)
 class Separated:
     """Posterior draws of one view. `samples`, `{source: (n, draws, ...)}`, may be on disk; `view` is None where the
-    observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`."""
+    observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`.
+    """
 
     name: str
     samples: Mapping[str, Any]
@@ -30,7 +31,7 @@ class Separated:
     def __len__(self) -> int:
         return len(self.diverged)
 
-    def draws(self, source: str, index: int) -> np.ndarray:
+    def draws(self, source: str, index: int | np.integer) -> np.ndarray:
         """All draws of one observation, NaN where one diverged: shape `(draws, ...)`."""
         x = np.array(self.samples[source][int(index)], dtype=float)
         x[self.diverged[index]] = np.nan
@@ -68,7 +69,7 @@ class Material:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     separated: dict[str, Separated] = field(default_factory=dict)
     evaluations: int | None = None
-    judged_on: str = "held-out observations"
+    judged_on: str = "the held-out observations"
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -98,7 +99,8 @@ def gather(run: Run) -> Material:
         _checkpoint_draws(material, state)
     if not material.finished:
         material.notes.append(
-            "The fit is not finished: this is what there is so far. Continue it with: dichroic resume " + material.path.name
+            "The fit is not finished: this is what there is so far. Continue it with: dichroic resume "
+            + material.path.resolve().name
         )
     return material
 
@@ -108,16 +110,17 @@ def _try(material: Material, what: str, read: Any) -> Any:
     try:
         return read()
     except Exception as error:
-        material.notes.append(f"Not shown: {what} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).")
+        reason = f": {str(error).splitlines()[0]}" if str(error) else ""
+        material.notes.append(f"Not shown: {what} ({type(error).__name__}{reason}).")
         return None
 
 
 def _observations(material: Material, run: Run) -> None:
     try:
         problem, held_out = run.problem, run.held_out
-        known = material.description
-        if held_out is None and not isinstance(known["held_out"], str) and problem.fingerprint() == known["fingerprint"]:
-            problem, held_out = split(problem, known["held_out"], material.config)  # it was given whole
+        share, fingerprint = material.description["held_out"], material.description["fingerprint"]
+        if held_out is None and not isinstance(share, str) and problem.fingerprint() == fingerprint:
+            problem, held_out = split(problem, share, material.config)  # it was given whole
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         material.notes.append(f"The observations are not at hand, so they are not shown: {reason}.")
@@ -142,7 +145,8 @@ def _separation(material: Material, run: Run) -> None:
     if result is None:
         return
     material.evaluations = result.evaluations
-    for name, samples in result.samples.items():
+    for name in (v for v in material.description["views"] if v in result.samples):
+        samples = {s: result.samples[name][s] for s in material.shapes if s in result.samples[name]}
         view = material.held_out.views.get(name) if material.held_out is not None else None
         n = len(result.diverged[name])
         if view is not None and len(view) != n:
@@ -168,5 +172,5 @@ def _checkpoint_draws(material: Material, state: EMState) -> None:
         usable = np.asarray(arrays["usable"], bool)
         if view is not None and len(view) != len(usable):
             view = None
-        samples = {s: x[:, None] for s, x in arrays.items() if s != "usable"}
+        samples = {s: arrays[s][:, None] for s in material.shapes if s in arrays}
         material.separated[name] = Separated(name, samples, ~usable[:, None], None, view)

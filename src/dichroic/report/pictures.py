@@ -7,9 +7,21 @@ from math import prod
 
 import numpy as np
 
-__all__ = ["SIGMAS", "bar", "finite_range", "is_image", "kind", "montage", "nan_stat", "picture", "png", "to_rgba"]
+__all__ = [
+    "LARGEST",
+    "SIGMAS",
+    "bar",
+    "finite_range",
+    "is_image",
+    "kind",
+    "montage",
+    "nan_stat",
+    "picture",
+    "png",
+    "to_rgba",
+]
 
-_LARGEST = 128  # pixels along a side; larger images are averaged in blocks
+LARGEST = 64  # pixels along a side; larger images are averaged in blocks
 SIGMAS = 4.0  # where the colours of a residual end
 
 
@@ -43,12 +55,18 @@ def finite_range(*arrays: np.ndarray | None, low: float = 0.5, high: float = 99.
     return (a, b) if b > a else (a - 0.5, b + 0.5)
 
 
-def picture(x: np.ndarray) -> np.ndarray:
-    """A sample as `(H, W)`, or `(H, W, 3)` in colour; other channels side by side."""
+def picture(x: np.ndarray, largest: int = LARGEST, average: bool = True) -> np.ndarray:
+    """A sample as `(H, W)`, or `(H, W, 3)` in colour; other channels side by side.
+
+    Where it is larger than `largest`, blocks of pixels are averaged; or one of each is shown, which leaves the size of
+    noise as it is.
+    """
     x = np.abs(x) if np.iscomplexobj(x) else np.asarray(x, float)
-    factor = -(-max(x.shape[:2]) // _LARGEST)
-    if factor > 1:
-        h, w = (side // factor * factor for side in x.shape[:2])
+    factor = -(-max(x.shape[:2]) // largest)
+    if factor > 1 and not average:
+        x = x[::factor, ::factor]
+    elif factor > 1:
+        h, w = (max(side // factor, 1) * factor for side in x.shape[:2])
         blocks = x[:h, :w].reshape(h // factor, factor, w // factor, factor, *x.shape[2:])
         x = nan_stat("nanmean", nan_stat("nanmean", blocks, axis=3), axis=1)
     if x.ndim == 2 or x.shape[2] == 3:
@@ -61,11 +79,10 @@ def to_rgba(x: np.ndarray, limits: tuple[float, float], colours: str = "gray") -
     from matplotlib import colormaps
 
     low, high = limits
-    finite = np.isfinite(x)
+    finite = np.asarray(np.isfinite(x))
     scaled = np.clip((np.where(finite, x, low) - low) / ((high - low) or 1.0), 0, 1)
     if x.ndim == 3:
-        alpha = finite.all(2)
-        rgba = np.concatenate([scaled, alpha[..., None]], 2)
+        rgba = np.concatenate([scaled, finite.all(2, keepdims=True)], 2)
         return (255 * rgba).round().astype(np.uint8)
     rgba = np.array(colormaps[colours](scaled, bytes=True))
     rgba[..., 3] = 255 * finite
@@ -77,7 +94,7 @@ def png(rgba: np.ndarray) -> str:
     from matplotlib.image import imsave
 
     buffer = BytesIO()
-    imsave(buffer, rgba, format="png", metadata={"Software": None})
+    imsave(buffer, rgba, format="png", metadata={"Software": None})  # pyright: ignore[reportArgumentType]
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

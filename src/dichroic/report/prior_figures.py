@@ -8,12 +8,14 @@ from dichroic.em import GaussianFit
 from dichroic.report.cells import colour_bar
 from dichroic.report.material import Material
 from dichroic.report.pictures import finite_range, kind, montage, nan_stat, picture
+from dichroic.report.strips import reduced
 from dichroic.report.theme import Figure, colour, dots, panel
-from dichroic.report.vectors import pairs
+from dichroic.report.vectors import pairs, thin
 
 __all__ = ["prior_figure"]
 
 _IMAGES, _VECTORS = 32, 400
+_LARGEST = 48  # pixels along a side, in a sheet of images
 _STEPS = 32  # of the sampler
 
 
@@ -31,16 +33,16 @@ def prior_figure(material: Material, source: str) -> Figure | None:
     known = {name: x for name, x in sets.items() if x is not None and len(x)}
     if not known:
         return None
-    body = {"image": _images, "line": _lines, "pairs": _pairs, "scalar": _scalars}[look](material, source, known)
-    return Figure(body, _caption(known), f"“{source}”")
+    make = {"image": _images, "line": _lines, "pairs": _pairs, "scalar": _scalars}[look]
+    return Figure(make(material, source, known), _caption(known) + reduced(shape), f"Source “{source}”")
 
 
 def _caption(known: dict[str, Any]) -> str:
     text = "Independent draws from the learned prior of this source"
     if "Posterior draws" in known:
-        text += ", and one posterior draw each of some observations; good is two sets that could have come from one population"
+        text += ", and one posterior draw each of some observations; good is that these two could be one population"
     if "Gaussian stage" in known:
-        text += " and are more like the real thing than the Gaussian stage's draws, the starting point"
+        text += "; draws of the Gaussian stage, the starting point, show what the laps have added"
     return text + "."
 
 
@@ -52,23 +54,28 @@ def _learned(material: Material, source: str, n: int) -> np.ndarray | None:
     from dichroic.diffusion import Ancestral
 
     prior = material.priors[source]
-    return np.asarray(prior.sample(n, key=jax.random.key(0), step=Ancestral(), steps=_STEPS))
+    return np.asarray(prior.sample(n, key=jax.random.key(0), step=Ancestral(), steps=_STEPS), float)
 
 
 def _posterior(material: Material, source: str, n: int) -> np.ndarray | None:
-    """One draw each of observations of all views with the source, in turn."""
-    found = [s.first_draws(source, n) for s in material.separated.values() if source in s.samples]
-    if not found:
-        return None
-    share = -(-n // len(found))
-    x = np.concatenate([x[:share] for x in found])
-    return x[np.isfinite(x.reshape(len(x), -1)).all(1)][:n]
+    """One draw each of observations of all views with the source, in equal shares."""
+    found = [_finite(s.first_draws(source, 2 * n)) for s in material.separated.values() if source in s.samples]
+    return _shares(found, n)
 
 
 def _truth(material: Material, source: str, n: int) -> np.ndarray | None:
-    found = [s.view.truth[source][:n] for s in material.separated.values() if s.view is not None and source in s.view.truth]
+    views = [s.view for s in material.separated.values()]
+    found = [np.asarray(v.truth[source][:n], float) for v in views if v is not None and source in v.truth]
+    return _shares(found, n)
+
+
+def _shares(found: list[np.ndarray], n: int) -> np.ndarray | None:
     share = -(-n // len(found)) if found else 0
-    return np.concatenate([np.asarray(x[:share], float) for x in found])[:n] if found else None
+    return np.concatenate([x[:share] for x in found])[:n] if found else None
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    return x[np.isfinite(x.reshape(len(x), -1)).all(1)]
 
 
 def _gaussian(fit: GaussianFit, source: str, shape: tuple[int, ...], n: int) -> np.ndarray | None:
@@ -84,31 +91,37 @@ def _images(material: Material, source: str, known: dict[str, np.ndarray]) -> st
     limits = finite_range(*(known.get(name) for name in ("Learned prior", "Posterior draws", "Truth")))
     parts = []
     for name, x in known.items():
-        uri = montage([picture(image) for image in x], 8, limits)
+        uri = montage([picture(image, _LARGEST) for image in x], 8, limits)
         parts.append(f'<div><h4>{name}</h4><img class="px sheet" src="{uri}" alt="{name}, {len(x)} images"></div>')
     bar = colour_bar("value", limits, "gray", material.unit(source))
     return f'<div class="sheets">{"".join(parts)}</div><div class="bars">{bar}</div>'
 
 
+def _axis(material: Material, source: str) -> str:
+    unit = material.unit(source)
+    return f"{source} [{unit}]" if unit else source
+
+
 def _lines(material: Material, source: str, known: dict[str, np.ndarray]) -> str:
     flat = {name: x.reshape(len(x), -1) for name, x in known.items()}
     low, high = finite_range(*flat.values())
-    size = next(iter(flat.values())).shape[1]
-    at = np.unique(np.linspace(0, size - 1, min(size, 256)).round().astype(int))
+    at = thin(next(iter(flat.values())).shape[1])
     parts = []
     for number, (name, x) in enumerate(flat.items()):
+        levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+        q = nan_stat("nanquantile", x[:, at], levels, axis=0)  # pyright: ignore[reportArgumentType]
 
-        def draw(axes: Any, x=x, number=number) -> None:
-            q = nan_stat("nanquantile", x[:, at], np.array([0.05, 0.25, 0.5, 0.75, 0.95]), axis=0)  # pyright: ignore
+        def draw(axes: Any, x=x, number=number, q=q) -> None:
             axes.fill_between(at + 1, q[0], q[4], color=colour(number), alpha=0.18, linewidth=0)
             axes.fill_between(at + 1, q[1], q[3], color=colour(number), alpha=0.25, linewidth=0)
             for row in x[:3]:
                 axes.plot(at + 1, row[at], color=colour(number), linewidth=0.8)
             axes.set_ylim(low, high)
             axes.set_xlabel("entry")
-            axes.set_ylabel(f"value{f' [{material.unit(source)}]' if material.unit(source) else ''}")
+            axes.set_ylabel(_axis(material, source))
 
-        parts.append(f"<div><h4>{name}: three draws; bands hold 50 % and 90 %</h4>{panel(draw, f'{source}: {name}')}</div>")
+        drawn = panel(draw, f"{source}: {name}")
+        parts.append(f"<div><h4>{name}: three draws; bands hold half and nine tenths</h4>{drawn}</div>")
     return f'<div class="panels">{"".join(parts)}</div>'
 
 
@@ -116,8 +129,8 @@ def _pairs(material: Material, source: str, known: dict[str, np.ndarray]) -> str
     flat = {name: x.reshape(len(x), -1) for name, x in known.items()}
     size = next(iter(flat.values())).shape[1]
     inner = [x for name, x in flat.items() if name != "Gaussian stage"] or list(flat.values())
-    spans = [finite_range(*(x[:, i] for x in inner), low=0, high=100) for i in range(size)]
-    spans = [(a - 0.06 * (b - a), b + 0.06 * (b - a)) for a, b in spans]
+    spans = [finite_range(*(x[:, i] for x in inner), low=0.1, high=99.9) for i in range(size)]
+    spans = [(a - 0.08 * (b - a), b + 0.08 * (b - a)) for a, b in spans]
     parts = [f"<h4>{name}</h4>" for name in flat]
     for a, b in pairs(size):
         for number, (name, x) in enumerate(flat.items()):
@@ -141,7 +154,7 @@ def _scalars(material: Material, source: str, known: dict[str, np.ndarray]) -> s
         for number, (name, x) in enumerate(known.items()):
             heights = np.histogram(x.ravel(), edges)[0] / max(x.size, 1) / (edges[1] - edges[0])
             axes.stairs(heights, edges, color=colour(number), linewidth=1.6, label=name)
-        axes.set_xlabel(f"{source}{f' [{material.unit(source)}]' if material.unit(source) else ''}")
+        axes.set_xlabel(_axis(material, source))
         axes.set_ylabel("density")
 
-    return panel(draw, f"Draws of {source}", legend=True)
+    return f'<div class="panels">{panel(draw, f"Draws of {source}", legend=True)}</div>'

@@ -1,7 +1,7 @@
 r"""Residuals of posterior draws, and what to expect of them.
 
-For an exact posterior draw :math:`x` of an observation with `m` values, :math:`y - A x \sim \mathcal N(0, \Sigma)`, so that
-chi-square per value has mean 1 and standard deviation :math:`\sqrt{2/m}`.
+For an exact posterior draw :math:`x` of an observation with `m` values, :math:`y - A x \sim \mathcal N(0, \Sigma)`, so
+that chi-square per value has mean 1 and standard deviation :math:`\sqrt{2/m}`.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ _BATCH = 64
 @dataclass(frozen=True)
 class ChiSquare:
     """Chi-square per value of the draws of a view. `values`, `(n, draws)`, NaN where a draw diverged; `m`, values per
-    observation."""
+    observation.
+    """
 
     view: str
     values: np.ndarray
@@ -63,7 +64,7 @@ class ChiSquare:
 
     @property
     def verdict(self) -> str:
-        """"as stated", "larger", "smaller" or "unknown": the mean against the stated noise."""
+        """The mean against the stated noise: "as stated", "larger", "smaller" or "unknown"."""
         if not np.isfinite(self.mean):
             return "unknown"
         allowed = max(0.05, 3 * self.error if np.isfinite(self.error) else 0.0)
@@ -79,7 +80,7 @@ class ChiSquare:
 
 
 def chi_square(separated: Separated) -> ChiSquare | None:
-    """Chi-square of the draws of a view, as recorded or else computed from the observations; None when neither can be."""
+    """Chi-square of the draws of a view, as recorded or else computed from the observations; None without either."""
     values = separated.chi_square
     m = separated.values()
     if values is None:
@@ -99,7 +100,7 @@ def chi_square(separated: Separated) -> ChiSquare | None:
 
 
 def residuals(view: View, x: dict[str, np.ndarray], index: np.ndarray) -> np.ndarray:
-    """`y - A x` of some observations in units of the noise, shape `(len(index), ...)`; zero where nothing was observed."""
+    """`y - A x` of some observations in units of the noise, shape `(len(index), ...)`; zero where data are missing."""
     out = []
     for begin in range(0, len(index), _BATCH):
         part = slice(begin, begin + _BATCH)

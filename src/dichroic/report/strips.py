@@ -1,16 +1,17 @@
 """Separation of images: a table with an observation per block of rows and a source per row."""
 
+from collections.abc import Callable
 from html import escape
 
 import numpy as np
 
 from dichroic.report.cells import cell, colour_bar
 from dichroic.report.material import Material, Separated
-from dichroic.report.pictures import SIGMAS, finite_range, is_image, nan_stat
+from dichroic.report.pictures import LARGEST, SIGMAS, finite_range, is_image, nan_stat
 from dichroic.report.residuals import residuals
 from dichroic.report.theme import Figure
 
-__all__ = ["chosen", "example_strip", "separation_strip"]
+__all__ = ["chosen", "example_strip", "reduced", "separation_strip"]
 
 _DRAWS = 3
 
@@ -20,77 +21,112 @@ def chosen(n: int, count: int = 6) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)) if n else np.zeros(0, int)
 
 
-def example_strip(y: np.ndarray, observed: np.ndarray | None, alt: str) -> str:
+def reduced(*shapes: tuple[int, ...]) -> str:
+    """A remark for captions where images are larger than what is shown."""
+    large = any(is_image(shape) and max(shape[:2]) > LARGEST for shape in shapes)
+    return " Shown at reduced resolution." if large else ""
+
+
+def example_strip(y: np.ndarray, observed: np.ndarray | None, name: str) -> str:
     """Some observations of a view side by side."""
-    index = chosen(len(y), 8)
+    index = chosen(len(y), 10)
     shown = _seen(y[index], None if observed is None else observed[index])
     limits = finite_range(shown)
-    cells = "".join(cell(x, limits, f"{escape(alt)}, observation {i}") for i, x in zip(index, shown, strict=True))
+    cells = "".join(cell(x, limits, f"{name}, observation {i}") for i, x in zip(index, shown, strict=True))
     return f'<div class="strip">{cells}</div>'
 
 
 def separation_strip(material: Material, separated: Separated, sources: list[str]) -> Figure:
     """Observation, mean, standard deviation, draws, truth and residual."""
-    view = separated.view
-    index = chosen(len(separated))
-    draws = {s: [separated.draws(s, i) for i in index] for s in separated.samples}
-    means = {s: [nan_stat("nanmean", x, axis=0) for x in draws[s]] for s in sources}
-    stds = {s: [_std(x) for x in draws[s]] for s in sources}
-    truth = {s: view.truth[s][index] for s in sources if view is not None and s in view.truth}
-    shown = min(_DRAWS, draws[sources[0]][0].shape[0])
-    several = draws[sources[0]][0].shape[0] > 1
-    limits = {
-        s: finite_range(*(x[:shown] for x in draws[s]), *means[s], *truth.get(s, [])) for s in sources
-    }
-    widths = {s: (0.0, finite_range(*stds[s])[1]) for s in sources}
-    columns = ["source", *(["mean", "st. dev."] if several else [])]
-    columns += [f"draw {k + 1}" for k in range(shown)] + (["truth"] if truth else [])
-    y = r = y_limits = None
-    if view is not None:
-        observed = None if view.observed is None else view.observed[index]
-        y = _seen(view.y[index], observed)
-        y_limits = finite_range(y)
-        r = _seen(residuals(view, {s: np.stack([x[0] for x in draws[s]]) for s in draws}, index), observed, np.real)
-        columns = ["observation", *columns, "residual"]
-    head = "".join(f"<th>{c}</th>" for c in columns)
-    rows = []
-    for k, i in enumerate(index):
-        for j, s in enumerate(sources):
-            name = escape(s)
-            what = f"observation {i}, {name}"
-            row = [f'<th scope="row">{name}</th>']
-            if several:
-                row.append(_td(cell(means[s][k], limits[s], f"{what}: mean")))
-                row.append(_td(cell(stds[s][k], widths[s], f"{what}: standard deviation", "magma")))
-            row += [_td(cell(draws[s][k][d], limits[s], f"{what}: draw {d + 1}")) for d in range(shown)]
-            if truth:
-                row.append(_td(cell(truth[s][k], limits[s], f"{what}: truth"), "truth") if s in truth else "<td>–</td>")
-            if j == 0 and y is not None and r is not None and y_limits is not None:
-                span = f' rowspan="{len(sources)}"'
-                row.insert(0, f"<td{span}>{cell(y[k], y_limits, f'observation {i}')}<small>no. {i}</small></td>")
-                row.append(f"<td{span}>{cell(r[k], (-SIGMAS, SIGMAS), f'observation {i}: residual', 'RdBu_r')}</td>")
-            rows.append(f'<tr{" class=first" if j == 0 else ""}>{"".join(row)}</tr>')
-    bars = [colour_bar("observation", y_limits, "gray")] if y_limits is not None and is_image(view.event_shape) else []
-    for s in sources:
-        bars.append(colour_bar(escape(s), limits[s], "gray", escape(material.unit(s))))
-        if several:
-            bars.append(colour_bar(f"{escape(s)}: st. dev.", widths[s], "magma", escape(material.unit(s))))
-    if r is not None:
-        bars.append(colour_bar("residual", (-SIGMAS, SIGMAS), "RdBu_r", "σ"))
-    table = f'<div class="scroll"><table class="pictures"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    return Figure(table + f'<div class="bars">{"".join(bars)}</div>', _caption(material, bool(truth), several, r is not None))
+    table = _Strip(separated, sources)
+    bars = table.bars(material)
+    html = f'<div class="scroll"><table class="pictures">{table.head()}{table.body()}</table></div>'
+    return Figure(html + f'<div class="bars">{"".join(bars)}</div>', _caption(material, table))
 
 
-def _caption(material: Material, truth: bool, several: bool, residual: bool) -> str:
-    text = f"Some of {material.judged_on}, spread evenly over the set (not chosen by result), and what they were separated into"
+class _Strip:
+    """The pictures of some observations of a view, and their colour scales, one per source for all of them."""
+
+    def __init__(self, separated: Separated, sources: list[str]):
+        view = separated.view
+        self.sources, self.index = sources, chosen(len(separated))
+        draws = {s: [separated.draws(s, i) for i in self.index] for s in separated.samples}
+        total = separated.diverged.shape[1]
+        self.several, self.shown = total > 1, min(_DRAWS, total)
+        self.draws = {s: draws[s] for s in sources}
+        self.means = {s: [nan_stat("nanmean", x, axis=0) for x in draws[s]] for s in sources}
+        self.stds = {s: [_std(x) for x in draws[s]] for s in sources}
+        self.truth = {s: view.truth[s][self.index] for s in sources if view is not None and s in view.truth}
+        self.limits = {
+            s: finite_range(*(x[: self.shown] for x in draws[s]), *self.means[s], *self.truth.get(s, []))
+            for s in sources
+        }
+        self.widths = {s: (0.0, finite_range(*self.stds[s])[1]) for s in sources}
+        self.y = self.r = None
+        if view is not None:
+            observed = None if view.observed is None else view.observed[self.index]
+            first = {s: np.stack([x[0] for x in draws[s]]) for s in draws}
+            self.y = _seen(view.y[self.index], observed)
+            self.r = _seen(residuals(view, first, self.index), observed, np.real)
+        self.y_limits = finite_range(self.y)
+
+    def head(self) -> str:
+        """Names of the columns."""
+        names = ["source", *(["mean", "st. dev."] if self.several else [])]
+        names += [f"draw {k + 1}" for k in range(self.shown)] + (["truth"] if self.truth else [])
+        names = ["observed", *names, "residual"] if self.y is not None else names
+        return "<thead><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr></thead>"
+
+    def body(self) -> str:
+        """One row per observation and source."""
+        rows = (self._row(k, j, s) for k in range(len(self.index)) for j, s in enumerate(self.sources))
+        return f"<tbody>{''.join(rows)}</tbody>"
+
+    def _row(self, k: int, j: int, s: str) -> str:
+        i, limits = self.index[k], self.limits[s]
+        what = f"observation {i}, {s}"
+        cells = [f'<th scope="row">{escape(s)}</th>']
+        if self.several:
+            cells.append(_td(cell(self.means[s][k], limits, f"{what}: mean")))
+            cells.append(_td(cell(self.stds[s][k], self.widths[s], f"{what}: standard deviation", "magma")))
+        cells += [_td(cell(self.draws[s][k][d], limits, f"{what}: draw {d + 1}")) for d in range(self.shown)]
+        if self.truth:
+            known = s in self.truth
+            cells.append(_td(cell(self.truth[s][k], limits, f"{what}: truth"), "truth") if known else _td("–"))
+        if j == 0 and self.y is not None and self.r is not None:
+            span, scale = f' rowspan="{len(self.sources)}"', (-SIGMAS, SIGMAS)
+            residual = cell(self.r[k], scale, f"observation {i}: residual", "RdBu_r", average=False)
+            observed = cell(self.y[k], self.y_limits, f"observation {i}")
+            cells.insert(0, f"<td{span}>{observed}<small>no. {i}</small></td>")
+            cells.append(f"<td{span}>{residual}</td>")
+        return f"<tr{' class=first' if j == 0 else ''}>{''.join(cells)}</tr>"
+
+    def bars(self, material: Material) -> list[str]:
+        """The colour scales."""
+        bars = []
+        if self.y is not None and is_image(self.y.shape[1:]):
+            bars.append(colour_bar("observed", self.y_limits, "gray"))
+        for s in self.sources:
+            bars.append(colour_bar(s, self.limits[s], "gray", material.unit(s)))
+            if self.several:
+                bars.append(colour_bar(f"{s}: st. dev.", self.widths[s], "magma", material.unit(s)))
+        if self.r is not None and is_image(self.r.shape[1:]):
+            bars.append(colour_bar("residual", (-SIGMAS, SIGMAS), "RdBu_r", "σ"))
+        return bars
+
+
+def _caption(material: Material, strip: _Strip) -> str:
     good = []
-    if several:
+    if strip.several:
         good.append("draws that differ from each other only where the standard deviation says so")
-    if truth:
-        good.append("a truth that could pass for one of the draws")
-    if residual:
-        good.append(f"residuals of the first draw (in units of the noise σ, colours end at ±{SIGMAS:.0f}) without structure")
-    return text + ("; good is " + ", and ".join(good) if good else "") + "."
+    if strip.truth:
+        good.append("a truth (framed) that could pass for one of the draws")
+    if strip.r is not None:
+        good.append(f"residuals of the first draw, in units of the noise σ and cut at ±{SIGMAS:.0f}, without structure")
+    text = f"Some of {material.judged_on}, spread evenly over the set and not chosen by result, "
+    text += "and what they were separated into"
+    shapes = [material.shapes[s] for s in strip.sources]
+    return text + ("; good is " + "; ".join(good) if good else "") + "." + reduced(*shapes)
 
 
 def _std(x: np.ndarray) -> np.ndarray:
@@ -101,7 +137,7 @@ def _td(content: str, kind: str = "") -> str:
     return f'<td class="{kind}">{content}</td>' if kind else f"<td>{content}</td>"
 
 
-def _seen(y: np.ndarray, observed: np.ndarray | None, part=np.abs) -> np.ndarray:
+def _seen(y: np.ndarray, observed: np.ndarray | None, part: Callable[[np.ndarray], np.ndarray] = np.abs) -> np.ndarray:
     """What was observed, NaN elsewhere; complex values by their magnitude (or another `part`)."""
     y = part(y) if np.iscomplexobj(y) else np.asarray(y, float)
     return y if observed is None else np.where(observed, y, np.nan)

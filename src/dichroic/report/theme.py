@@ -17,7 +17,7 @@ INK, MUTED, GRID = "#010203", "#040506", "#070809"
 _SERIES = [f"#0a0b{i:02x}" for i in range(6)]
 _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", **{c: f"--s{i}" for i, c in enumerate(_SERIES)}}
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.grid": True,
@@ -40,6 +40,7 @@ _STYLE = {
     "lines.markersize": 4,
     "path.simplify_threshold": 0.3,
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "text.color": INK,
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
@@ -79,7 +80,9 @@ def panel(draw: Callable[[Any], None], label: str, width: int = 360, height: int
         draw(axes)
         handles, names = axes.get_legend_handles_labels()
         if legend and handles:
-            canvas.legend(handles, names, loc="outside upper left", ncols=min(3, len(names)))
+            columns = max(1, min(3, len(names), int(width / (34 + 5.6 * max(map(len, names))))))
+            columns = 2 if columns == 3 and len(names) == 4 else columns
+            canvas.legend(handles, names, loc="outside upper left", ncols=columns)
         text = StringIO()
         canvas.savefig(text, format="svg", transparent=True)
     return _inline(text.getvalue(), label, width, height)
@@ -115,5 +118,6 @@ def _inline(svg: str, label: str, width: int, height: int) -> str:
         svg = svg.replace(stand_in, f"var({variable})")
     body = svg[svg.index(">") + 1 :]
     safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    head = f'<svg class="panel" role="img" aria-label="{safe}" viewBox="0 0 {width} {height}" style="max-width:{width}px">'
+    size = f'viewBox="0 0 {width} {height}" style="max-width:{width}px"'
+    head = f'<svg class="panel" role="img" aria-label="{safe}" {size}>'
     return re.sub(r">\s+<", "><", head + body.strip())

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -21,12 +22,13 @@ from dichroic.report.describe import (
     settings,
     shape_in_words,
     signal_to_noise,
+    with_error,
 )
 from dichroic.report.material import Material, gather
 from dichroic.report.pictures import is_image
 from dichroic.report.prior_figures import prior_figure
 from dichroic.report.residuals import ChiSquare, chi_square
-from dichroic.report.strips import example_strip, separation_strip
+from dichroic.report.strips import example_strip, reduced, separation_strip
 from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge
@@ -36,7 +38,7 @@ __all__ = ["write_report"]
 
 
 def write_report(run: Run, path: str | Path) -> Path:
-    """Writes the report of a run: one HTML file that needs nothing else. Unfinished and partly damaged runs get one too.
+    """Writes the report of a run, finished or not: one HTML file that needs nothing else.
 
     **Returns:** the path of the file.
     """
@@ -52,7 +54,7 @@ def write_report(run: Run, path: str | Path) -> Path:
 
 
 class _Maker:
-    """Makes the parts of the page. A part that fails becomes a note on the page, and the others are made all the same."""
+    """Makes the parts of the page. One that fails becomes a note on the page; the others are made all the same."""
 
     def __init__(self, material: Material):
         self.material = material
@@ -61,9 +63,10 @@ class _Maker:
     def content(self) -> dict[str, Any]:
         """Everything the template asks for."""
         m = self.material
-        chi = {name: c for name in m.separated if (c := self.part(f"residuals of '{name}'", lambda name=name: self._chi(name)))}
+        found = {v: self.part(f"residuals of '{v}'", partial(chi_square, s)) for v, s in m.separated.items()}
+        chi = {v: c for v, c in found.items() if c is not None}
         content = {
-            "title": m.description.get("title") or m.path.name,
+            "title": m.description.get("title") or m.path.resolve().name,
             "sources": self.part("the table of sources", self._sources) or [],
             "views": self.part("the table of views", self._views) or [],
             "settings": self.part("the settings", lambda: settings(m.config, m.shapes)) or [],
@@ -93,9 +96,6 @@ class _Maker:
     def _figures(self, makers: Any) -> list[Figure]:
         made = [self.part(what, make) for what, make in makers]
         return [figure for figure in made if figure is not None]
-
-    def _chi(self, name: str) -> ChiSquare | None:
-        return chi_square(self.material.separated[name])
 
     def _sources(self) -> list[dict[str, str]]:
         frozen = self.material.description.get("frozen", [])
@@ -146,18 +146,15 @@ class _Maker:
             view = problem.views[name]
             title = f"View “{name}”"
             if is_image(view.event_shape):
-                magnitude = " (magnitudes of complex values)" if np.iscomplexobj(view.y) else ""
-                return Figure(
-                    example_strip(view.y, view.observed, name),
-                    f"Some observations, with one brightness scale{magnitude}; good is that they look the way you know them, with gaps "
-                    "(hatched) only where nothing was measured.",
-                    title,
-                )
-            return Figure(
-                example_lines(view.y, view.observed, title),
-                "Some observations, value against entry; good is that they look the way you know them, in the units you expect.",
-                title,
+                what = "magnitudes of complex values, " if np.iscomplexobj(view.y) else ""
+                gaps = ", with gaps (hatched) only where nothing was measured" if view.observed is not None else ""
+                good = f"good is that they look as you know them{gaps}"
+                caption = f"Some observations, {what}with one brightness scale; {good}."
+                return Figure(example_strip(view.y, view.observed, name), caption + reduced(view.event_shape), title)
+            caption = (
+                "Some observations, value against entry; good is that they look as you know them, in the right units."
             )
+            return Figure(example_lines(view.y, view.observed, title), caption, title)
 
         return self._figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
 
@@ -167,11 +164,15 @@ class _Maker:
         blocks = []
         for name in several or list(m.separated):
             separated = m.separated[name]
+            what = f"separation of '{name}'"
             images = [s for s in separated.samples if is_image(m.shapes[s])]
             vectors = [s for s in separated.samples if s not in images]
-            strip = self.part(f"separation of '{name}'", lambda: separation_strip(m, separated, images)) if images else None
-            small = self.part(f"separation of '{name}'", lambda: vector_figures(m, separated, vectors)) if vectors else None
-            blocks.append({"name": name, "strip": strip, "figures": small or []})
+            figures = []
+            if images:
+                figures.append(self.part(what, partial(separation_strip, m, separated, images)))
+            if vectors:
+                figures += self.part(what, partial(vector_figures, m, separated, vectors)) or []
+            blocks.append({"name": name, "figures": [figure for figure in figures if figure is not None]})
         return blocks
 
     def _chi_rows(self, chi: dict[str, ChiSquare]) -> Any:
@@ -186,8 +187,7 @@ class _Maker:
                 "view": name,
                 "n": number(len(c.values)),
                 "m": "–" if c.m is None else number(np.median(c.m)),
-                "mean": number(c.mean),
-                "error": number(c.error, 2),
+                "mean": with_error(c.mean, c.error),
                 "width": number(c.width),
                 "expected": number(c.expected_width),
                 "diverged": f"{c.diverged:.2%}",
@@ -198,6 +198,7 @@ class _Maker:
         m = self.material
         p = m.provenance
         seconds = [sum(v for v in r.get("seconds", {}).values() if v is not None) for r in m.records]
+        time_taken = f"{len(seconds)} recorded, {_duration(sum(seconds))} in all, without the Gaussian stage"
         facts = [
             ("Run folder", m.path.resolve().name),
             ("Started", str(p.get("started", "–"))),
@@ -205,8 +206,8 @@ class _Maker:
             ("System", f"{p.get('platform', '–')}, Python {p.get('python', '–')}"),
             ("Versions", ", ".join(f"{name} {number}" for name, number in p.get("versions", {}).items())),
             ("Seed", str(m.config.seed)),
-            ("Laps", f"{len(seconds)} recorded, {_duration(sum(seconds))} in all, without the Gaussian stage" if seconds else "none"),
-            ("Network evaluations", f"{m.evaluations:,} per draw of one observation" if m.evaluations is not None else "–"),
+            ("Laps", time_taken if seconds else "none"),
+            ("Network evaluations", "–" if m.evaluations is None else f"{m.evaluations:,} per draw and source"),
             ("Fingerprint of the data", str(m.description.get("fingerprint", "–"))),
             ("Report", f"written {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())} by dichroic {_own_version()}"),
         ]
@@ -224,7 +225,8 @@ class _Maker:
         return [
             "from dichroic import FitConfig, fit",
             f"config = FitConfig.model_validate({changed!r})",
-            'fit(problem, config, out="another-run")    # the problem was made in Python: build it the same way, with its held-out set',
+            "# the problem was made in Python: make it in the same way, and its held-out set if it had one",
+            'fit(problem, config, held_out=held_out, out="another-run")',
         ]
 
 
