@@ -1,9 +1,9 @@
 """One finished run that many tests look at."""
 
 import pytest
-from run_cases import tiny_config, tiny_problem
 
 from dichroic import Run, fit
+from run_cases import tiny_config, tiny_problem
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,16 @@
 
 import json
 import os
+import shutil
+import signal
 
 import numpy as np
 import pytest
-from run_cases import results, tiny_config, tiny_problem, write_tiny
 
 from dichroic import Prior, Problem, ProblemError, Run, fit, load_problem, resume
 from dichroic.run import RunError, RunFolder, Stopped
 from dichroic.run.fit import fresh_folder
+from run_cases import results, tiny_config, tiny_problem, write_tiny
 
 
 class Recorder:
@@ -161,7 +163,7 @@ def test_held_out_observations_of_their_own_and_seeds(tmp_path):
 
 
 def test_nothing_held_out(tmp_path):
-    run = fit(tiny_problem(), tiny_config(laps=1, held_out=0.0), out=tmp_path / "run")
+    run = fit(tiny_problem(48), tiny_config(laps=1, held_out=0.0), out=tmp_path / "run")
     assert run.held_out is None
     assert not run.separated.exists()
     assert "score" not in run.records[-1]
@@ -283,8 +285,6 @@ def test_leftovers_of_killed_processes_are_removed(finished):
 
 
 def test_a_half_written_separation_is_written_again(finished, tmp_path):
-    import shutil
-
     shutil.copytree(finished.path, tmp_path / "run")
     shutil.move(tmp_path / "run" / "separated.zarr", tmp_path / "run" / ".separated.zarr.7.tmp")
     fit(tiny_problem(), out=tmp_path / "run")
@@ -308,19 +308,18 @@ def test_signals_outside_the_main_thread_are_left_alone(finished):
     assert done
 
 
-def test_a_signal_stops_at_the_next_occasion(finished, tmp_path):
-    import signal
-
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
+def test_a_signal_stops_at_the_next_occasion(finished, tmp_path, number):
     class Signaller(Recorder):
         def advance(self, fraction, what):
             super().advance(fraction, what)
             if len(self.fractions) == 30:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(Stopped, match="dichroic resume"):
         fit(tiny_problem(), tiny_config(), out=tmp_path / "run", progress=Signaller())
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     resume(tmp_path / "run", tiny_problem())
     assert results(tmp_path / "run") == results(finished.path)
 

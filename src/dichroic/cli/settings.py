@@ -101,7 +101,7 @@ class SamplingFlags:
     """Share of observations drawn from pure noise at every lap all the same."""
     cold_laps: int | None = None
     """Laps that draw everything from pure noise."""
-    posterior: Literal["auto", "exact", "krylov"] | None = None
+    posterior: Literal["auto", "exact", "krylov", "surrogate"] | None = None
     """Linear algebra of the likelihood."""
     iterations: int | None = None
     """Krylov: iterations of a solve."""

@@ -1,0 +1,334 @@
+"""The commands from end to end, what they print and how they end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dichroic.cli import main
+from dichroic.em import Diverged
+from dichroic.run import Separation
+from run_cases import PROBLEM_FILE, results, write_tiny
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch, tmp_path):
+    """No cache of programs, no terminal, and a folder of its own."""
+    monkeypatch.setenv("DICHROIC_CACHE", "off")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory) -> Path:
+    """A folder with a problem and a run of it."""
+    place = tmp_path_factory.mktemp("commands")
+    write_tiny(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DICHROIC_CACHE", "off")
+        assert main(["fit", str(place), "--out", str(place / "run"), "--no-report", "--quiet"]) == 0
+    return place
+
+
+@pytest.fixture
+def cli(capsys):
+    """Runs a command; its exit code and what it wrote."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "\x1b" not in out + err
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+class TestCheck:
+    def test_words(self, cli, ready):
+        code, out, _ = cli("check", ready)
+        assert code == 0
+        assert "Tiny" in out
+        assert "sky + star" in " ".join(out.replace("(as it is)", "").split()) or "star" in out
+        assert "held out: 25% of every view" in out
+        assert "The data looks sound." in out
+
+    def test_json(self, cli, ready):
+        code, out, err = cli("check", ready / "problem.toml", "--json")
+        found = json.loads(out)
+        assert code == 0
+        assert err == ""
+        assert found["sources"]["sky"] == {"shape": [2], "unit": "", "views": ["empty", "both"], "known": False}
+        assert found["views"]["both"]["observations"] == 64
+        assert found["views"]["both"]["missing"] == 0
+        assert found["stages"] == [{"stage": "joint", "learns": ["sky", "star"], "from": ["empty", "both"]}]
+        assert [finding["level"] for finding in found["findings"]] == ["note"]
+
+    def test_warnings(self, cli, tmp_path):
+        write_tiny(tmp_path, text=PROBLEM_FILE.replace("noise = 0.1", "noise = 10.0"))
+        code, out, _ = cli("check", tmp_path)
+        assert code == 0  # only the owner of the data knows
+        assert "warning: view 'empty': the stated noise is" in out
+        assert "looks sound" not in out
+
+    def test_faults_come_all_at_once(self, cli, tmp_path):
+        write_tiny(tmp_path, text=PROBLEM_FILE.replace("noise = 0.1", "noise = -0.1"))
+        code, out, err = cli("check", tmp_path)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: 2 faults\n  - view 'empty': noise")
+        assert "view 'both': noise" in err
+
+    def test_settings_are_checked_too(self, cli, tmp_path):
+        write_tiny(tmp_path, lapse=4)
+        code, _, err = cli("check", tmp_path)
+        assert code == 1
+        assert err == "error: lapse: unknown setting; did you mean 'laps'?\n"
+
+    def test_the_order_of_stages_is_checked_too(self, cli, tmp_path):
+        text = PROBLEM_FILE.replace("mixing = { sky = 1.0 }", "mixing = { star = 1.0, sky = 1.0 }")
+        write_tiny(tmp_path, text=text, plan="sequential")
+        code, _, err = cli("check", tmp_path)
+        assert code == 1
+        assert "the sequential plan cannot go on" in err
+
+    def test_known_priors_are_checked_too(self, cli, ready, tmp_path):
+        text = PROBLEM_FILE.replace("[sources.sky]", "[sources.sky]\nprior = 'sky.safetensors'")
+        write_tiny(tmp_path, text=text)
+        code, _, err = cli("check", tmp_path)
+        assert code == 1
+        assert "source 'sky': prior: no file 'sky.safetensors'" in err
+        shutil.copy(ready / "run" / "priors" / "sky.safetensors", tmp_path)
+        code, out, _ = cli("check", tmp_path, "--json")
+        assert code == 0
+        assert json.loads(out)["sources"]["sky"]["known"]
+        assert json.loads(out)["stages"][0]["learns"] == ["star"]
+
+    def test_no_file(self, cli, tmp_path):
+        code, _, err = cli("check", tmp_path / "problm.toml")
+        assert code == 1
+        assert err.startswith("error: no problem file 'problm.toml'")
+
+
+class TestFit:
+    def test_from_beginning_to_end(self, cli, ready, tmp_path):
+        code, out, err = cli("fit", ready, "--out", tmp_path / "run", "--no-report")
+        assert code == 0
+        assert results(tmp_path / "run") == results(ready / "run")
+        assert f"run:    {tmp_path / 'run'}" in out
+        assert "star, mean (dB)" in out
+        lines = err.splitlines()
+        assert "NO GPU FOUND" in lines[0]
+        assert sum("joint lap" in line for line in lines) == 3
+
+    def test_json(self, cli, ready):
+        code, out, err = cli("fit", ready, "--out", ready / "run", "--no-report", "--quiet", "--json")
+        found = json.loads(out)
+        assert (code, err) == (0, "")
+        assert found["finished"]
+        assert found["stages"][0]["laps"] == 2
+        assert found["held_out"]["both"]["observations"] == 16
+        assert set(found["held_out"]["both"]["psnr"]) == {"star"}
+        assert found["report"] is None
+
+    def test_a_report_at_the_end(self, cli, ready):
+        code, out, _ = cli("fit", ready, "--out", ready / "run", "--quiet")
+        assert code == 0
+        assert f"report: {ready / 'run' / 'report.html'}" in out
+        assert (ready / "run" / "report.html").stat().st_size > 10_000
+
+    def test_a_folder_of_its_own(self, cli, ready, tmp_path):
+        code, out, _ = cli("fit", ready, "--no-report", "-q", "--laps", "1")
+        assert code == 0
+        assert "run:    runs/tiny-1" in out
+        assert (tmp_path / "runs" / "tiny-1" / "priors" / "index.json").exists()
+
+    def test_flags_of_another_run(self, cli, ready):
+        code, _, err = cli("fit", ready, "--out", ready / "run", "--training.steps", "9", "-q")
+        assert code == 1
+        assert err.startswith("error: the run in ")
+        assert "other settings (training)" in err
+
+    def test_known_priors(self, cli, ready, tmp_path):
+        text = PROBLEM_FILE.replace("[sources.sky]", "[sources.sky]\nprior = 'sky.safetensors'")
+        write_tiny(tmp_path, text=text)
+        shutil.copy(ready / "run" / "priors" / "sky.safetensors", tmp_path)
+        assert cli("fit", tmp_path, "--out", "run", "--laps", 1, "--no-report", "-q")[0] == 0
+        learned = (tmp_path / "run" / "priors" / "sky.safetensors").read_bytes()
+        assert learned == (tmp_path / "sky.safetensors").read_bytes()
+        assert cli("resume", "run", "--no-report")[0] == 0
+
+    def test_resume(self, cli, ready):
+        before = results(ready / "run")
+        code, out, _ = cli("resume", ready / "run", "--no-report", "--json", "-q")
+        assert code == 0
+        assert json.loads(out)["finished"]
+        assert results(ready / "run") == before
+
+    def test_no_run(self, cli, tmp_path):
+        for command in ("resume", "separate", "report"):
+            code, _, err = cli(command, tmp_path / "nothing")
+            assert code == 1
+            assert err.startswith("error: there is no run in")
+
+
+class TestSeparate:
+    def test_a_store(self, cli, ready, tmp_path):
+        code, out, _ = cli("separate", ready / "run", "--draws", 3, "-q")
+        assert code == 0
+        assert "draws: separated.zarr" in out
+        assert Separation.open(tmp_path / "separated.zarr").draws("both", "star").shape == (48, 3, 2)
+
+    def test_arrays(self, cli, ready, tmp_path):
+        write_tiny(tmp_path / "new", n=5, seed=3)
+        arguments = ("separate", ready / "run", tmp_path / "new", "--draws", 2, "--out", "out.npz", "--json")
+        code, out, _ = cli(*arguments)
+        found = json.loads(out)
+        assert code == 0
+        assert found["views"]["both"]["observations"] == 5
+        assert set(found["views"]["both"]["psnr"]["star"]) == {"mean", "draw"}
+        with np.load("out.npz") as file:
+            assert file["both/star/draws"].shape == (5, 2, 2)
+            assert file["both/star/mean"].shape == file["both/star/std"].shape == (5, 2)
+        first = Path("out.npz").read_bytes()
+        assert cli(*arguments)[0] == 1
+        assert cli(*arguments, "--overwrite")[0] == 0
+        assert Path("out.npz").read_bytes() == first
+        assert cli(*arguments, "--overwrite", "--seed", 1)[0] == 0
+        assert Path("out.npz").read_bytes() != first
+
+    def test_what_is_there_is_looked_at_first(self, cli, ready, tmp_path):
+        (tmp_path / "mine").mkdir()
+        code, _, err = cli("separate", ready / "run", "--out", "mine", "--overwrite")
+        assert code == 1
+        assert "a folder that dichroic has not written" in err
+
+
+class TestSample:
+    def test_samples(self, cli, ready):
+        code, out, _ = cli("sample", ready / "run", "sky", "-n", 5, "--seed", 3)
+        assert code == 0
+        assert "samples.npz" in out
+        with np.load("samples.npz") as file:
+            assert file["samples"].shape == (5, 2)
+
+    def test_another_source(self, cli, ready):
+        code, _, err = cli("sample", ready / "run", "ski")
+        assert code == 1
+        assert err == "error: the run has no source 'ski'; it has 'sky', 'star'; did you mean 'sky'?\n"
+
+
+def test_report(cli, ready, tmp_path):
+    code, out, _ = cli("report", ready / "run", "--out", tmp_path / "new" / "page.html")
+    assert code == 0
+    assert "page.html" in out
+    assert (tmp_path / "new" / "page.html").exists()
+
+
+class TestDoctor:
+    def test_all_is_well(self, cli, monkeypatch):
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+        code, out, err = cli("doctor")
+        assert code == 0
+        assert "self-test: passed" in out
+        assert "cache:     off" in out
+        assert 'pip install "jax[cuda12]"' in err
+
+    def test_json(self, cli):
+        found = json.loads(cli("doctor", "--json")[1])
+        assert found["self_test"]["passed"]
+        assert found["versions"]["dichroic"] == "0.1.0"
+        assert found["gpu"] is False
+        assert found["cache"]["folder"] is None
+
+    def test_a_wrong_answer(self, cli, monkeypatch):
+        import dichroic.cli.doctor as doctor
+        from dichroic.em import estep
+
+        def wrong(*arguments, **options):
+            drawn = estep.draw_posterior(*arguments, **options)
+            return type(drawn)(**{**vars(drawn), "samples": {s: x + 1 for s, x in drawn.samples.items()}})
+
+        monkeypatch.setattr("dichroic.em.draw_posterior", wrong)
+        assert not doctor._self_test()["passed"]
+        code, out, err = cli("doctor")
+        assert code == 1
+        assert "FAILED" in out
+        assert "error:" in err
+
+
+class TestEndings:
+    @pytest.mark.parametrize(
+        "arguments", [["fitt"], ["fit"], ["fit", "p", "--nope"], ["fit", "p", "--laps"], ["sample"]]
+    )
+    def test_a_wrong_command_line(self, cli, arguments):
+        code, out, err = cli(*arguments)
+        assert (code, out) == (2, "")
+        assert err
+
+    def test_a_value_that_is_no_number(self, cli, ready):
+        code, _, err = cli("fit", ready, "--training.rate", "fast")
+        assert code == 2
+        assert "--training.rate" in err
+
+    def test_an_impossible_value(self, cli, ready):
+        code, _, err = cli("fit", ready, "--training.rate=-1", "--held-out", 2)
+        assert code == 1
+        assert "training.rate: expected greater than 0, got -1.0" in err
+        assert "held_out: expected less than or equal to 1, got 2.0" in err
+
+    @pytest.mark.parametrize(
+        ("error", "code", "message"),
+        [
+            (Diverged("view 'v': [red]most[/red] draws left"), 1, "error: view 'v': [red]most[/red] draws left\n"),
+            (PermissionError(13, "Permission denied", "runs"), 1, "error: Permission denied: runs\n"),
+            (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+            (KeyboardInterrupt(), 130, "stopped: interrupted; continue with: dichroic resume run\n"),
+        ],
+    )
+    def test_errors_of_users(self, cli, ready, monkeypatch, error, code, message):
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr("dichroic.run.fit", fail)
+        assert cli("fit", ready, "--out", "run", "-q") == (code, "", message)
+
+    def test_errors_of_this_program_show_where(self, cli, ready, monkeypatch):
+        def fail(*_, **__):
+            raise ZeroDivisionError("a fault of ours")
+
+        monkeypatch.setattr("dichroic.run.fit", fail)
+        with pytest.raises(ZeroDivisionError):
+            cli("fit", ready, "--out", "run", "-q")
+
+
+def test_demo(cli, monkeypatch, tmp_path):
+    """The demo in small: the same path through the program, with a network that learns nothing."""
+    from dichroic.experiments import digits
+
+    whole = digits.grassy_digits
+    monkeypatch.setattr(digits, "grassy_digits", lambda: whole(n_grass=80, repeats=1))
+    small = {
+        "laps": 1,
+        "held_out_limit": 16,
+        "gaussian": {"laps": 8},
+        "network": {"width": 8, "depth": 1, "kind": "mlp"},
+        "training": {"steps": 4, "batch": 16},
+        "sampling": {"step": "ddim", "steps": 2, "batch": 16},
+        "draws": 1,
+    }
+    monkeypatch.setattr(digits, "DEMO_FIT", small, raising=False)
+    code, out, err = cli("demo", "--out", "demo", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert list(found["psnr"]) == ["mean subtraction", "Wiener filter, true covariances", "Gaussian stage", "dichroic"]
+    assert found["psnr"]["mean subtraction"]["mean"] < found["psnr"]["Wiener filter, true covariances"]["mean"]
+    assert (tmp_path / "demo" / "report.html").exists()
+    # every command works on the run of the demo
+    code, out, _ = cli("resume", "demo", "--no-report", "-q")
+    assert code == 0
+    code, out, _ = cli("demo", "--out", "demo", "--no-report", "-q")
+    assert code == 0
+    assert "mean subtraction" in out

@@ -1,0 +1,137 @@
+"""Processes that are killed: whatever the moment, the run goes on and ends as if nothing had happened.
+
+Real processes of the command line. They share compiled programs, so that only the first one takes its time.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from run_cases import call, results, start, write_tiny
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+LAPS = 6
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a problem, compiled programs and an uninterrupted run in it."""
+    place = tmp_path_factory.mktemp("killed")
+    write_tiny(place / "problem", laps=LAPS, training={"steps": 16, "batch": 16}, patience=0)
+    done = fit(place, "whole")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def fit(place: Path, name: str, **options) -> subprocess.CompletedProcess:
+    arguments = ["fit", str(place / "problem"), "--out", str(place / name), "--no-report", "--quiet"]
+    return call(arguments, place / "cache", **options)
+
+
+def begin(place: Path, name: str) -> subprocess.Popen:
+    command = "resume" if (place / name / "config.toml").exists() else "fit"
+    arguments = [str(place / name)] if command == "resume" else [str(place / "problem"), "--out", str(place / name)]
+    return start([command, *arguments, "--no-report", "--quiet"], place / "cache")
+
+
+def end(process: subprocess.Popen, number: int) -> int:
+    """Sends a signal and waits for the end."""
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def wait_for(process: subprocess.Popen, ready) -> bool:
+    """Whether something came to be while the process was running."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if ready():
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def same(place: Path, name: str) -> None:
+    a, b = results(place / name), results(place / "whole")
+    assert a.keys() == b.keys()
+    assert [key for key in a if a[key] != b[key]] == []
+    assert not list((place / name).rglob("*.tmp"))
+
+
+def checkpoints(place: Path, name: str) -> list[str]:
+    folder = place / name / "checkpoints"
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+def test_killed_at_every_checkpoint(place):
+    """While a checkpoint is written, and right after."""
+    kills = 0
+    for attempt in range(3 * LAPS):
+        before = [c for c in checkpoints(place, "often") if not c.startswith(".")]
+        process = begin(place, "often")
+        half_written = attempt % 2 == 0
+
+        def ready(before=before, half_written=half_written):
+            now = checkpoints(place, "often")
+            if half_written:
+                return any(name.startswith(".") for name in now)
+            return bool({name for name in now if not name.startswith(".")} - set(before))
+
+        if not wait_for(process, ready):
+            break
+        assert end(process, signal.SIGKILL) in (-signal.SIGKILL, 0)
+        kills += process.returncode != 0
+        if kills == 3:
+            break
+    assert kills == 3
+    assert call(["resume", str(place / "often"), "--no-report"], place / "cache").returncode == 0
+    same(place, "often")
+
+
+def test_asked_to_stop(place):
+    name = "asked"
+    process = begin(place, name)
+    assert wait_for(process, lambda: checkpoints(place, name))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert out == ""
+    assert f"stopped: stopped by a signal; continue with: dichroic resume {place / name}" in err
+    assert "Traceback" not in err
+    assert fit(place, name).returncode == 0
+    same(place, name)
+
+
+def test_ctrl_c(place):
+    process = begin(place, "interrupted")
+    assert wait_for(process, lambda: checkpoints(place, "interrupted"))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert f"continue with: dichroic resume {place / 'interrupted'}" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random(place, seed):
+    random.seed(seed)
+    name, kills = f"random{seed}", 0
+    for _ in range(12):
+        process = begin(place, name)
+        try:
+            process.communicate(timeout=random.uniform(1.0, 6.0))
+            break
+        except subprocess.TimeoutExpired:
+            kills += 1
+            end(process, signal.SIGKILL)
+    process = begin(place, name)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert kills > 0
+    same(place, name)
