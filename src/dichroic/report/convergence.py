@@ -14,11 +14,11 @@ Curve = tuple[str, np.ndarray, dict[str, Any]]  # label, one value per record, s
 
 
 def convergence_figures(material: Material) -> list[Figure]:
-    """Replay, loss, chi-square, PSNR, failures, time, and the Gaussian stage."""
+    """Prediction, loss, chi-square, PSNR, failures, time, and the Gaussian stage."""
     records = material.records
     figures = [_gaussian(material)]
     if records:
-        makers = (_replay, _loss, _chi_square, _psnr, _failures, _seconds)
+        makers = (_prediction, _loss, _chi_square, _psnr, _failures, _seconds)
         figures = [*(make(records) for make in makers), _gaussian(material)]
     return [figure for figure in figures if figure is not None]
 
@@ -100,7 +100,7 @@ def _curves(
     return Figure(panel(draw, title, legend=len(curves) > 1), caption, title)
 
 
-def _replay(records: Sequence[Any]) -> Figure | None:
+def _prediction(records: Sequence[Any]) -> Figure | None:
     y, error = _series(records, "score"), np.nan_to_num(_series(records, "score_error"))
     kept = _best(records)
 
@@ -113,19 +113,15 @@ def _replay(records: Sequence[Any]) -> Figure | None:
             )
             side, align = (-9, "right") if i > 0.6 * len(y) else (9, "left")
             axes.annotate("used", (i, y[i]), (side, 9), textcoords="offset points", color=colour(1), ha=align)
-        finite = y[np.isfinite(y)]
-        if (finite > 0).all() and finite.max() > 20 * finite.min() and (y - error)[np.isfinite(y)].min() > 0:
-            axes.set_yscale("log")
-        else:
-            axes.axhline(0, color=INK, linewidth=0.8)
 
     return _curves(
         records,
-        [("replay", y, {"color": colour(0)})],
-        "replay score",
-        "Replay score",
-        "Distance between held-out observations and ones simulated from the learned priors, with its standard error as "
-        "a band; good is a fall towards 0 that levels off, and the circled lap is the one whose priors are used.",
+        [("prediction", y, {"color": colour(0)})],
+        "prediction score",
+        "Held-out prediction",
+        "Error of predicting hidden values of held-out observations from their other values, in units of the noise "
+        "(energy score), with the standard error of its difference from the best lap before as a band; good is a fall "
+        "that levels off, and the circled lap is the one whose priors are used.",
         more,
     )
 

@@ -130,7 +130,7 @@ def _deviations(view: View) -> np.ndarray | None:
     inner = view.noise.value if isinstance(view.noise, PerSample) else view.noise
     if isinstance(inner, DiagonalNoise):
         std = np.abs(np.asarray(inner.std, float))
-        return np.where(np.isfinite(std), std, np.nan) if std.ndim else std
+        return np.asarray(np.where(np.isfinite(std), std, np.nan))
     if isinstance(inner, DenseNoise):
         return np.sqrt((np.asarray(inner.factor, float) ** 2).sum(-1))
     return None

@@ -4,6 +4,7 @@ import base64
 import warnings
 from io import BytesIO
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +39,11 @@ def kind(shape: tuple[int, ...]) -> str:
     return "scalar" if size == 1 else "pairs" if size <= 6 else "line"
 
 
-def nan_stat(function: str, x: np.ndarray, *arguments: float, axis: int | None = None) -> np.ndarray:
+def nan_stat(function: str, x: Any, *arguments: Any, axis: int | None = None) -> np.ndarray:
     """`nanmean` and its kin, without warnings where everything is missing."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return getattr(np, function)(x, *arguments, axis=axis)
+        return np.asarray(getattr(np, function)(x, *arguments, axis=axis))
 
 
 def finite_range(*arrays: np.ndarray | None, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
@@ -113,4 +114,4 @@ def montage(images: list[np.ndarray], columns: int, limits: tuple[float, float],
 
 def bar(colours: str) -> str:
     """A colour scale from left to right, as a data URI."""
-    return png(to_rgba(np.linspace(0, 1, 128)[None], (0, 1), colours))
+    return png(to_rgba(np.linspace(0, 1, 128)[None], (0.0, 1.0), colours))

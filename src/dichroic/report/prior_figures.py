@@ -109,7 +109,7 @@ def _lines(material: Material, source: str, known: dict[str, np.ndarray]) -> str
     parts = []
     for number, (name, x) in enumerate(flat.items()):
         levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
-        q = nan_stat("nanquantile", x[:, at], levels, axis=0)  # pyright: ignore[reportArgumentType]
+        q = nan_stat("nanquantile", x[:, at], levels, axis=0)
 
         def draw(axes: Any, x=x, number=number, q=q) -> None:
             axes.fill_between(at + 1, q[0], q[4], color=colour(number), alpha=0.18, linewidth=0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.report.describe import number, with_error
+from dichroic.report.describe import number
 from dichroic.report.material import Material
 from dichroic.report.residuals import ChiSquare
 
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def judge(material: Material, chi: dict[str, ChiSquare]) -> Verdict:
-    """The verdict on a run. It is drawn from residuals, failed draws and the replay score only, and says so."""
+    """The verdict on a run. It is drawn from residuals, failed draws and the prediction score only, and says so."""
     reasons: list[str] = []
     parts = [_residuals(material, chi, reasons), _diverged(chi, reasons), _laps(material, reasons)]
     sentence = "; ".join(part for part in parts if part)
@@ -105,22 +105,20 @@ def _laps(material: Material, reasons: list[str]) -> str:
     best = last.get("best_lap", done)
     kept = next((r for r in stage if r.get("lap") == best), last)
     _solver(kept, reasons)
-    score, error = _finite(kept.get("score")), _finite(kept.get("score_error"))
+    score, start, error = (_finite(x) for x in (kept.get("score"), stage[0].get("score"), last.get("score_error")))
     if score is None:
         return f"the last of {done} laps is used, there being no held-out score to choose by"
-    text = f"lap {best} of {done} is used" + ("" if best == done else ", the best by its held-out score")
-    start = _finite(stage[0].get("score"))
-    if best == 0 or (error and start is not None and score > max(3 * error, start - error)):
+    if best == 0 or (start is not None and start - score <= 2 * (error or 0.0)):
         reasons.append(
-            "Data simulated from the learned priors are hardly more like the held-out data than those of the Gaussian "
-            "stage: the laps have not added much yet. Try more laps, more training steps per lap, or a larger network."
+            "Hidden values of held-out observations are predicted hardly better than with the Gaussian stage's priors: "
+            "the laps have not added much yet. Try more laps, more training steps per lap, or a larger network."
         )
-    text += f", with a held-out replay score of {with_error(score, error)}"
-    text += f" (it was {number(start)} with the Gaussian stage's priors" if start is not None and best != 0 else " ("
-    text += "; " if not text.endswith("(") else ""
-    if error is not None and score <= 3 * error:
-        return text + "with this many held-out observations it cannot tell simulated data from real data)"
-    return text + "0 would mean that data simulated from the priors cannot be told from real data)"
+    if best == 0:
+        kept_prior = f"the Gaussian stage's priors are used (lap 0 of {done})"
+        return f"{kept_prior}, with a held-out prediction score of {number(score, 4)}"
+    text = f"lap {best} of {done} is used" + ("" if best == done else ", the best by its held-out score")
+    text += f", with a held-out prediction score of {number(score, 4)} (lower is better"
+    return text + (f"; {number(start, 4)} with the Gaussian stage's priors)" if start is not None else ")")
 
 
 def _solver(record: dict[str, Any], reasons: list[str]) -> None:

@@ -197,8 +197,8 @@ class _Maker:
     def _facts(self) -> list[tuple[str, str]]:
         m = self.material
         p = m.provenance
-        seconds = [sum(v for v in r.get("seconds", {}).values() if v is not None) for r in m.records]
-        time_taken = f"{len(seconds)} recorded, {_duration(sum(seconds))} in all, without the Gaussian stage"
+        seconds = [float(sum(v for v in (r.get("seconds") or {}).values() if v is not None)) for r in m.records]
+        time_taken = f"{len(seconds)} recorded, {_duration(float(sum(seconds)))} in all, without the Gaussian stage"
         facts = [
             ("Run folder", m.path.resolve().name),
             ("Started", str(p.get("started", "–"))),
