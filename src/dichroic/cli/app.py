@@ -97,6 +97,8 @@ def fit(
     going_on = RunFolder(folder).exists and not given and preset is None
     with _progress(quiet) as progress, _resumable(folder):
         announce_device(progress)
+        if going_on and config != RunFolder(folder).config():
+            progress.say("going on with the settings that the run was started with")
         run = fit_problem(
             loaded.problem,
             None if going_on else config,

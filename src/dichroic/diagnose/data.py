@@ -86,7 +86,8 @@ def _values(view: View) -> Iterator[str]:
         values = np.concatenate([np.real(values), np.imag(values)])
     common, counts = np.unique(values, return_counts=True)
     often = int(counts.argmax())
-    if counts[often] > max(0.02 * len(values), 3):
+    # in data that is rounded, counts say, all values repeat themselves
+    if counts[often] > max(0.02 * len(values), 3, 10 * np.delete(counts, often).max(initial=0)):
         ends = (0, common[0], common[-1])
         kind = "where data is missing" if common[often] in ends else "if it stands for something else"
         share = f"{counts[often] / len(values):.1%} of the values are exactly {common[often]:g}"

@@ -72,16 +72,17 @@ def fit(
     if folder.exists:
         _check_same(folder, config, description)
     settings = folder.config() if folder.exists else config or FitConfig()
-    job = _Fit(problem, held_out, known, folder, settings, Watchdog(progress or Quiet()))
+    job = _Fit(problem, held_out, known, folder, settings)
     folder.path.mkdir(parents=True, exist_ok=True)
+    watched = Watchdog(progress or Quiet())
     try:
         with folder.lock(), _signals() as asked:
             if not folder.exists:
                 folder.create(settings, description, provenance())
             folder.tidy()
-            return job.run(asked)
+            return job.run(watched, asked)
     finally:
-        job.progress.close()
+        watched.close()
 
 
 def resume(
@@ -121,10 +122,8 @@ class _Fit:
         frozen: dict[str, Prior],
         folder: RunFolder,
         config: FitConfig,
-        progress: Progress,
     ):
-        self.folder, self.progress, self.frozen, self.config = folder, progress, frozen, config
-        self.asked = threading.Event()
+        self.folder, self.frozen, self.config = folder, frozen, config
         self.problem, self.held_out = split(problem, held_out, self.config)
         self.plan = make_plan(self.problem, self.config.plan, frozen)
         stages = [stage.name for stage in self.plan]
@@ -135,9 +134,9 @@ class _Fit:
         self.laps_of = [1 + self.config.laps_of(stage.name) for stage in self.plan]
         self.stage = self.laps_before = 0
 
-    def run(self, asked: threading.Event) -> Run:
+    def run(self, progress: Progress, asked: threading.Event) -> Run:
         """The stages that are not done yet; `asked` is set when they are to stop."""
-        self.asked = asked
+        self.progress, self.asked = progress, asked
         run = Run(self.folder.path, problem=self.problem, held_out=self.held_out)
         if not self.folder.finished:
             gaussian = self._gaussian()
