@@ -13,6 +13,7 @@ from dichroic.diffusion.objective import OBJECTIVES
 from dichroic.diffusion.prior import Prior, Scaling
 from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, run_sampler
 from dichroic.diffusion.schedule import Schedule
+from dichroic.diffusion.spread import Spread, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
@@ -41,6 +42,7 @@ __all__ = [
     "PriorTarget",
     "Scaling",
     "Schedule",
+    "Spread",
     "Step",
     "Target",
     "TrainingConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "UNetConfig",
     "exact_moments",
     "lanczos_root",
+    "measure_spread",
     "noise_like",
     "run_sampler",
     "train",

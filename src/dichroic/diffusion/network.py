@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser
+from dichroic.diffusion.denoiser import Denoiser
 from dichroic.diffusion.networks import NETWORKS, NetworkConfig
+from dichroic.diffusion.spread import Spread
 
 __all__ = ["NetworkDenoiser"]
 
@@ -22,14 +23,14 @@ class NetworkDenoiser(Denoiser):
     begins at zero.
 
     **Arguments:** `network`, one of `NETWORKS`; `base`, a denoiser that is not trained, or None; `precision`, the data type
-    in which `F` is computed, `"float32"` or `"bfloat16"`; `spread`, a Gaussian with the moments of the samples last trained
-    on, a stand-in for the network's own Jacobian where that cannot be trusted.
+    in which `F` is computed, `"float32"` or `"bfloat16"`; `spread`, the covariance of its errors at every noise
+    level, a stand-in for the network's own Jacobian where that cannot be trusted.
     """
 
     network: eqx.Module
     base: Denoiser | None
     precision: str = eqx.field(static=True, default="float32")
-    spread: GaussianDenoiser | None = None
+    spread: Spread | None = None
 
     @classmethod
     def create(
@@ -43,7 +44,7 @@ class NetworkDenoiser(Denoiser):
     ) -> "NetworkDenoiser":
         """A denoiser with fresh weights."""
         network = NETWORKS[config.kind](shape, config, key=key, out_scale=1.0 if base is None else 0.0)  # pyright: ignore
-        return cls(network, base, precision, base if isinstance(base, GaussianDenoiser) else None)
+        return cls(network, base, precision)
 
     @property
     def shape(self) -> tuple[int, ...]:

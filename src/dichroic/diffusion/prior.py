@@ -23,6 +23,7 @@ from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import NetworkConfig
 from dichroic.diffusion.sampler import Step, run_sampler
 from dichroic.diffusion.schedule import Schedule
+from dichroic.diffusion.spread import Spread
 from dichroic.diffusion.target import PriorTarget
 
 __all__ = ["FORMAT_VERSION", "Prior", "Scaling"]
@@ -144,7 +145,7 @@ def _describe(denoiser: Denoiser) -> dict[str, Any]:
             "network": denoiser.network.config.model_dump(),  # pyright: ignore
             "precision": denoiser.precision,
             "base": None if denoiser.base is None else _describe(denoiser.base),
-            "spread": None if denoiser.spread is None else _describe(denoiser.spread),
+            "spread": denoiser.spread is not None,
         }
     for kind, cls in _CLOSED_FORM.items():
         if isinstance(denoiser, cls):
@@ -159,7 +160,8 @@ def _skeleton(description: Mapping[str, Any]) -> Any:
         cls = _CLOSED_FORM[kind]
         return cls(**{name: 0.0 for name in cls.__dataclass_fields__})
     config = TypeAdapter(NetworkConfig).validate_python(description["network"])
-    base, spread = (None if description[k] is None else _skeleton(description[k]) for k in ("base", "spread"))
+    base = None if description["base"] is None else _skeleton(description["base"])
+    spread = Spread(0.0, 0.0, 0.0, 0.0) if description["spread"] else None
     network = eqx.filter_eval_shape(
         lambda key: NetworkDenoiser.create(tuple(description["shape"]), config, key=key).network, jax.random.key(0)
     )

@@ -90,7 +90,9 @@ class PredictorCorrector(Step):
             x, info = state
             mean, new = target.mean(x, sigma_s)
             tau = jnp.asarray(self.tau, sigma_s.dtype)
-            return _add_noise(jax.random.fold_in(key, k), _toward(x, mean, tau), sigma_s * jnp.sqrt(2 * tau)), info.merge(new)
+            return _add_noise(
+                jax.random.fold_in(key, k), _toward(x, mean, tau), sigma_s * jnp.sqrt(2 * tau)
+            ), info.merge(new)
 
         corrections = jnp.where(sigma_s > 0, self.corrections, 0)  # none at the sample itself
         return jax.lax.fori_loop(0, corrections, correct, (x, info))

@@ -22,9 +22,7 @@ class PriorTarget(Target):
     def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
         return {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}, Info.none()
 
-    def draw(
-        self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray
-    ) -> tuple[dict[str, Array], Info]:
+    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
         epsilon = noise_like(key, x_t)
         return {s: _draw(denoiser, x_t[s], sigma, epsilon[s]) for s, denoiser in self.denoisers.items()}, Info.none()
 

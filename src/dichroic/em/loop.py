@@ -1,6 +1,5 @@
 """Laps of EM: train every source's denoiser on the draws, then draw again with the new denoisers."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dichroic.diffusion import GaussianDenoiser, NetworkDenoiser, Prior, train
+from dichroic.diffusion import NetworkDenoiser, Prior, Spread, measure_spread, train
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianFit
@@ -25,7 +24,7 @@ from dichroic.problem import Problem, View
 
 __all__ = ["Diverged", "Expectation", "Report", "run_stages", "start_state"]
 
-_SPREAD_RANK, _SPREAD_DRAWS = 256, 4096
+_SPREAD_RANK, _SPREAD_DRAWS, _SPREAD_SAMPLES, _SPREAD_LEAST = 256, 4096, 512, 64
 
 # report(what, done, total): within a phase of a lap
 Report = Callable[[str, int, int], None]
@@ -122,17 +121,34 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
         count=int(usable.sum()),
         report=lambda done, total: context.report(f"train {source}", done, total),
     )
-    trained = eqx.tree_at(lambda d: d.spread, trained, _spread(prior, pooled[usable]), is_leaf=lambda x: x is None)
+    trained = eqx.tree_at(
+        lambda d: d.spread,
+        trained,
+        _spread(
+            trained, prior, source, pooled[usable], state.held_out_draws, context.key(6, state.stage, state.lap, number)
+        ),
+        is_leaf=lambda x: x is None,
+    )
     provenance = {"stage": stage.name, "lap": state.lap + 1}
     return Prior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
 
 
-def _spread(prior: Prior, draws: np.ndarray) -> GaussianDenoiser:
-    """The Gaussian with the moments of the draws, of low rank where the source is large or the draws few."""
-    x = prior.scaling.to_scaled(draws.reshape(len(draws), -1).astype(float))
-    fitted = Statistics(len(x), x.sum(0), draws=x[:_SPREAD_DRAWS]).population(_SPREAD_RANK)
-    parts = (fitted.mean.reshape(prior.shape), fitted.basis, fitted.values, fitted.rest)
-    return GaussianDenoiser(*(jnp.asarray(a, jnp.float32) for a in parts))
+def _spread(
+    denoiser: NetworkDenoiser,
+    prior: Prior,
+    source: str,
+    draws: np.ndarray,
+    held_out: Mapping[str, Mapping[str, np.ndarray]],
+    key: PRNGKeyArray,
+) -> Spread:
+    """Measures the new denoiser's errors, on held-out draws where there are any: it may have learned the others by heart."""
+    flat = prior.scaling.to_scaled(draws[:_SPREAD_DRAWS].reshape(len(draws[:_SPREAD_DRAWS]), -1).astype(float))
+    basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_SPREAD_RANK).basis
+    found = [x[source][x["usable"]] for x in held_out.values() if source in x]
+    judged = np.concatenate(found) if sum(map(len, found)) >= _SPREAD_LEAST else draws
+    judged = np.resize(judged, (_SPREAD_SAMPLES, *prior.shape))  # one shape, one program, whatever lap
+    scaled = jnp.asarray(prior.scaling.to_scaled(judged), jnp.float32)
+    return measure_spread(denoiser, prior.schedule, scaled, jnp.asarray(basis, jnp.float32), key=key)
 
 
 def _expectation(

@@ -6,7 +6,7 @@ from math import prod
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.krylov import KrylovMMPS
-from dichroic.posterior.surrogate import SurrogateMMPS, gaussian_of
+from dichroic.posterior.surrogate import SurrogateMMPS, covariance_of
 from dichroic.posterior.whitened import WhitenedObservation
 
 # every posterior method, by the name it has in the settings; the tests hold each against exact Gaussian answers
@@ -27,7 +27,7 @@ def choose_method(denoisers: Mapping[str, Denoiser]) -> str:
     """The method that suits these sources: exact where every Jacobian is small, else the surrogate where it can be had."""
     if all(prod(denoiser.shape) <= EXACT_SIZE for denoiser in denoisers.values()):
         return "exact"
-    return "surrogate" if all(gaussian_of(denoiser) is not None for denoiser in denoisers.values()) else "krylov"
+    return "surrogate" if all(covariance_of(denoiser) is not None for denoiser in denoisers.values()) else "krylov"
 
 
 def joint_posterior(

@@ -40,9 +40,7 @@ class ExactMMPS(Target):
         means, roots, U, residual = self._latent(x_t, sigma)
         return self._combine(means, roots, _gain(U, residual)), Info.none()
 
-    def draw(
-        self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray
-    ) -> tuple[dict[str, Array], Info]:
+    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
         # Matheron's rule: a prior draw, moved by the gain of what it fails to explain
         means, roots, U, residual = self._latent(x_t, sigma)
         latent_key, noise_key = jax.random.split(key)

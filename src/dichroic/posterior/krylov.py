@@ -47,9 +47,7 @@ class KrylovMMPS(Target):
         means, covariance = self._linearise(x_t, sigma)
         return self._shift(means, covariance, self.y)
 
-    def draw(
-        self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray
-    ) -> tuple[dict[str, Array], Info]:
+    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
         means, covariance = self._linearise(x_t, sigma)
         root_key, noise_key = jax.random.split(key)
         epsilon = noise_like(root_key, x_t)

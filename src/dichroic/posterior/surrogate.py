@@ -1,10 +1,11 @@
-r"""Moment matching with the covariance of a Gaussian population in place of the network's Jacobian.
+r"""Moment matching with a measured covariance in place of the network's Jacobian.
 
-The mean of :math:`p(x_0 \mid x_t)` is the network's; its covariance is :math:`V_s = (S_s^{-1} + \sigma_t^{-2} I)^{-1}`, `S_s` the
-covariance of the source's posterior draws. It is positive by construction, costs no product with a Jacobian, and depends
-on the noise level alone: where all observations share their operators, so does the whole Kalman gain. Trained networks of
-many inputs have Jacobians so far from symmetric and positive that this beats them (docs, "Choosing a posterior"). Exact
-for Gaussian sources. Source: the `cov_x` variant of DiEM (arXiv 2405.13712) with `V_s` on both sides.
+The mean of :math:`p(x_0 \mid x_t)` is the network's; its covariance is the mean of the true ones at that noise level, the
+covariance of the denoiser's error (`dichroic.diffusion.Spread`; for a Gaussian prior, its exact posterior covariance). It is
+positive by construction, costs no product with a Jacobian, and depends on the noise level alone: where all observations
+share their operators, so does the whole Kalman gain. Trained networks of many inputs have Jacobians so far from symmetric
+and positive that this beats them. Exact for Gaussian sources. It goes back to the `cov_x` variant of DiEM (arXiv
+2405.13712), which has the Gaussian population's covariance there instead.
 """
 
 from collections.abc import Mapping
@@ -14,17 +15,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, GaussianDenoiser, Info, NetworkDenoiser, Target, noise_like
+from dichroic.diffusion import Cost, Denoiser, GaussianDenoiser, Info, NetworkDenoiser, Spread, Target, noise_like
 from dichroic.posterior.krylov import conjugate_gradient
 from dichroic.posterior.whitened import WhitenedObservation
 
-__all__ = ["SurrogateMMPS", "gaussian_of"]
+__all__ = ["SurrogateMMPS", "covariance_of"]
 
 _ITERATIONS = 64  # of the solver where operators differ: its products are thin, and no network is in them
 
 
-def gaussian_of(denoiser: Denoiser) -> GaussianDenoiser | None:
-    """The Gaussian that stands in for a source's covariance, None when there is none."""
+def covariance_of(denoiser: Denoiser) -> GaussianDenoiser | Spread | None:
+    """What stands in for the covariance given `x_t`, None when there is nothing."""
     if isinstance(denoiser, GaussianDenoiser):
         return denoiser
     return denoiser.spread if isinstance(denoiser, NetworkDenoiser) else None
@@ -38,7 +39,7 @@ class SurrogateMMPS(Target):
     """
 
     denoisers: dict[str, Denoiser]
-    models: dict[str, GaussianDenoiser]
+    models: dict[str, GaussianDenoiser | Spread]
     observation: WhitenedObservation
     y: Float[Array, " m"]
     matrices: dict[str, Float[Array, "m d"]] | None
@@ -50,13 +51,15 @@ class SurrogateMMPS(Target):
     ) -> "SurrogateMMPS":
         """Whitens the data once, for all noise levels.
 
-        **Raises:** `ValueError` for a denoiser that carries no Gaussian.
+        **Raises:** `ValueError` for a denoiser that carries no covariance.
         """
         chosen = {s: denoisers[s] for s in observation.shapes}
-        models = {s: gaussian_of(denoiser) for s, denoiser in chosen.items()}
+        models = {s: covariance_of(denoiser) for s, denoiser in chosen.items()}
         bare = [s for s, model in models.items() if model is None]
         if bare:
-            raise ValueError(f"the surrogate posterior needs a Gaussian for source {bare[0]!r}, and its prior has none")
+            raise ValueError(
+                f"the surrogate posterior needs a covariance for source {bare[0]!r}, and its prior has none"
+            )
         matrices = observation.matrices() if shared else None
         return cls(chosen, models, observation, observation.y, matrices, shared)  # pyright: ignore
 
@@ -64,12 +67,12 @@ class SurrogateMMPS(Target):
         means = {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}
         return self._shift(means, sigma, self.y)
 
-    def draw(
-        self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray
-    ) -> tuple[dict[str, Array], Info]:
+    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
         latent_key, noise_key = jax.random.split(key)
         epsilon = noise_like(latent_key, x_t)
-        drawn = {s: denoiser(x_t[s], sigma) + self._root(s, epsilon[s], sigma) for s, denoiser in self.denoisers.items()}
+        drawn = {
+            s: denoiser(x_t[s], sigma) + self._root(s, epsilon[s], sigma) for s, denoiser in self.denoisers.items()
+        }
         n = jax.random.normal(noise_key, self.y.shape, self.y.dtype)
         return self._shift(drawn, sigma, self.y - self.observation.observed * n)
 
@@ -121,7 +124,9 @@ class SurrogateMMPS(Target):
             C = C + (AQ * (values - rest)) @ AQ.T + rest * (A @ A.T)
         inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(C), True), jnp.eye(len(C), dtype=C.dtype))
         v = inverse @ residual
-        v = v + inverse @ (residual - C @ v)  # one refinement: the condition can reach the inverse of float32's precision
+        v = v + inverse @ (
+            residual - C @ v
+        )  # one refinement: the condition can reach the inverse of float32's precision
         norm = jnp.linalg.norm(residual)
         error = jnp.linalg.norm(residual - C @ v) / jnp.maximum(norm, jnp.finfo(C.dtype).tiny)
         return v, Info(error.astype(jnp.float32), jnp.zeros((), jnp.int32))

@@ -47,9 +47,7 @@ class MLP(eqx.Module):
         concat = config.conditioning == "concat"
         width, depth, size = config.width, config.depth, prod(shape)
         widths = [size + (config.embedding if concat else 0)] + [width] * depth
-        self.hidden = [
-            linear(widths[i], width, key=k) for i, k in enumerate(jax.random.split(hidden_key, depth))
-        ]
+        self.hidden = [linear(widths[i], width, key=k) for i, k in enumerate(jax.random.split(hidden_key, depth))]
         self.film = [
             linear(config.embedding, 2 * width, key=k) for k in jax.random.split(film_key, depth) if not concat
         ]
