@@ -80,7 +80,8 @@ def psd_part(S: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, 
 
 
 def symmetric_eigen(S: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-    r"""Eigenvalues `w` and vectors `Q` of a symmetric matrix, :math:`S = Q\,\mathrm{diag}(w)\,Q^\top`, by Jacobi sweeps.
+    r"""Eigenvalues `w` and vectors `Q` of a symmetric matrix, :math:`S = Q\,\mathrm{diag}(w)\,Q^\top`, by Jacobi
+    sweeps.
 
     Convergence is quadratic; the number of sweeps reaches the precision of the data type for the sizes met here.
 

@@ -1,8 +1,8 @@
 r"""Denoisers: :math:`D(x_t, \sigma_t) \approx \mathrm E[x_0 \mid x_t]` for one sample of one source.
 
-By Tweedie's identities the score is :math:`(D - x_t) / \sigma_t^2` and the covariance of :math:`x_0` given :math:`x_t` is
-:math:`V = \sigma_t^2\, \partial D / \partial x_t`; everything else in the library is built on these two. The closed forms
-here are the first prior of every fit and the oracle of the tests.
+By Tweedie's identities the score is :math:`(D - x_t) / \sigma_t^2` and the covariance of :math:`x_0` given :math:`x_t`
+is :math:`V = \sigma_t^2\, \partial D / \partial x_t`; everything else in the library is built on these two. The closed
+forms here are the first prior of every fit and the oracle of the tests.
 """
 
 from abc import abstractmethod
@@ -36,13 +36,14 @@ class GaussianDenoiser(Denoiser):
     r"""The denoiser of :math:`\mathcal N(\mu, Q \Lambda Q^\top + \lambda_\perp (I - Q Q^\top))`,
 
     .. math:: D(x_t, \sigma) = \mu + \Big[\tfrac{\lambda_\perp}{\lambda_\perp + \sigma^2} I
-        + Q \Big(\tfrac{\Lambda}{\Lambda + \sigma^2} - \tfrac{\lambda_\perp}{\lambda_\perp + \sigma^2}\Big) Q^\top\Big](x_t - \mu) .
+        + Q \Big(\tfrac{\Lambda}{\Lambda + \sigma^2} - \tfrac{\lambda_\perp}{\lambda_\perp + \sigma^2}\Big)
+        Q^\top\Big](x_t - \mu) .
 
     The eigenbasis makes every noise level cost two thin products. A full covariance is the case where `Q` is square;
     probabilistic PCA is the case where it is thin.
 
-    **Arguments:** `mean`, any shape with `d` entries; `basis`, the `r` orthonormal columns of `Q`, shape `(d, r)`; `values`,
-    shape `(r,)`; `rest`, the variance along everything else.
+    **Arguments:** `mean`, any shape with `d` entries; `basis`, the `r` orthonormal columns of `Q`, shape `(d, r)`;
+    `values`, shape `(r,)`; `rest`, the variance along everything else.
     """
 
     mean: ArrayLike
@@ -98,7 +99,8 @@ class LowRankGaussianDenoiser(Denoiser):
 
     Source: DDPRISM, sections on the Gaussian initialisation.
 
-    **Arguments:** `mean`, any shape with `d` entries; `diagonal`, shape `(d,)`; `factor`, the columns of `U`, shape `(d, r)`.
+    **Arguments:** `mean`, any shape with `d` entries; `diagonal`, shape `(d,)`; `factor`, the columns of `U`, shape
+    `(d, r)`.
     """
 
     mean: ArrayLike
@@ -123,7 +125,8 @@ class LowRankGaussianDenoiser(Denoiser):
 class GaussianMixtureDenoiser(Denoiser):
     r"""The denoiser of a mixture :math:`\sum_k w_k \mathcal N(\mu_k, Q_k \Lambda_k Q_k^\top)`,
 
-    .. math:: D(x_t, \sigma) = \sum_k r_k(x_t) \big[\mu_k + Q_k \tfrac{\Lambda_k}{\Lambda_k + \sigma^2} Q_k^\top (x_t - \mu_k)\big],
+    .. math:: D(x_t, \sigma) = \sum_k r_k(x_t) \big[\mu_k + Q_k \tfrac{\Lambda_k}{\Lambda_k + \sigma^2} Q_k^\top (x_t -
+    \mu_k)\big],
 
     with the responsibilities :math:`r_k \propto w_k \mathcal N(x_t; \mu_k, Q_k (\Lambda_k + \sigma^2) Q_k^\top)`.
 

@@ -1,7 +1,7 @@
 r"""The Gaussian with the moments of :math:`p(x_0 \mid x_t)`.
 
-Its mean is the denoiser's output and its covariance :math:`V = \sigma_t^2 J`, `J` the denoiser's Jacobian (Tweedie). The
-Jacobian of a learned network is neither symmetric nor positive; whatever uses `V` uses the *same* symmetrised and
+Its mean is the denoiser's output and its covariance :math:`V = \sigma_t^2 J`, `J` the denoiser's Jacobian (Tweedie).
+The Jacobian of a learned network is neither symmetric nor positive; whatever uses `V` uses the *same* symmetrised and
 positive semidefinite matrix everywhere, or posterior draws diverge.
 """
 
@@ -38,8 +38,8 @@ def lanczos_root(
 
     .. math:: V^{1/2} \epsilon \approx \|\epsilon\|\, K_k T_k^{1/2} e_1
 
-    with the Lanczos basis :math:`K_k` started at `epsilon` and the tridiagonal :math:`T_k = K_k^\top V K_k`, whose negative
-    eigenvalues are set to zero. The basis is orthogonalised in full: few vectors, and float32.
+    with the Lanczos basis :math:`K_k` started at `epsilon` and the tridiagonal :math:`T_k = K_k^\top V K_k`, whose
+    negative eigenvalues are set to zero. The basis is orthogonalised in full: few vectors, and float32.
     """
     norm = jnp.linalg.norm(epsilon)
     basis = [epsilon / norm]

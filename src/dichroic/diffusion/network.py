@@ -22,8 +22,8 @@ class NetworkDenoiser(Denoiser):
     With a Gaussian `base` the network learns only what is not Gaussian, and starts as that Gaussian: its last layer
     begins at zero.
 
-    **Arguments:** `network`, one of `NETWORKS`; `base`, a denoiser that is not trained, or None; `precision`, the data type
-    in which `F` is computed, `"float32"` or `"bfloat16"`; `spread`, the covariance of its errors at every noise
+    **Arguments:** `network`, one of `NETWORKS`; `base`, a denoiser that is not trained, or None; `precision`, the data
+    type in which `F` is computed, `"float32"` or `"bfloat16"`; `spread`, the covariance of its errors at every noise
     level, a stand-in for the network's own Jacobian where that cannot be trusted.
     """
 

@@ -37,7 +37,7 @@ _CLOSED_FORM: dict[str, type[Denoiser]] = {
 
 
 class Scaling(eqx.Module):
-    """Between the user's units and those of the denoiser, in which a source has unit variance: `x = shift + scale z`."""
+    """Between the user's units and the denoiser's, in which a source has unit variance: `x = shift + scale z`."""
 
     shift: float = eqx.field(static=True, default=0.0)
     scale: float = eqx.field(static=True, default=1.0)
@@ -55,8 +55,8 @@ class Scaling(eqx.Module):
 class Prior:
     """The population of one source: a denoiser with its schedule, its scaling and where it came from.
 
-    **Arguments:** `denoiser`, in scaled units; `schedule`, the noise levels it is good for; `scaling`; `provenance`, anything
-    that JSON can hold.
+    **Arguments:** `denoiser`, in scaled units; `schedule`, the noise levels it is good for; `scaling`; `provenance`,
+    anything that JSON can hold.
     """
 
     denoiser: Denoiser

@@ -1,7 +1,7 @@
 r"""One sampling loop for priors and posteriors alike.
 
-A *target* is what can be denoised: a prior, or a joint posterior over a dict of sources. A *step* takes the state from one
-noise level to the next. The loop knows neither observations nor networks.
+A *target* is what can be denoised: a prior, or a joint posterior over a dict of sources. A *step* takes the state from
+one noise level to the next. The loop knows neither observations nor networks.
 """
 
 from abc import abstractmethod
@@ -112,9 +112,9 @@ def run_sampler(
 ) -> tuple[PyTree, Info]:
     """Samples one target, through falling noise levels and from the last of them to zero.
 
-    **Arguments:** `levels`, the noise levels; `start`, the state at the first of them, drawn from the target's `start` when
-    None; `steps`, how many steps between levels to take when fewer than there are levels for: cold and warm runs can then
-    share one compiled program.
+    **Arguments:** `levels`, the noise levels; `start`, the state at the first of them, drawn from the target's `start`
+    when None; `steps`, how many steps between levels to take when fewer than there are levels for: cold and warm runs
+    can then share one compiled program.
 
     **Returns:** the sample, with the structure of the state, and what happened on the way.
     """

@@ -1,7 +1,7 @@
 r"""Noise levels.
 
-The diffusion is variance exploding, :math:`x_t = x_0 + \sigma_t z` with :math:`z \sim \mathcal N(0, I)`, in the units of
-the denoiser, in which a source has unit variance.
+The diffusion is variance exploding, :math:`x_t = x_0 + \sigma_t z` with :math:`z \sim \mathcal N(0, I)`, in the units
+of the denoiser, in which a source has unit variance.
 """
 
 import equinox as eqx
@@ -14,10 +14,11 @@ __all__ = ["Schedule"]
 
 
 class Schedule(eqx.Module):
-    r"""The log-linear schedule :math:`\sigma(t) = \sigma_{\min} (\sigma_{\max} / \sigma_{\min})^t`, :math:`t \in [0, 1]`.
+    r"""The log-linear schedule :math:`\sigma(t) = \sigma_{\min} (\sigma_{\max} / \sigma_{\min})^t`, :math:`t \in [0,
+    1]`.
 
-    Source: DDPRISM (arXiv 2510.05205), eq. 29. Training draws `t` from Beta(3, 3), as DDPRISM and DiEM do; sampling places
-    its levels evenly in `t`.
+    Source: DDPRISM (arXiv 2510.05205), eq. 29. Training draws `t` from Beta(3, 3), as DDPRISM and DiEM do; sampling
+    places its levels evenly in `t`.
     """
 
     sigma_min: float = eqx.field(static=True, default=1e-3)

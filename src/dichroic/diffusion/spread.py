@@ -1,11 +1,12 @@
 r"""How far a denoiser is from the truth, at every noise level.
 
-The mean over :math:`x_t` of the covariance of :math:`p(x_0 \mid x_t)` is, for an ideal denoiser, the covariance of its error,
+The mean over :math:`x_t` of the covariance of :math:`p(x_0 \mid x_t)` is, for an ideal denoiser, the covariance of its
+error,
 
 .. math:: \bar V(\sigma) = \mathrm E\big[(x_0 - D(x_0 + \sigma z, \sigma))(x_0 - D(x_0 + \sigma z, \sigma))^\top\big] ,
 
-which can be measured on samples. Unlike the Jacobian of a network it is positive semidefinite by construction, it includes
-the network's own errors, and it needs no derivative. It is kept along the principal directions of the source.
+which can be measured on samples. Unlike the Jacobian of a network it is positive semidefinite by construction, it
+includes the network's own errors, and it needs no derivative. It is kept along the principal directions of the source.
 """
 
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ _LEVELS, _CHUNK = 24, 64
 class Spread(eqx.Module):
     """Error variances along a fixed orthonormal basis, at a ladder of noise levels.
 
-    **Arguments:** `basis`, shape `(d, r)`; `log_sigma`, rising, shape `(L,)`; `values`, shape `(L, r)`; `rest`, the variance
-    along everything else, shape `(L,)`.
+    **Arguments:** `basis`, shape `(d, r)`; `log_sigma`, rising, shape `(L,)`; `values`, shape `(L, r)`; `rest`, the
+    variance along everything else, shape `(L,)`.
     """
 
     basis: ArrayLike

@@ -1,7 +1,7 @@
 r"""Sampling steps.
 
-In all of them :math:`\hat x = D(x_t, \sigma_t)` is the target's mean; :math:`\sigma_t > \sigma_s` are the levels before and
-after the step and :math:`\epsilon` is unit normal.
+In all of them :math:`\hat x = D(x_t, \sigma_t)` is the target's mean; :math:`\sigma_t > \sigma_s` are the levels
+before and after the step and :math:`\epsilon` is unit normal.
 """
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like
+from dichroic.diffusion.sampler import Cost, Step, Target, noise_like
 
 __all__ = ["DDIM", "STEPS", "Ancestral", "Decoupled", "Heun", "PredictorCorrector"]
 

@@ -22,9 +22,9 @@ _CHUNKS = 16  # compiled loops per call: how often progress is reported
 class TrainingConfig(BaseModel):
     """Settings of one M-step.
 
-    `steps` optimiser steps of `batch` samples with Adam; the rate goes from `rate` to `final_rate` by `decay`; gradients
-    are clipped to global norm `clip`; the weights returned are an exponential moving average with `ema` as its final decay
-    (0: the last weights).
+    `steps` optimiser steps of `batch` samples with Adam; the rate goes from `rate` to `final_rate` by `decay`;
+    gradients are clipped to global norm `clip`; the weights returned are an exponential moving average with `ema` as
+    its final decay (0: the last weights).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

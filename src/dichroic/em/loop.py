@@ -141,7 +141,7 @@ def _spread(
     held_out: Mapping[str, Mapping[str, np.ndarray]],
     key: PRNGKeyArray,
 ) -> Spread:
-    """Measures the new denoiser's errors, on held-out draws where there are any: it may have learned the others by heart."""
+    """Measures the new denoiser's errors, on held-out draws where there are any: others it may know by heart."""
     flat = prior.scaling.to_scaled(draws[:_SPREAD_DRAWS].reshape(len(draws[:_SPREAD_DRAWS]), -1).astype(float))
     basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_SPREAD_RANK).basis
     found = [x[source][x["usable"]] for x in held_out.values() if source in x]

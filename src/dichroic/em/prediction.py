@@ -5,9 +5,9 @@ from the draws, noise included. The energy score of two such predictions,
 
 .. math:: \tfrac12 |\hat y_1 - y| + \tfrac12 |\hat y_2 - y| - \tfrac12 |\hat y_1 - \hat y_2|
 
-in units of the noise, is lowest on average when the predictions come from the law of the data (Gneiting and Raftery, 2007).
-It needs no truth and no second data set, and because the same entries are hidden at every lap, two laps are compared
-observation by observation.
+in units of the noise, is lowest on average when the predictions come from the law of the data (Gneiting and Raftery,
+2007). It needs no truth and no second data set, and because the same entries are hidden at every lap, two laps are
+compared observation by observation.
 """
 
 from collections.abc import Mapping

@@ -50,10 +50,11 @@ class FourierSample(Operator):
 
 
 class Convolve(Operator):
-    """Convolution of an image or signal with a kernel (a point spread function), with zeros or wrap-around beyond the edge.
+    """Convolution of an image or signal with a kernel (a point spread function), with zeros or wrap-around beyond the
+    edge.
 
-    **Arguments:** `kernel`, odd sides, centred, as many axes as are convolved; `in_shape`, the shape of `x`, whose first
-    `kernel.ndim` axes are convolved; `boundary`, `"zero"` or `"wrap"`.
+    **Arguments:** `kernel`, odd sides, centred, as many axes as are convolved; `in_shape`, the shape of `x`, whose
+    first `kernel.ndim` axes are convolved; `boundary`, `"zero"` or `"wrap"`.
 
     **Returns** an array of shape `in_shape`.
     """
@@ -88,7 +89,7 @@ class AsComplex(Operator):
 
     def __check_init__(self):
         if not self.in_shape or self.in_shape[-1] != 2:
-            raise ValueError(f"AsComplex: the last axis must have length 2 (real, imaginary), got shape {self.in_shape}")
+            raise ValueError(f"AsComplex: the last axis must have length 2 (real, imaginary), got {self.in_shape}")
 
     def __call__(self, x: Array) -> Array:
         return x[..., 0] + 1j * x[..., 1]

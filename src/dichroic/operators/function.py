@@ -14,8 +14,8 @@ __all__ = ["LinearFunction"]
 class LinearFunction(Operator):
     """A user's linear function `function(x, parameters)` that JAX can transpose.
 
-    **Arguments:** `function`, linear in `x`; `in_shape`, the shape of `x`; `parameters`, a tree of arrays (may be wrapped
-    in `PerSample`), passed on to every call.
+    **Arguments:** `function`, linear in `x`; `in_shape`, the shape of `x`; `parameters`, a tree of arrays (may be
+    wrapped in `PerSample`), passed on to every call.
 
     >>> import jax.numpy as jnp
     >>> from dichroic import LinearFunction

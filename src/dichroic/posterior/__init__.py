@@ -24,7 +24,7 @@ __all__ = [
 
 
 def choose_method(denoisers: Mapping[str, Denoiser]) -> str:
-    """The method that suits these sources: exact where every Jacobian is small, else the surrogate where it can be had."""
+    """The method that suits these sources: exact where every Jacobian is small, else the surrogate if it can be had."""
     if all(prod(denoiser.shape) <= EXACT_SIZE for denoiser in denoisers.values()):
         return "exact"
     return "surrogate" if all(covariance_of(denoiser) is not None for denoiser in denoisers.values()) else "krylov"
@@ -42,9 +42,9 @@ def joint_posterior(
 
     One source and one view is plain moment matching posterior sampling.
 
-    **Arguments:** `denoisers`, in scaled units, of at least the sources that enter; `method`, one of `POSTERIORS` or `"auto"`;
-    `iterations` and `root_iterations`, of the Krylov method; `shared`, whether all observations that will be batched have
-    the same operators, noise and mask, which the surrogate makes use of.
+    **Arguments:** `denoisers`, in scaled units, of at least the sources that enter; `method`, one of `POSTERIORS` or
+    `"auto"`; `iterations` and `root_iterations`, of the Krylov method; `shared`, whether all observations that will be
+    batched have the same operators, noise and mask, which the surrogate makes use of.
 
     **Raises:** `ValueError` for an unknown method or a source without a denoiser.
     """

@@ -3,14 +3,14 @@ r"""Moment matching with the full covariance of every source, for sources of few
 Write :math:`V_s = R_s R_s^\top` and :math:`U = [A_1 R_1 \cdots A_S R_S]` for the whitened operators. With latents
 :math:`z \sim \mathcal N(0, I)`, the sources are :math:`x = D + R z`, the data :math:`y = A D + U z + n`, and
 
-.. math:: \mathrm E[x \mid x_t, y] = D + R\, U^\top (I + U U^\top)^{-1} (y - A D) = D + R\, (I + U^\top U)^{-1} U^\top (y - A D),
+.. math:: \mathrm E[x \mid x_t, y] = D + R\, U^\top (I + U U^\top)^{-1} (y - A D) = D + R\, (I + U^\top U)^{-1} U^\top
+(y - A D),
 
-whichever system is smaller. This is MMPS (arXiv 2405.13712) and, over several sources, DDPRISM's eq. 17; because one and
-the same positive semidefinite :math:`V_s` stands on both sides of the inverse, the correction of the data is never longer
-than the residual, whatever the network does.
+whichever system is smaller. This is MMPS (arXiv 2405.13712) and, over several sources, DDPRISM's eq. 17; because one
+and the same positive semidefinite :math:`V_s` stands on both sides of the inverse, the correction of the data is never
+longer than the residual, whatever the network does.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray

@@ -1,7 +1,7 @@
 r"""Moment matching without matrices, for images.
 
-The system :math:`C v = y - A D`, :math:`C = I + \sum_s A_s V_s A_s^\top` (whitened), is solved by a few conjugate gradient
-iterations, each one transposed product :math:`V_s u = \sigma_t^2 J_s^\top u` per source. The correction
+The system :math:`C v = y - A D`, :math:`C = I + \sum_s A_s V_s A_s^\top` (whitened), is solved by a few conjugate
+gradient iterations, each one transposed product :math:`V_s u = \sigma_t^2 J_s^\top u` per source. The correction
 :math:`V_s A_s^\top v` is accumulated from the products the solver makes anyway, so there is none before the first
 iteration and none after the last. Source: MMPS (arXiv 2405.13712); DDPRISM (arXiv 2510.05205), eq. 17.
 """
@@ -103,9 +103,9 @@ def conjugate_gradient(
 ) -> tuple[dict[str, Array], Info]:
     r"""Truncated conjugate gradients on :math:`C v = b` for one sample, returning :math:`\sum_k \alpha_k w_k`.
 
-    `product(p)` gives :math:`C p` together with a linear by-product `w` (here :math:`V A^\top p`), which is summed along with
-    the solution. Where :math:`p^\top C p` is not clearly positive, which a learned Jacobian can cause, the sample is frozen
-    at its last iterate: a denominator is never clipped.
+    `product(p)` gives :math:`C p` together with a linear by-product `w` (here :math:`V A^\top p`), which is summed
+    along with the solution. Where :math:`p^\top C p` is not clearly positive, which a learned Jacobian can cause, the
+    sample is frozen at its last iterate: a denominator is never clipped.
 
     **Returns:** the summed by-product, and the relative residual with whether the solve was frozen.
     """

@@ -1,11 +1,11 @@
 r"""Moment matching with a measured covariance in place of the network's Jacobian.
 
-The mean of :math:`p(x_0 \mid x_t)` is the network's; its covariance is the mean of the true ones at that noise level, the
-covariance of the denoiser's error (`dichroic.diffusion.Spread`; for a Gaussian prior, its exact posterior covariance). It is
-positive by construction, costs no product with a Jacobian, and depends on the noise level alone: where all observations
-share their operators, so does the whole Kalman gain. Trained networks of many inputs have Jacobians so far from symmetric
-and positive that this beats them. Exact for Gaussian sources. It goes back to the `cov_x` variant of DiEM (arXiv
-2405.13712), which has the Gaussian population's covariance there instead.
+The mean of :math:`p(x_0 \mid x_t)` is the network's; its covariance is the mean of the true ones at that noise level,
+the covariance of the denoiser's error (`dichroic.diffusion.Spread`; for a Gaussian prior, its exact posterior
+covariance). It is positive by construction, costs no product with a Jacobian, and depends on the noise level alone:
+where all observations share their operators, so does the whole Kalman gain. Trained networks of many inputs have
+Jacobians so far from symmetric and positive that this beats them. Exact for Gaussian sources. It goes back to the
+`cov_x` variant of DiEM (arXiv 2405.13712), which has the Gaussian population's covariance there instead.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ def covariance_of(denoiser: Denoiser) -> GaussianDenoiser | Spread | None:
 class SurrogateMMPS(Target):
     """The joint posterior of one observation; the state is a dict of the sources that enter it.
 
-    **Arguments:** `shared`, whether all observations of a batch have the same operators, noise and mask: one matrix is then
-    factorised per noise level for all of them.
+    **Arguments:** `shared`, whether all observations of a batch have the same operators, noise and mask: one matrix is
+    then factorised per noise level for all of them.
     """
 
     denoisers: dict[str, Denoiser]

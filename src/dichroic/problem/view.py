@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dichroic.operators import count_samples, Operator, PerSample, Scale, select
+from dichroic.operators import Operator, PerSample, Scale, count_samples, select
 from dichroic.problem.faults import ProblemError, located
 from dichroic.problem.noise import bind_noise
 from dichroic.problem.values import as_flags, as_floats, unmask

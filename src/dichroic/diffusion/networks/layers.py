@@ -49,8 +49,8 @@ def resize(x: Float[Array, "h w c"], height: int, width: int) -> Float[Array, "h
 class Convolution(eqx.Module):
     """A 3 x 3 convolution with reflected edges, `(H, W, C) -> (H, W, outputs)`.
 
-    On the CPU it is one matrix product with the nine shifted copies of the image: XLA's own convolution gradients fall to
-    a path ten times slower inside a loop there. Elsewhere it is the library convolution.
+    On the CPU it is one matrix product with the nine shifted copies of the image: XLA's own convolution gradients fall
+    to a path ten times slower inside a loop there. Elsewhere it is the library convolution.
     """
 
     weight: Float[Array, "3 3 inputs outputs"]

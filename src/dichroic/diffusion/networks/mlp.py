@@ -28,7 +28,8 @@ class MLPConfig(BaseModel):
 
 
 class MLP(eqx.Module):
-    r"""Hidden layers of `Dense -> (FiLM) -> SiLU -> LayerNorm -> Dropout`, then a dense layer to the size of the source.
+    r"""Hidden layers of `Dense -> (FiLM) -> SiLU -> LayerNorm -> Dropout`, then a dense layer to the size of the
+    source.
 
     The noise level enters as its embedding `e`, appended to the input ("concat"), or as an affine change of every dense
     output, :math:`h \mapsto (1 + g(e)) h + b(e)` ("film").
