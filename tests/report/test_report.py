@@ -147,6 +147,7 @@ def test_a_damaged_part_costs_only_itself(make_run, tmp_path):
     (run.path / "gaussian.npz").write_bytes(b"nonsense")
     page = report(run, tmp_path)
     assert "Not shown: the learned priors" in page and "Not shown: the Gaussian stage" in page
+    assert str(tmp_path) not in page
     assert "Posterior draws" in page and "Held-out prediction" in page
 
 

@@ -1,5 +1,6 @@
 """What there is to report about a run, in whatever state it is: the folder, read as far as it goes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from dichroic.problem import Problem, View
 from dichroic.run import Run, Separation
 from dichroic.run.fit import split
 
-__all__ = ["Material", "Separated", "gather"]
+__all__ = ["Material", "Separated", "first_words", "gather"]
+
+_FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,12 @@ class Material:
         return self.description["sources"][source].get("unit", "")
 
 
+def first_words(error: Exception) -> str:
+    """The first line of an error, without the folders of files, which are nobody else's business."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {_FOLDERS.sub('', text.splitlines()[0])}" if text else type(error).__name__
+
+
 def gather(run: Run) -> Material:
     """Reads a run folder as far as it goes."""
     folder = run.folder
@@ -110,8 +119,7 @@ def _try(material: Material, what: str, read: Any) -> Any:
     try:
         return read()
     except Exception as error:
-        reason = f": {str(error).splitlines()[0]}" if str(error) else ""
-        material.notes.append(f"Not shown: {what} ({type(error).__name__}{reason}).")
+        material.notes.append(f"Not shown: {what} ({first_words(error)}).")
         return None
 
 
@@ -122,8 +130,7 @@ def _observations(material: Material, run: Run) -> None:
         if held_out is None and not isinstance(share, str) and problem.fingerprint() == fingerprint:
             problem, held_out = split(problem, share, material.config)  # it was given whole
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        material.notes.append(f"The observations are not at hand, so they are not shown: {reason}.")
+        material.notes.append(f"The observations are not at hand, so they are not shown ({first_words(error)}).")
         return
     material.problem, material.held_out = problem, held_out
 

@@ -34,7 +34,10 @@ def prior_figure(material: Material, source: str) -> Figure | None:
     if not known:
         return None
     make = {"image": _images, "line": _lines, "pairs": _pairs, "scalar": _scalars}[look]
-    return Figure(make(material, source, known), _caption(known) + reduced(shape), f"Source “{source}”")
+    caption = _caption(known) + (
+        " Lines are single draws; the bands hold half and nine tenths of all." if look == "line" else ""
+    )
+    return Figure(make(material, source, known), caption + reduced(shape), f"Source “{source}”")
 
 
 def _caption(known: dict[str, Any]) -> str:
@@ -121,7 +124,7 @@ def _lines(material: Material, source: str, known: dict[str, np.ndarray]) -> str
             axes.set_ylabel(_axis(material, source))
 
         drawn = panel(draw, f"{source}: {name}")
-        parts.append(f"<div><h4>{name}: three draws; bands hold half and nine tenths</h4>{drawn}</div>")
+        parts.append(f"<div><h4>{name}</h4>{drawn}</div>")
     return f'<div class="panels">{"".join(parts)}</div>'
 
 

@@ -55,7 +55,7 @@ class _Strip:
         self.several, self.shown = total > 1, min(_DRAWS, total)
         self.draws = {s: draws[s] for s in sources}
         self.means = {s: [nan_stat("nanmean", x, axis=0) for x in draws[s]] for s in sources}
-        self.stds = {s: [_std(x) for x in draws[s]] for s in sources}
+        self.stds = {s: [_merged(_std(x)[None])[0] for x in draws[s]] for s in sources}
         self.truth = {s: view.truth[s][self.index] for s in sources if view is not None and s in view.truth}
         self.limits = {
             s: finite_range(*(x[: self.shown] for x in draws[s]), *self.means[s], *self.truth.get(s, []))
@@ -67,7 +67,7 @@ class _Strip:
             observed = None if view.observed is None else view.observed[self.index]
             first = {s: np.stack([x[0] for x in draws[s]]) for s in draws}
             self.y = _seen(view.y[self.index], observed)
-            self.r = _seen(residuals(view, first, self.index), observed, np.real)
+            self.r = _merged(_seen(residuals(view, first, self.index), observed, np.real), noise=True)
         self.y_limits = finite_range(self.y)
 
     def head(self) -> str:
@@ -127,6 +127,15 @@ def _caption(material: Material, strip: _Strip) -> str:
     text += "and what they were separated into"
     shapes = [material.shapes[s] for s in strip.sources]
     return text + ("; good is " + "; ".join(good) if good else "") + "." + reduced(*shapes)
+
+
+def _merged(x: np.ndarray, noise: bool = False) -> np.ndarray:
+    """Pictures in colour with their channels averaged, for scales that have colours of their own; what is `noise` keeps
+    its standard deviation.
+    """
+    if not (is_image(x.shape[1:]) and x.shape[-1] == 3 and x.ndim == 4):
+        return x
+    return nan_stat("nanmean", x, axis=-1) * (np.sqrt(np.maximum(np.isfinite(x).sum(-1), 1)) if noise else 1.0)
 
 
 def _std(x: np.ndarray) -> np.ndarray:

@@ -36,12 +36,17 @@ def thin(size: int, most: int = 256) -> np.ndarray:
 
 
 def example_lines(y: np.ndarray, observed: np.ndarray | None, label: str) -> str:
-    """Some observations of a view as curves."""
+    """Some observations of a view as curves; all of them as a histogram where each is a single value."""
     y = np.abs(y) if np.iscomplexobj(y) else np.asarray(y, float)
     y = (y if observed is None else np.where(observed, y, np.nan)).reshape(len(y), -1)
     index, at = chosen(len(y), 5), thin(y.shape[1])
 
     def draw(axes: Any) -> None:
+        if y.shape[1] == 1:
+            axes.hist(y[np.isfinite(y)], 30, color=colour(0), alpha=0.75)
+            axes.set_xlabel("observed value")
+            axes.set_ylabel("observations")
+            return
         for k, i in enumerate(index):
             marker = "o" if len(at) <= 16 else None
             axes.plot(at + 1, y[i, at], color=colour(k), linewidth=1.1, marker=marker, markersize=3)

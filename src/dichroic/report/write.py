@@ -24,7 +24,7 @@ from dichroic.report.describe import (
     signal_to_noise,
     with_error,
 )
-from dichroic.report.material import Material, gather
+from dichroic.report.material import Material, first_words, gather
 from dichroic.report.pictures import is_image
 from dichroic.report.prior_figures import prior_figure
 from dichroic.report.residuals import ChiSquare, chi_square
@@ -89,8 +89,7 @@ class _Maker:
         try:
             return make()
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else ""
-            self.notes.append(f"Not shown: {what} ({type(error).__name__}{': ' + reason if reason else ''}).")
+            self.notes.append(f"Not shown: {what} ({first_words(error)}).")
             return None
 
     def _figures(self, makers: Any) -> list[Figure]:
@@ -147,13 +146,12 @@ class _Maker:
             title = f"View “{name}”"
             if is_image(view.event_shape):
                 what = "magnitudes of complex values, " if np.iscomplexobj(view.y) else ""
-                gaps = ", with gaps (hatched) only where nothing was measured" if view.observed is not None else ""
+                gaps = ", with gaps (blue) only where nothing was measured" if view.observed is not None else ""
                 good = f"good is that they look as you know them{gaps}"
                 caption = f"Some observations, {what}with one brightness scale; {good}."
                 return Figure(example_strip(view.y, view.observed, name), caption + reduced(view.event_shape), title)
-            caption = (
-                "Some observations, value against entry; good is that they look as you know them, in the right units."
-            )
+            what = "All observations" if view.y[0].size == 1 else "Some observations, value against entry"
+            caption = f"{what}; good is that they look as you know them, in the right units."
             return Figure(example_lines(view.y, view.observed, title), caption, title)
 
         return self._figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
@@ -177,9 +175,9 @@ class _Maker:
 
     def _chi_rows(self, chi: dict[str, ChiSquare]) -> Any:
         meaning = {
-            "as stated": "as the stated noise predicts",
-            "larger": "larger than the stated noise predicts",
-            "smaller": "smaller than the stated noise predicts",
+            "as stated": "as expected",
+            "larger": "larger than expected",
+            "smaller": "smaller than expected",
             "unknown": "no finite draw",
         }
         for name, c in chi.items():
