@@ -27,12 +27,13 @@ _HOME = {
     "Source": "problem",
     "View": "problem",
     "load_problem": "problem",
+    "save_problem": "problem",
     "GaussianDenoiser": "diffusion",
     "GaussianMixtureDenoiser": "diffusion",
     "NetworkDenoiser": "diffusion",
     "Prior": "diffusion",
     "Schedule": "diffusion",
-    "JointPosterior": "posterior",
+    "joint_posterior": "posterior",
     "gaussian_em": "em",
     "FitConfig": "run",
     "Run": "run",
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
         PerSample,
         Scale,
     )
-    from dichroic.posterior import JointPosterior
-    from dichroic.problem import Problem, ProblemError, Source, View, load_problem
+    from dichroic.posterior import joint_posterior
+    from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem
     from dichroic.run import FitConfig, Run, fit, resume
 
 

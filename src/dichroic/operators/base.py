@@ -50,13 +50,13 @@ class Operator(eqx.Module):
     @property
     def T(self) -> "Operator":
         """The adjoint."""
-        return Adjoint(self)
+        return Adjoint(self)  # pyright: ignore
 
     def __matmul__(self, other: "Operator | PerSample") -> "Operator":
-        return Composition(self, other)
+        return Composition(self, other)  # pyright: ignore
 
     def __add__(self, other: "Operator | PerSample") -> "Operator":
-        return Sum((self, other))
+        return Sum((self, other))  # pyright: ignore
 
 
 class Adjoint(Operator):
@@ -108,7 +108,7 @@ class Sum(Operator):
     terms: tuple[Any, ...]  # operators; or PerSample of them, until one sample is taken
 
     def __call__(self, x: Array) -> Array:
-        return sum((term(x) for term in self.terms[1:]), self.terms[0](x))
+        return sum((term(x) for term in self.terms[1:]), self.terms[0](x))  # pyright: ignore
 
     @property
     def in_shape(self) -> tuple[int, ...]:

@@ -1,10 +1,10 @@
 """A matrix."""
 
 from math import prod
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from dichroic.operators.base import Operator
@@ -18,7 +18,7 @@ class Dense(Operator):
     **Arguments:** `matrix`, shape `(m, d)`; `shape`, the shape of `x` when it is not `(d,)` (rows are read in C order).
     """
 
-    matrix: ArrayLike
+    matrix: Any
     shape: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):

@@ -32,7 +32,7 @@ class PerSample(eqx.Module):
         def one(leaf: Any) -> Any:
             if not eqx.is_array_like(leaf):
                 return leaf
-            return jnp.asarray(leaf)[index] if isinstance(index, jax.core.Tracer) else leaf[index]
+            return jnp.asarray(leaf)[index] if isinstance(index, jax.Array) else leaf[index]
 
         return jax.tree.map(one, self.value)
 
@@ -52,12 +52,12 @@ class PerSample(eqx.Module):
     def __matmul__(self, other: Any) -> Any:
         from dichroic.operators.base import Composition
 
-        return Composition(self, other)
+        return Composition(self, other)  # pyright: ignore
 
     def __add__(self, other: Any) -> Any:
         from dichroic.operators.base import Sum
 
-        return Sum((self, other))
+        return Sum((self, other))  # pyright: ignore
 
 
 def _is_per_sample(node: Any) -> bool:

@@ -83,7 +83,7 @@ class WhitenedObservation(eqx.Module):
 
     def _mix(self, x: Mapping[str, Array], factors: Mapping[str, float]) -> Array:
         terms = [self.observation.mixing[s](factors[s] * x[s]) for s in x]
-        return sum(terms[1:], terms[0])
+        return sum(terms[1:], terms[0])  # pyright: ignore
 
     def _flatten(self, u: Array) -> Float[Array, " m"]:
         u = self.observation.noise.whiten(self._masked(u))

@@ -180,4 +180,4 @@ class UNet(eqx.Module):
             if level.enter is not None:
                 x = level.enter(x)
             x = level(x, e, rate, keys)
-        return x @ self.last.weight.T + self.last.bias
+        return x @ self.last.weight.T + self.last.bias  # pyright: ignore
