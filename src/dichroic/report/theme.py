@@ -20,6 +20,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", **{c: f"--s{i}" fo
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
     "axes.grid": True,
     "axes.labelcolor": INK,
     "axes.labelsize": 10.5,
@@ -28,6 +29,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.formatter.limits": (-3, 4),
     "axes.formatter.useoffset": False,
+    "figure.facecolor": "none",
     "font.size": 10.5,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
@@ -71,6 +73,7 @@ def panel(draw: Callable[[Any], None], label: str, width: int = 360, height: int
     **Arguments:** `draw(axes)`; `label`, what a screen reader says; `legend`, whether to put one above the axes.
     """
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}), warnings.catch_warnings():
@@ -84,7 +87,7 @@ def panel(draw: Callable[[Any], None], label: str, width: int = 360, height: int
             columns = 2 if columns == 3 and len(names) == 4 else columns
             canvas.legend(handles, names, loc="outside upper left", ncols=columns)
         text = StringIO()
-        canvas.savefig(text, format="svg", transparent=True)
+        FigureCanvasSVG(canvas).print_svg(text)  # savefig would draw everything twice
     return _inline(text.getvalue(), label, width, height)
 
 
