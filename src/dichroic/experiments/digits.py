@@ -14,27 +14,38 @@ import numpy as np
 from dichroic.experiments.grass import crop, grass_bands
 from dichroic.problem import Problem, Source, View
 
-__all__ = ["grassy_digits"]
+__all__ = ["DEMO_FIT", "grassy_digits"]
 
 SIZE = 8
+
+# settings of `dichroic demo`: what two cores do in the minutes a demo may take
+DEMO_FIT = {
+    "plan": "joint",
+    "laps": 24,
+    "held_out_limit": 144,
+    "training": {"steps": 768, "batch": 256},
+    "sampling": {"step": "decoupled", "steps": 32, "warm_steps": 24, "restart": 3.0, "cold_laps": 1},
+}
 
 
 def grassy_digits(
     classes: Sequence[int] = (0, 1),
-    n_grass: int = 4096,
-    repeats: int = 10,
+    n_grass: int = 2048,
+    repeats: int = 8,
     seed: int = 0,
     *,
     amplitude: float = 0.5,
     noise: float = 0.01,
     scale: float = 1.0,
     held_out: float = 0.2,
+    rounds: int = 4,
 ) -> tuple[Problem, Problem]:
     """Digits over grass, with truth, and a held-out problem that shares with it neither a digit nor a pixel of grass.
 
-    The photograph is cut into three bands of columns: one for the grass view, one for the training mixtures, one for
-    everything held out. Of the 360 zeros and ones 72 are held out. Each digit occurs `repeats` times, every time over
-    another crop of grass.
+    The photograph is cut into strips of columns that go in turn to the grass view, the training mixtures and everything
+    held out, `rounds` times over, so that all three see the same light (with one round they do not, and a prior learned
+    from one side of the photograph is wrong for the other). Of the 360 zeros and ones 72 are held out. Each digit
+    occurs `repeats` times, every time over another crop of grass.
 
     **Arguments:** `classes`, the digits to take; `n_grass`, observations of the grass view (a fifth as many held out);
     `amplitude`, of the digit; `scale`, of the photograph; `held_out`, the share of digits held out.
@@ -50,7 +61,7 @@ def grassy_digits(
     n_held = round(held_out * len(digits))
     if not 0 < n_held < len(digits):
         raise ValueError(f"grassy_digits: {held_out} of {len(digits)} digits leaves none to train on or none held out")
-    bands = grass_bands(SIZE, (scale,))
+    bands = grass_bands(SIZE, (scale,), rounds=rounds)
 
     def grass(band: int, n: int) -> np.ndarray:
         return (crop(rng, bands[band], n, SIZE) / np.float32(255))[..., None]

@@ -12,21 +12,26 @@ BANDS = (0.6, 0.2, 0.2)  # shares of the width: background view, training mixtur
 
 
 def grass_bands(
-    size: int, scales: Sequence[float] = (1.0,), bands: Sequence[float] = BANDS, image: np.ndarray | None = None
+    size: int,
+    scales: Sequence[float] = (1.0,),
+    bands: Sequence[float] = BANDS,
+    image: np.ndarray | None = None,
+    rounds: int = 1,
 ) -> list[list[np.ndarray]]:
     """The photograph, cut into bands of columns and then resized to each of `scales`: bands share no pixel.
 
     **Arguments:** `size`, of the crops to be taken: a copy too small for variety (under `size + 8` pixels) is left out;
-    `bands`, shares of the width; `image`, 8-bit grey, to take in place of the photograph.
+    `bands`, shares of the width; `image`, 8-bit grey, to take in place of the photograph; `rounds`, how often the bands
+    take turns across the photograph: its light changes from side to side, and with one round so does the population.
 
-    **Returns** for each band its copies, 8-bit grey, one per scale.
+    **Returns** for each band its copies, 8-bit grey, one per scale and round.
     """
     from PIL import Image
 
-    image = _grass() if image is None else image
-    edges = np.rint(np.cumsum([0.0, *bands]) / sum(bands) * image.shape[1]).astype(int)
-    cut = []
-    for low, high in pairwise(edges):
+    image, bands = _grass() if image is None else image, list(bands)
+    edges = np.rint(np.cumsum([0.0, *bands * rounds]) / (sum(bands) * rounds) * image.shape[1]).astype(int)
+    cut: list[list[np.ndarray]] = [[] for _ in bands]
+    for number, (low, high) in enumerate(pairwise(edges)):
         part = Image.fromarray(image[:, low:high])
         shapes = {scale: (int(part.width * scale), int(part.height * scale)) for scale in scales}
         copies = [
@@ -36,7 +41,7 @@ def grass_bands(
         ]
         if not copies:
             raise ValueError(f"grass: a band of {part.width} columns is too narrow for crops of {size} at {scales}")
-        cut.append(copies)
+        cut[number % len(bands)] += copies
     return cut
 
 
