@@ -2,9 +2,9 @@
 
     python benchmarks/manifolds.py [--observations 4096] [--laps 14 40] [--out benchmarks/results]
 
-The problem of DDPRISM (arXiv 2510.05205), section 5.1, with views drawn independently. Prints one line per lap and writes
-a table: minutes since the start (imports and compilation included), PSNR of every source in every view that is being
-learned, on held-out observations, and the share of diverged draws.
+The problem of DDPRISM (arXiv 2510.05205), section 5.1, with views drawn independently. Prints one line per lap and
+writes a table: minutes since the start (imports and compilation included), PSNR of every source in every view that is
+being learned, on held-out observations, and the share of diverged draws.
 """
 
 import argparse

@@ -46,7 +46,8 @@ def test_crops_cover_all_places_and_symmetries():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_reference_numbers(seed):
-    # the layout of the published reference numbers, one band each; 72 held-out digits, each over ten crops: standard error about 0.2 dB between splits
+    # the layout of the published reference numbers, one band each; 72 held-out digits, each over ten crops: standard
+    # error about 0.2 dB between splits
     problem, held_out = grassy_digits(n_grass=4096, repeats=10, seed=seed, rounds=1)
     assert len(problem.views["mix"]) == 2880 and len(held_out.views["mix"]) == 720
     assert mean_subtraction(problem, held_out).psnr == pytest.approx(10.5, abs=0.4)
