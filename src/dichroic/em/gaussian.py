@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
-from dichroic.em.gaussian_views import ViewStatistics, bind_view
+from dichroic.em.gaussian_views import ViewStatistics, bind_views
 from dichroic.em.population import Population, Statistics
 from dichroic.problem import Problem
 
@@ -91,7 +91,7 @@ def gaussian_em(
     """
     config = config or GaussianConfig()
     shapes = {s: source.shape for s, source in problem.sources.items()}
-    views = [bind_view(view, shapes, config.large_subset, seed + i) for i, view in enumerate(problem.views.values())]
+    views = bind_views(list(problem.views.values()), shapes, config.large_subset, seed)
     rank = config.large_rank if any(view.draws_only for view in views) else config.rank
     populations = {**_start(views, shapes), **(fixed or {})}
     history: list[float] = []

@@ -6,7 +6,7 @@ posterior draws by Matheron's rule with conjugate gradients.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ from dichroic.posterior.krylov import conjugate_gradient
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["ViewStatistics", "bind_view"]
+__all__ = ["ViewStatistics", "bind_view", "bind_views"]
 
 _SMALL = 16  # systems up to this size are solved one per observation, in compiled code
 _DENSE = 4096  # above this many unknowns or data, no dense matrix
@@ -71,8 +71,18 @@ class ViewStatistics(ABC):
         return out
 
 
+def bind_views(
+    views: Sequence[View], shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int
+) -> list[ViewStatistics]:
+    """Chooses a route for every view. Draws do not pool with moments: where one view needs draws, all give them."""
+    bound = [bind_view(view, shapes, subset, seed + i) for i, view in enumerate(views)]
+    if any(view.draws_only for view in bound):
+        bound = [_MatrixFree(view, shapes, subset, seed + i) for i, view in enumerate(views)]
+    return bound
+
+
 def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int) -> ViewStatistics:
-    """Chooses the route for a view."""
+    """Chooses the route for a view by itself."""
     unknowns = sum(int(np.prod(shapes[s])) for s in view.mixing)
     data = int(np.prod(view.event_shape)) * (2 if np.iscomplexobj(view.y) else 1)
     if min(data, unknowns) <= _SMALL and max(data, unknowns) <= 4 * _SMALL:

@@ -1,0 +1,324 @@
+"""Gaussian EM: every route against brute force, and the fit against the likelihood of the truth."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.stats
+
+from dichroic.diffusion import Schedule
+from dichroic.em import gaussian_views
+from dichroic.em.gaussian import GaussianConfig, gaussian_em
+from dichroic.em.population import Population, Statistics
+from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
+from dichroic.problem import Problem, Source, View
+from operator_cases import matrix_of
+from oracles import SIGMAS, random_covariance
+
+ROUTES = {
+    "per observation": gaussian_views._PerObservation,
+    "grouped": gaussian_views._Grouped,
+    "matrix free": gaussian_views._MatrixFree,
+}
+
+
+def force(monkeypatch, route: str) -> None:
+    """Sends every view through one route."""
+    monkeypatch.setattr(gaussian_views, "_SMALL", 1000 if route == "per observation" else 0)
+    monkeypatch.setattr(gaussian_views, "_DENSE", 0 if route == "matrix free" else 4096)
+
+
+class Truth:
+    """Two correlated populations off the origin."""
+
+    def __init__(self, rng, sizes=None):
+        sizes = sizes or {"a": 3, "b": 2}
+        self.mean = {s: rng.normal(size=d) for s, d in sizes.items()}
+        self.covariance = {s: random_covariance(rng, d, 10) for s, d in sizes.items()}
+        self.populations = {s: Population.of(self.mean[s], self.covariance[s]) for s in sizes}
+        self.sources = {s: Source((d,)) for s, d in sizes.items()}
+
+    def draw(self, rng, s, n):
+        return rng.multivariate_normal(self.mean[s], self.covariance[s], size=n)
+
+
+def contrastive(rng, truth, n=400, std=0.3, shared=False, missing=False) -> Problem:
+    """One view of `a`, one of both, with an operator per sample or one for all."""
+    views = {}
+    for name, sources in {"one": ["a"], "both": ["b", "a"]}.items():
+        A = {s: rng.normal(size=(1 if shared else n, 4, len(truth.mean[s]))) for s in sources}
+        y = sum(np.einsum("nij,nj->ni", np.broadcast_to(A[s], (n, *A[s].shape[1:])), truth.draw(rng, s, n)) for s in A)
+        y = y + std * rng.normal(size=(n, 4))
+        if missing:
+            y[rng.random(y.shape) < 0.3] = np.nan
+            y[:, 0] = np.where(np.isnan(y).all(1), 0.0, y[:, 0])
+        views[name] = View(y, {s: Dense(m[0]) if shared else PerSample(Dense(m)) for s, m in A.items()}, std)
+    return Problem(truth.sources, views)
+
+
+def brute_force(view: View, populations, std) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], float]:
+    """Sums of posterior means and second moments, and log-likelihood of the whitened data, one by one."""
+    names = list(view.mixing)
+    mean = np.concatenate([populations[s].mean for s in names])
+    S = scipy.linalg.block_diag(*[populations[s].covariance() for s in names])
+    first, second, log_likelihood = np.zeros(len(mean)), np.zeros((len(mean), len(mean))), 0.0
+    for i in range(len(view)):
+        A = np.concatenate([matrix_of(take(view.mixing[s], i)) for s in names], axis=1)
+        y = view.y[i].ravel()
+        seen = np.ones(y.size, bool) if view.observed is None else view.observed[i].ravel()
+        A, y = A[seen], y[seen]
+        N = std[np.ix_(seen, seen)] if np.ndim(std) == 2 else std**2 * np.eye(len(y))
+        if np.iscomplexobj(y):
+            A, y, N = np.concatenate([A.real, A.imag]), np.concatenate([y.real, y.imag]), scipy.linalg.block_diag(N, N)
+        C = N + A @ S @ A.T
+        gain = S @ A.T @ np.linalg.inv(C)
+        m = mean + gain @ (y - A @ mean)
+        first += m
+        second += S - gain @ A @ S + np.outer(m, m)
+        r = y - A @ mean
+        log_likelihood -= 0.5 * (r @ np.linalg.solve(C, r) + np.linalg.slogdet(C)[1] - np.linalg.slogdet(N)[1])
+        log_likelihood -= 0.5 * len(y) * np.log(2 * np.pi)
+    out, begin = ({}, {}), 0
+    for s in names:
+        block = slice(begin, begin + len(populations[s].mean))
+        out[0][s], out[1][s], begin = first[block], second[block, block], block.stop
+    return *out, log_likelihood
+
+
+def fourier_problem(rng, truth):
+    x, z = truth.draw(rng, "a", 6).reshape(-1, 4), truth.draw(rng, "b", 6)
+    mask = (rng.random((6, 4)) < 0.8).astype(float)
+    y = np.fft.fft(x, norm="ortho") * mask + z[:, 0:1] + 1j * z[:, 1:2]
+    y = y + 0.2 * (rng.normal(size=y.shape) + 1j * rng.normal(size=y.shape))
+    y[0, 1] = np.nan
+    spread = Dense(np.ones((4, 1)), (1,)) @ AsComplex((1, 2))
+    view = View(y, {"a": PerSample(FourierSample(mask, (4,))), "b": spread}, 0.2)
+    return Problem({"a": Source((4,)), "b": Source((1, 2))}, {"v": view}), 0.2
+
+
+def dense_noise_problem(rng, truth):
+    N = 0.1 * random_covariance(rng, 4)
+    y = truth.draw(rng, "a", 6) + rng.normal(size=(6, 4))
+    y[2, 0] = y[3, 1] = np.nan
+    view = View(y, {"a": 1.0, "b": Convolve(np.ones(3), (4,)) @ Dense(np.ones((4, 2)))}, DenseNoise.from_covariance(N))
+    return Problem({"a": Source((4,)), "b": Source((2,))}, {"v": view}), N
+
+
+PROBLEMS = {
+    "operators per sample": lambda rng: (contrastive(rng, Truth(rng), n=6), 0.3, None),
+    "one operator": lambda rng: (contrastive(rng, Truth(rng), n=6, shared=True), 0.3, None),
+    "missing data": lambda rng: (contrastive(rng, Truth(rng), n=6, missing=True), 0.3, None),
+    "complex": lambda rng: (*fourier_problem(rng, Truth(rng, {"a": 4, "b": 2})), {"a": 4, "b": 2}),
+    "dense noise": lambda rng: (*dense_noise_problem(rng, Truth(rng, {"a": 4, "b": 2})), {"a": 4, "b": 2}),
+}
+every_problem = pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+
+
+def bind(problem: Problem, name: str):
+    shapes = {s: source.shape for s, source in problem.sources.items()}
+    return gaussian_views.bind_view(problem.views[name], shapes, 10**6, 0)
+
+
+@every_problem
+@pytest.mark.parametrize("route", ["per observation", "grouped"])
+def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng):
+    problem, std, sizes = make(rng)
+    populations = Truth(np.random.default_rng(1), sizes).populations
+    force(monkeypatch, route)
+    for name, view in problem.views.items():
+        bound = bind(problem, name)
+        assert type(bound) is ROUTES[route]
+        belief = bound.believe({s: populations[s] for s in bound.sources}, 0)
+        first, second, log_likelihood = brute_force(view, populations, std)
+        for s in view.mixing:
+            assert belief.statistics[s].n == len(view)
+            np.testing.assert_allclose(belief.statistics[s].first, first[s], atol=1e-9)
+            np.testing.assert_allclose(belief.statistics[s].second, second[s], atol=1e-9)
+        np.testing.assert_allclose(belief.log_likelihood, log_likelihood, rtol=1e-9)
+        complex_parts = 2 if np.iscomplexobj(view.y) else 1
+        assert belief.count == complex_parts * (view.y.size if view.observed is None else view.observed.sum())
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_the_matrix_free_route_draws_from_the_same_posterior(missing, monkeypatch, rng):
+    truth = Truth(rng)
+    problem = contrastive(rng, truth, n=2000, missing=missing)
+    exact = bind(problem, "both").believe(truth.populations, 0)
+    force(monkeypatch, "matrix free")
+    drawn = bind(problem, "both").believe(truth.populations, 0)
+    assert drawn.statistics["a"].draws is not None
+    for s in truth.mean:
+        n, x = 2000, drawn.statistics[s].draws
+        # a draw is its posterior mean plus spread: only the spread is random, and the whole spread bounds it
+        np.testing.assert_array_less(
+            np.abs(x.mean(0) - exact.statistics[s].first / n), SIGMAS * np.sqrt(np.diag(truth.covariance[s]) / n)
+        )
+        products = np.einsum("ni,nj->nij", x, x)
+        error = products.std(0) / np.sqrt(n)
+        np.testing.assert_array_less(np.abs(products.mean(0) - exact.statistics[s].second / n), SIGMAS * error)
+
+
+def test_views_are_sent_to_the_cheapest_exact_route(rng):
+    small = contrastive(rng, Truth(rng), n=4)
+    assert type(bind(small, "one")) is gaussian_views._PerObservation
+    y = rng.normal(size=(5, 80))
+    middle = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, 0.1)})
+    assert type(bind(middle, "v")) is gaussian_views._Grouped
+    y = rng.normal(size=(2, 5000)).astype(np.float32)
+    large = Problem({"a": Source((5000,))}, {"v": View(y, {"a": 1.0}, 0.1)})
+    assert type(bind(large, "v")) is gaussian_views._MatrixFree
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_populations_are_recovered(missing, rng):
+    truth, n = Truth(rng), 1500
+    problem = contrastive(rng, truth, n=n, missing=missing)
+    fit = gaussian_em(problem, GaussianConfig(laps=100, tolerance=1e-9))
+    # the likelihood ratio against the truth is a chi-square with as many degrees of freedom as there are parameters
+    at_truth = gaussian_em(problem, GaussianConfig(laps=1), fixed=truth.populations).log_likelihood[0]
+    count = sum(view.y.size if view.observed is None else view.observed.sum() for view in problem.views.values())
+    ratio = 2 * count * (fit.log_likelihood[-1] - at_truth)
+    parameters = sum(d + d * (d + 1) // 2 for d in (3, 2))
+    assert 0 < ratio < scipy.stats.chi2.isf(1e-6, parameters)
+    for s in truth.mean:
+        # with complete and noiseless data the standard errors are those of n draws; mixing costs a factor of a few
+        scale = np.sqrt(np.diag(truth.covariance[s]))
+        np.testing.assert_array_less(np.abs(fit.populations[s].mean - truth.mean[s]) / scale, 3 * SIGMAS / np.sqrt(n))
+        off = np.abs(fit.populations[s].covariance() - truth.covariance[s]) / np.outer(scale, scale)
+        np.testing.assert_array_less(off, 3 * SIGMAS * np.sqrt(2 / n))
+
+
+@every_problem
+@pytest.mark.parametrize("route", ["per observation", "grouped"])
+def test_the_likelihood_never_falls(make, route, monkeypatch, float64, rng):
+    problem, _, _ = make(rng)
+    force(monkeypatch, route)
+    fit = gaussian_em(problem, GaussianConfig(laps=12, tolerance=1e-300))
+    assert len(fit.log_likelihood) > 3
+    assert np.all(np.diff(fit.log_likelihood) > -1e-10)
+    assert fit.log_likelihood[3] > fit.log_likelihood[0]
+
+
+def test_exact_routes_end_at_the_same_fit(monkeypatch, float64, rng):
+    problem, fits = contrastive(rng, Truth(rng), n=12), []
+    for route in ("per observation", "grouped"):
+        force(monkeypatch, route)
+        fits.append(gaussian_em(problem, GaussianConfig(laps=10, tolerance=1e-300)))
+    np.testing.assert_allclose(fits[0].log_likelihood, fits[1].log_likelihood, rtol=1e-9)
+    for s in problem.sources:
+        np.testing.assert_allclose(fits[0].populations[s].mean, fits[1].populations[s].mean, atol=1e-8)
+        covariances = [fit.populations[s].covariance() for fit in fits]
+        np.testing.assert_allclose(*covariances, atol=1e-8)
+
+
+def test_the_matrix_free_route_ends_near_the_exact_fit(monkeypatch, rng):
+    truth, n = Truth(rng), 400
+    problem, config = contrastive(rng, truth, n=n), GaussianConfig(laps=10, tolerance=1e-300, large_subset=n)
+    exact = gaussian_em(problem, config)
+    force(monkeypatch, "matrix free")
+    drawn = gaussian_em(problem, config)
+    assert drawn.log_likelihood == []
+    for s in truth.mean:
+        # both saw the same data; draws add at most the sampling error of n of them, over the laps that EM remembers
+        scale = np.sqrt(np.diag(truth.covariance[s]))
+        error = np.abs(drawn.populations[s].mean - exact.populations[s].mean) / scale
+        np.testing.assert_array_less(error, 3 * SIGMAS / np.sqrt(n))
+
+
+def test_no_view_is_dropped_when_another_is_too_large_for_matrices(monkeypatch, rng):
+    # "small" alone knows the mean of the source; the view of many data is nothing but noise
+    n, mean = 100, np.array([5.0, -3.0])
+    x = mean + rng.normal(size=(n, 2))
+    views = {
+        "small": View(x + 0.01 * rng.normal(size=x.shape), {"a": 1.0}, 0.01),
+        "large": View(100 * rng.normal(size=(n, 40)), {"a": Dense(1e-3 * rng.normal(size=(40, 2)))}, 100.0),
+    }
+    monkeypatch.setattr(gaussian_views, "_DENSE", 30)
+    monkeypatch.setattr(gaussian_views, "_SMALL", 4)
+    fit = gaussian_em(Problem({"a": Source((2,))}, views), GaussianConfig(laps=20))
+    np.testing.assert_allclose(fit.populations["a"].mean, mean, atol=1.0)
+
+
+@pytest.mark.parametrize("route", ["per observation", "grouped"])
+def test_units_do_not_matter(route, monkeypatch, float64, rng):
+    truth = Truth(rng)
+    problem = contrastive(rng, truth, n=12)
+    views = {s: View(1000 * view.y, view.mixing, 300.0) for s, view in problem.views.items()}
+    force(monkeypatch, route)
+    config = GaussianConfig(laps=10, tolerance=1e-300)
+    one, thousand = gaussian_em(problem, config), gaussian_em(Problem(problem.sources, views), config)
+    np.testing.assert_allclose(one.log_likelihood, thousand.log_likelihood, rtol=1e-9)
+    for s in truth.mean:
+        np.testing.assert_allclose(1e3 * one.populations[s].mean, thousand.populations[s].mean, rtol=1e-7)
+        ratio = thousand.populations[s].covariance() / one.populations[s].covariance()
+        np.testing.assert_allclose(ratio, 1e6, rtol=1e-6)
+
+
+def test_fixed_populations_stay(rng):
+    truth = Truth(rng)
+    problem = contrastive(rng, truth, n=100)
+    free = gaussian_em(problem, GaussianConfig(laps=5))
+    wrong = Population.of(truth.mean["a"], 1e-3 * truth.covariance["a"])  # the other has to explain the rest
+    fit = gaussian_em(problem, GaussianConfig(laps=5), fixed={"a": wrong})
+    assert fit.populations["a"] is wrong
+    assert fit.populations["b"].total_variance > 1.3 * free.populations["b"].total_variance
+
+
+def test_rank_restricts_the_covariance(rng):
+    fit = gaussian_em(contrastive(rng, Truth(rng), n=100), GaussianConfig(laps=10, rank=1))
+    values = np.linalg.eigvalsh(fit.populations["a"].covariance())
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-9)
+    assert values[2] > values[1]
+    assert fit.populations["a"].basis.shape == (3, 1)
+
+
+def test_it_stops_when_nothing_is_gained_and_says_so(rng):
+    problem, seen = contrastive(rng, Truth(rng), n=50), []
+    fit = gaussian_em(problem, GaussianConfig(laps=50, tolerance=1e-2), report=lambda *call: seen.append(call))
+    assert fit.converged
+    assert len(fit.log_likelihood) == len(seen) < 50
+    assert seen[0][:2] == (1, 50)
+    assert not gaussian_em(problem, GaussianConfig(laps=2)).converged
+
+
+def test_a_prior_from_a_fit_is_the_population_in_unit_variance(rng):
+    truth = Truth(rng)
+    problem = contrastive(rng, truth, n=100)
+    fit = gaussian_em(problem, GaussianConfig(laps=5))
+    prior, population = fit.prior("a", (3,), Schedule()), fit.populations["a"]
+    scaling = prior.scaling
+    np.testing.assert_allclose(scaling.to_user(np.asarray(prior.denoiser.mean)), population.mean, rtol=1e-5)
+    np.testing.assert_allclose(scaling.scale**2 * prior.denoiser.covariance(), population.covariance(), atol=1e-5)
+    z = np.asarray(prior.denoiser.mean)
+    np.testing.assert_allclose(np.trace(prior.denoiser.covariance()) / 3 + (z**2).mean(), 1, rtol=1e-5)
+    assert abs(z.mean()) < 1e-6
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_populations_of_draws_are_their_moments(rank, rng):
+    x = rng.multivariate_normal(np.arange(4.0), random_covariance(rng, 4), size=50)
+    drawn = Statistics(50, x.sum(0), draws=x).population(rank)
+    summed = Statistics(50, x.sum(0), second=x.T @ x).population(rank)
+    np.testing.assert_allclose(drawn.mean, summed.mean, atol=1e-10)
+    np.testing.assert_allclose(drawn.total_variance, summed.total_variance, rtol=1e-10)
+    if rank:
+        np.testing.assert_allclose(drawn.covariance(), summed.covariance(), atol=1e-9)
+
+
+def test_pooling_adds(rng):
+    parts = [Statistics(n, rng.normal(size=2), np.eye(2) * n) for n in (3, 5)]
+    pooled = Statistics.pool(parts)
+    assert pooled.n == 8
+    np.testing.assert_allclose(pooled.first, parts[0].first + parts[1].first)
+    np.testing.assert_allclose(pooled.second, 8 * np.eye(2))
+
+
+def test_keys_of_the_matrix_free_route_differ_between_laps(monkeypatch, rng):
+    truth = Truth(rng)
+    problem = contrastive(rng, truth, n=40)
+    force(monkeypatch, "matrix free")
+    bound = bind(problem, "both")
+    draws = [bound.believe(truth.populations, lap).statistics["a"].draws for lap in (0, 1, 0)]
+    assert not np.allclose(draws[0], draws[1])
+    np.testing.assert_array_equal(draws[0], draws[2])
+    assert jax.config.jax_enable_x64 is False
