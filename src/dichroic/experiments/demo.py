@@ -31,7 +31,7 @@ def demo(out: str | Path = "runs/demo", progress: Progress | None = None) -> Run
     return fit(loaded.problem, config, out=out, held_out=held_out, progress=progress, source_file=loaded.path)
 
 
-def scores(run: Run, draws: int = 8) -> dict[str, dict[str, float]]:
+def scores(run: Run, draws: int = 32) -> dict[str, dict[str, float]]:
     """PSNR of the held-out digits, in dB, for images in [0, 1]: of the posterior mean, and of single draws.
 
     Beside what the run learned: subtracting the mean background; the best linear estimate with the true means and
