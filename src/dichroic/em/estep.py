@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion import Cost, Info, Prior, noise_like, run_sampler
 from dichroic.em.config import SamplingConfig
+from dichroic.em.parallel import side_by_side
 from dichroic.operators import take
 from dichroic.posterior import WhitenedObservation, joint_posterior
 from dichroic.problem import View
@@ -75,42 +76,48 @@ def draw_posterior(
     shapes = {s: priors[s].shape for s in view.mixing}
     samples = {s: np.empty((n, *shape), np.float32) for s, shape in shapes.items()}
     chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
-    batch, step, cost, done = sampling.batch_size(shapes), sampling.make_step(), Cost(), 0
+    batch, step, done = sampling.batch_size(shapes), sampling.make_step(), 0
     schedule = priors[next(iter(shapes))].schedule
     longest = max(sampling.steps, sampling.warm_steps)
-    for is_warm in (False, True):
-        members = np.flatnonzero(warm == is_warm)
+
+    def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
+        is_warm, chosen = job
         steps = sampling.warm_steps if is_warm else sampling.steps
         levels = np.full(longest + 1, schedule.sigma_min, np.float32)
         levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else None)
-        for begin in range(0, len(members), batch):
-            chosen = members[begin : begin + batch]
-            # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
-            padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
-            zeros = {s: np.zeros((batch, *shape), np.float32) for s, shape in shapes.items()}
-            out, info, chi_square = _draw_batch(
-                {s: priors[s].denoiser for s in shapes},
-                {s: priors[s].scaling for s in shapes},
-                view.select(padded).observations,
-                {s: start[s][padded] for s in shapes} if start is not None and is_warm else zeros,
-                jnp.asarray(is_warm),
-                indices[padded],
-                levels,
-                jnp.asarray(steps),
-                step,
-                key,
-                sampling.method(view),
-            )
-            for s in shapes:
-                samples[s][chosen] = np.asarray(out[s])[: len(chosen)]
-            chi[chosen] = np.asarray(chi_square)[: len(chosen)]
-            residual[chosen] = np.asarray(info.residual)[: len(chosen)]
-            stopped[chosen] = np.asarray(info.stopped)[: len(chosen)]
-            done += len(chosen)
-            if report is not None:
-                report(done, n)
-        if len(members):
-            cost = _cost(view, priors, sampling, steps)
+        # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
+        padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
+        zeros = {s: np.zeros((batch, *shape), np.float32) for s, shape in shapes.items()}
+        drawn = _draw_batch(
+            {s: priors[s].denoiser for s in shapes},
+            {s: priors[s].scaling for s in shapes},
+            view.select(padded).observations,
+            {s: start[s][padded] for s in shapes} if start is not None and is_warm else zeros,
+            jnp.asarray(is_warm),
+            indices[padded],
+            levels,
+            jnp.asarray(steps),
+            step,
+            key,
+            sampling.method(view),
+        )
+        return jax.block_until_ready(drawn)
+
+    jobs = [
+        (is_warm, members[begin : begin + batch])
+        for is_warm, members in ((False, np.flatnonzero(~warm)), (True, np.flatnonzero(warm)))
+        for begin in range(0, len(members), batch)
+    ]
+    for (_, chosen), (out, info, chi_square) in side_by_side(draw, jobs, alike=True):
+        for s in shapes:
+            samples[s][chosen] = np.asarray(out[s])[: len(chosen)]
+        chi[chosen] = np.asarray(chi_square)[: len(chosen)]
+        residual[chosen] = np.asarray(info.residual)[: len(chosen)]
+        stopped[chosen] = np.asarray(info.stopped)[: len(chosen)]
+        done += len(chosen)
+        if report is not None:
+            report(done, n)
+    cost = _cost(view, priors, sampling, sampling.warm_steps if warm.any() else sampling.steps)
     return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost)
 
 

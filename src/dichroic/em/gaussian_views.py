@@ -77,7 +77,7 @@ def bind_views(
     """Chooses a route for every view. Draws do not pool with moments: where one view needs draws, all give them."""
     bound = [bind_view(view, shapes, subset, seed + i) for i, view in enumerate(views)]
     if any(view.draws_only for view in bound):
-        bound = [_MatrixFree(view, shapes, subset, seed + i) for i, view in enumerate(views)]
+        return [_MatrixFree(view, shapes, subset, seed + i) for i, view in enumerate(views)]
     return bound
 
 

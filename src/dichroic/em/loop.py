@@ -15,6 +15,7 @@ from dichroic.diffusion import NetworkDenoiser, Prior, Spread, measure_spread, t
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianFit
+from dichroic.em.parallel import side_by_side
 from dichroic.em.plan import Stage
 from dichroic.em.population import Statistics
 from dichroic.em.prediction import prediction_scores
@@ -90,11 +91,20 @@ def _next_stage(state: EMState, stage: Stage) -> EMState:
 def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
     begin = perf_counter()
     priors, losses = dict(state.priors), {}
-    for number, source in enumerate(stage.learn):
-        priors[source], losses[source] = _maximisation(state, stage, number, source, context)
+    learned = side_by_side(lambda item: _maximisation(state, stage, *item, context), list(enumerate(stage.learn)))
+    for (_, source), result in learned:
+        priors[source], losses[source] = result
     middle = perf_counter()
     state = replace(state, lap=state.lap + 1, priors=priors)
-    return _expectation(state, stage, context, first=False, loss=losses, m_seconds=middle - begin, e_begin=middle)
+    return _expectation(
+        state,
+        stage,
+        context,
+        first=False,
+        loss={s: losses[s] for s in stage.learn},
+        m_seconds=middle - begin,
+        e_begin=middle,
+    )
 
 
 def _maximisation(state: EMState, stage: Stage, number: int, source: str, context: Expectation) -> tuple[Prior, float]:

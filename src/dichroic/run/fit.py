@@ -190,21 +190,21 @@ class _Fit:
         return state
 
     def _position(self, state: EMState) -> None:
-        self.stage = state.stage
+        self.stage, self.parts = state.stage, {}
         self.laps_before = sum(self.laps_of[: state.stage]) + (1 + state.lap if state.draws else 0)
         self._report("", 0, 1)
 
     def _report(self, what: str, done: int, total: int) -> None:
-        """Within a lap: training is about two thirds of it; sources and views take their turns."""
-        kind, _, name = what.partition(" ")
-        within = 0.0
-        if kind:
-            begin, share, parts = {
-                "train": (0.0, 0.65, self.plan[self.stage].learn),
-                "draw": (0.65, 0.3, self.plan[self.stage].views),
-                "held-out": (0.95, 0.05, self.plan[self.stage].views),
-            }[kind]
-            within = begin + share * (parts.index(name) + done / total) / len(parts)
+        """Within a lap: training is about two thirds of it; sources train side by side, views take their turns."""
+        self.parts[what] = done / total
+        shares = {}
+        if self.stage < len(self.plan):
+            stage = self.plan[self.stage]
+            shares = {"train": (0.65, stage.learn), "draw": (0.3, stage.views), "held-out": (0.05, stage.views)}
+        within = sum(
+            share * sum(self.parts.get(f"{kind} {name}", 0.0) for name in names) / len(names)
+            for kind, (share, names) in shares.items()
+        )
         laps = (self.laps_before + within) / max(sum(self.laps_of), 1)
         self._phase(what, _GAUSSIAN_SHARE + (0.97 - _GAUSSIAN_SHARE) * min(laps, 1.0))
 
