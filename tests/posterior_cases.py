@@ -48,6 +48,7 @@ class Case:
     means: dict[str, np.ndarray]
     covariances: dict[str, np.ndarray]
     scalings: dict[str, Scaling]
+    rank: int | None = None  # of the denoisers; the covariances are those of probabilistic PCA then
 
     @property
     def names(self) -> list[str]:
@@ -60,7 +61,7 @@ class Case:
     @property
     def denoisers(self) -> dict[str, GaussianDenoiser]:
         return {
-            s: GaussianDenoiser.from_covariance(self.means[s].reshape(self.shapes[s]), self.covariances[s])
+            s: GaussianDenoiser.from_covariance(self.means[s].reshape(self.shapes[s]), self.covariances[s], self.rank)
             for s in self.names
         }
 
@@ -111,6 +112,7 @@ def make_case(
     dense_noise: bool = False,
     missing: bool = False,
     units: bool = True,
+    rank: int | None = None,
     seed: int = 0,
 ) -> Case:
     """Sources drawn from correlated Gaussians off the origin, mixed and observed."""
@@ -118,6 +120,8 @@ def make_case(
     sizes = {s: int(np.prod(op.in_shape)) for s, op in mixing.items()}
     means = {s: rng.normal(size=d) for s, d in sizes.items()}
     covariances = {s: random_covariance(rng, d) for s, d in sizes.items()}
+    if rank is not None:
+        covariances = {s: principal(S, rank) for s, S in covariances.items()}
     scalings = {s: Scaling(rng.normal(), rng.uniform(0.5, 2)) if units else Scaling() for s in mixing}
     y: np.ndarray = np.zeros(())
     for s, op in mixing.items():
@@ -141,7 +145,14 @@ def make_case(
         noise: Noise = DenseNoise.from_covariance(N, None if observed is None else observed.ravel())
     else:
         noise = DiagonalNoise(np.sqrt(np.diag(N)).reshape(y.shape))
-    return Case(mixing, y, noise, N, observed, means, covariances, scalings)
+    return Case(mixing, y, noise, N, observed, means, covariances, scalings, rank)
+
+
+def principal(S: np.ndarray, rank: int) -> np.ndarray:
+    """Probabilistic PCA: the trailing eigenvalues become their mean."""
+    values, Q = np.linalg.eigh(S)
+    values[: len(S) - rank] = values[: len(S) - rank].mean()
+    return (Q * values) @ Q.T
 
 
 def _matrix(seed: int, *shape: int) -> Dense:
@@ -178,5 +189,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "dense complex noise": lambda: make_case(
         {"a": FourierSample(_SAMPLING, (2, 2)), "b": Scale(0.2 + 1j, (2, 2))}, dense_noise=True
     ),
+    "leading directions": lambda: make_case({"a": _matrix(1, 3, 4), "b": _matrix(2, 3, 3)}, rank=1),
     "precise data": lambda: make_case({"a": _matrix(1, 3, 4), "b": _matrix(2, 3, 3)}, std=0.01),
 }

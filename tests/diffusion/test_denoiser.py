@@ -50,7 +50,7 @@ def diagonal(rng):
 
 def mixture(rng):
     weights, means = np.array([0.6, 0.3, 0.1]), 2 * rng.normal(size=(3, 3))
-    covariances = np.stack([random_covariance(rng, 3) / 4 for _ in range(3)])
+    covariances = np.stack([random_covariance(rng, 3) * size for size in (0.1, 0.25, 1.5)])
     # weights that do not sum to one must be normalised
     return GaussianMixtureDenoiser.from_covariances(5 * weights, means, covariances), weights, means, covariances
 

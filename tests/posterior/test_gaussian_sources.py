@@ -37,7 +37,7 @@ EXACT = {
 WAYS = [pytest.param(name, way, id=f"{name}-{i}") for name, ways in EXACT.items() for i, way in enumerate(ways)]
 # those that take the covariance from the denoiser itself, whatever it is
 OF_THE_DENOISER = [way for way in WAYS if way.values[0] != "surrogate"]
-FEW = ["two sources", "missing complex data", "dense noise, missing data"]
+FEW = ["leading directions", "missing complex data", "dense noise, missing data"]
 SIGMAS = np.array([0.05, 1.0, 30.0])
 
 every_case = pytest.mark.parametrize("make", CASES.values(), ids=CASES)

@@ -8,7 +8,7 @@ import pytest
 from dichroic.diffusion import Decoupled, GaussianDenoiser, MLPConfig, NetworkDenoiser, Schedule, run_sampler
 from dichroic.operators import Convolve, Dense, DiagonalNoise, Mask
 from dichroic.posterior import POSTERIORS, joint_posterior
-from oracles import MatrixDenoiser, flatten, largest_intermediate
+from oracles import MatrixDenoiser, assert_gaussian, flatten, largest_intermediate
 from posterior_cases import whiten
 
 every_method = pytest.mark.parametrize("method", POSTERIORS)
@@ -75,9 +75,10 @@ def test_bad_jacobians_give_finite_results(method, kind, float64, rng):
         assert 0.1 < np.mean(stopped[1] > 0) < 1
 
 
-def test_a_frozen_solve_keeps_its_last_iterate(float64):
-    # the first direction has positive curvature, the second has not: one step is made, and kept
-    J = np.diag([1.0, -5.0])
+@pytest.mark.parametrize("negative", [-5.0, -0.9])
+def test_a_frozen_solve_keeps_its_last_iterate(negative, float64):
+    # the first search direction has the curvature of a covariance, the second less than noise alone: one step, kept
+    J = np.diag([1.0, negative])
     whitened = whiten(np.array([1.0, 0.3]), {"x": Dense(np.eye(2))}, DiagonalNoise(1.0))
     target = joint_posterior({"x": MatrixDenoiser(jnp.asarray(J))}, whitened, "krylov", iterations=5)
     mean, info = target.mean({"x": jnp.zeros(2)}, jnp.asarray(1.0))
@@ -86,6 +87,21 @@ def test_a_frozen_solve_keeps_its_last_iterate(float64):
     np.testing.assert_allclose(mean["x"], alpha * J @ r, atol=1e-12)
     np.testing.assert_allclose(float(info.residual), np.linalg.norm(r - alpha * C @ r) / np.linalg.norm(r), rtol=1e-6)
     assert int(info.stopped) == 1
+
+
+def test_missing_entries_take_no_part_in_the_solve(float64, rng):
+    # isotropic source, identity, equal noise: one iteration solves it, unless noise of missing entries is in the residual
+    observed = np.array([True, False, True, False])
+    c, std, y = 2.0, 0.5, np.where(observed, rng.normal(size=4), 0)
+    gaussian = GaussianDenoiser.from_covariance(np.zeros(4), c * np.eye(4))
+    whitened = whiten(y, {"x": Mask(np.ones(4))}, DiagonalNoise(std), observed=observed)
+    target = joint_posterior({"x": gaussian}, whitened, "krylov", iterations=1, root_iterations=1)
+    sigma, n = 1.0, 4000
+    draw = jax.vmap(lambda key: target.draw({"x": jnp.zeros(4)}, jnp.asarray(sigma), key))
+    x, info = jax.jit(draw)(jax.random.split(jax.random.key(2), n))
+    precision = 1 / c + sigma**-2 + observed / std**2
+    assert_gaussian(np.asarray(x["x"]), y / std**2 / precision, np.diag(1 / precision))
+    assert np.all(np.asarray(info.residual) < 1e-10)
 
 
 def test_more_iterations_never_leave_a_larger_error_in_the_energy_norm(float64, rng):

@@ -21,10 +21,10 @@ SIZE = 8
 # settings of `dichroic demo`: what two cores do in the minutes a demo may take
 DEMO_FIT = {
     "plan": "joint",
-    "laps": 24,
+    "laps": 20,
     "held_out_limit": 144,
     "training": {"steps": 768, "batch": 256},
-    "sampling": {"step": "decoupled", "steps": 32, "warm_steps": 24, "restart": 3.0, "cold_laps": 1},
+    "sampling": {"step": "decoupled", "steps": 32, "warm_steps": 24, "restart": 3.0, "cold_laps": 1, "batch": 144},
 }
 
 
