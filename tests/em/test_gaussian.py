@@ -62,7 +62,8 @@ def posteriors(view: View, populations, std):
     mean = np.concatenate([populations[s].mean for s in names])
     S = scipy.linalg.block_diag(*[populations[s].covariance() for s in names])
     for i in range(len(view)):
-        A = np.concatenate([matrix_of(take(view.mixing[s], i)) for s in names], axis=1)
+        operators = [take(view.mixing[s], i) for s in names]
+        A = np.concatenate([op.matrix if isinstance(op, Dense) else matrix_of(op) for op in operators], axis=1)
         y = view.y[i].ravel()
         seen = np.ones(y.size, bool) if view.observed is None else view.observed[i].ravel()
         A, y = A[seen], y[seen]
@@ -149,7 +150,9 @@ def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monk
     force(monkeypatch, "matrix free")
     belief = bind(problem, "both").believe(populations, 0)
     draws = np.concatenate([belief.statistics[s].draws for s in ("b", "a")], axis=1)
-    means, covariances, _ = (np.array(part) for part in zip(*posteriors(problem.views["both"], populations, std)))
+    means, covariances, _ = (
+        np.array(part) for part in zip(*posteriors(problem.views["both"], populations, std), strict=True)
+    )
     # what is left of a draw without its own mean has its own covariance
     left = draws - means
     expected = covariances.mean(0)

@@ -90,7 +90,7 @@ def test_a_frozen_solve_keeps_its_last_iterate(negative, float64):
 
 
 def test_missing_entries_take_no_part_in_the_solve(float64, rng):
-    # isotropic source, identity, equal noise: one iteration solves it, unless noise of missing entries is in the residual
+    # isotropic source, identity, equal noise: one iteration solves it, unless noise of missing entries takes part
     observed = np.array([True, False, True, False])
     c, std, y = 2.0, 0.5, np.where(observed, rng.normal(size=4), 0)
     gaussian = GaussianDenoiser.from_covariance(np.zeros(4), c * np.eye(4))
