@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -51,6 +52,10 @@ class BlockProject(Operator):
     def __check_init__(self):
         for factor in self.factors:
             _check_divides("BlockProject", factor, self.in_shape)
+        if isinstance(self.factor, int | np.integer | np.ndarray):  # traced values are beyond checking
+            unknown = sorted({int(f) for f in np.unique(self.factor)} - set(self.factors))
+            if unknown:
+                raise ValueError(f"BlockProject: factor {unknown[0]} is not one of {list(self.factors)}")
 
     def __call__(self, x: Array) -> Array:
         def project(factor: int) -> Array:

@@ -45,6 +45,8 @@ class FourierSample(Operator):
 
     def __call__(self, x: Array) -> Array:
         mask = jnp.asarray(self.mask)
+        if mask.shape != x.shape[: mask.ndim]:
+            raise ValueError(f"FourierSample: a mask of shape {mask.shape} does not fit an input of shape {x.shape}")
         z = _transform(x, mask.ndim)
         return mask.reshape(mask.shape + (1,) * (z.ndim - mask.ndim)).astype(x.real.dtype) * z
 
@@ -70,6 +72,10 @@ class Convolve(Operator):
     def __call__(self, x: Array) -> Array:
         kernel = jnp.asarray(self.kernel, dtype=x.dtype)
         axes = kernel.ndim
+        if axes > x.ndim or any(side % 2 == 0 for side in kernel.shape):
+            raise ValueError(
+                f"Convolve: expected a kernel with odd sides and at most {x.ndim} axes, got shape {kernel.shape}"
+            )
         half = [side // 2 for side in kernel.shape]
         pad = half if self.boundary == "zero" else [0] * axes
         full = [n + p for n, p in zip(x.shape, pad, strict=False)]
