@@ -185,6 +185,18 @@ def test_draws_of_a_large_source_are_lanczos_draws_at_the_declared_cost(getkey):
 
 
 @pytest.mark.parametrize("step", ALL)
+def test_levels_beyond_the_steps_asked_for_are_ignored(step, population):
+    # cold and warm runs share one compiled program this way
+    target, levels, key = target_of(*population), Schedule(0.01, 10.0).levels(5), jax.random.key(6)
+    padded = np.concatenate([levels, np.full(4, 1e3)])
+    run = jax.jit(lambda levels, steps: run_sampler(target, step, levels, key=key, steps=steps)[0]["x"])
+    np.testing.assert_allclose(run(padded, 5), run(levels, 5), atol=1e-12)
+    plain = jax.jit(lambda: run_sampler(target, step, levels, key=key)[0]["x"])()
+    np.testing.assert_allclose(run(padded, 5), plain, atol=1e-12)
+    assert not np.allclose(run(padded, 3), plain)
+
+
+@pytest.mark.parametrize("step", ALL)
 def test_a_draw_does_not_depend_on_its_batch(step, population):
     keys = jax.random.split(jax.random.key(3), 4)
     levels = Schedule(0.01, 10.0).levels(5)
