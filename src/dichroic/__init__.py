@@ -35,7 +35,7 @@ _HOME = {
     "Schedule": "diffusion",
     "joint_posterior": "posterior",
     "gaussian_em": "em",
-    "FitConfig": "run",
+    "FitConfig": "em",
     "Run": "run",
     "fit": "run",
     "resume": "run",

@@ -126,7 +126,7 @@ class GaussianMixtureDenoiser(Denoiser):
     r"""The denoiser of a mixture :math:`\sum_k w_k \mathcal N(\mu_k, Q_k \Lambda_k Q_k^\top)`,
 
     .. math:: D(x_t, \sigma) = \sum_k r_k(x_t) \big[\mu_k + Q_k \tfrac{\Lambda_k}{\Lambda_k + \sigma^2} Q_k^\top (x_t -
-    \mu_k)\big],
+        \mu_k)\big],
 
     with the responsibilities :math:`r_k \propto w_k \mathcal N(x_t; \mu_k, Q_k (\Lambda_k + \sigma^2) Q_k^\top)`.
 

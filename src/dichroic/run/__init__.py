@@ -1,6 +1,6 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
-from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset
+from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset  # noqa: F401
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.progress import Progress, Quiet, Terminal
@@ -10,13 +10,11 @@ from dichroic.run.summary import summarize
 
 __all__ = [
     "PRESETS",
-    "FitConfig",
     "Progress",
     "Quiet",
     "Run",
     "RunError",
     "RunFolder",
-    "SamplingConfig",
     "Separation",
     "Stopped",
     "Terminal",
