@@ -1,30 +1,20 @@
 """Is the data what its owner thinks it is? Questions that need no model: noise, constants, copies, leaks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dichroic.diagnose.finding import Finding
 from dichroic.operators import take
 from dichroic.problem import Problem, View
 from dichroic.problem.faults import samples
 
-__all__ = ["Finding", "check_data", "spread_over_noise"]
+__all__ = ["check_data", "spread_over_noise"]
 
 _WIDEST = 1024  # values of an observation up to which the covariance of the data is looked at
 _MOST_ROWS = 20_000  # observations that the noise is judged by
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence about the data: a `warning` wants to be looked at, a `note` may well be as it should."""
-
-    level: Literal["warning", "note"]
-    where: str
-    text: str
 
 
 def check_data(problem: Problem, held_out: Problem | None = None) -> list[Finding]:
