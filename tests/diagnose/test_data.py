@@ -14,7 +14,7 @@ def problem_of(y, noise=0.1, shape=(4,), operator=1.0, **options):
 
 
 def said(problem, held_out=None):
-    return [finding.text for finding in check_data(problem, held_out) if finding.level == "warning"]
+    return [finding.text for finding in check_data(problem, held_out) if finding.level == "amber"]
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_held_out_observations_that_were_learned_from(y):
 
 def test_few_observations_and_known_truth(y):
     found = check_data(problem_of(y[:10], truth={"x": y[:10]}))
-    assert [finding.level for finding in found] == ["note", "note"]
+    assert [finding.level for finding in found] == ["green", "green"]
     assert found[0].text.startswith("10 observations are few")
     assert "the truth of 'x' is known" in found[1].text
 
@@ -124,11 +124,11 @@ def test_warnings_come_first_and_say_where(y):
         {"x": Source((4,))}, {"a": View(y[:10], {"x": 1.0}, 0.1), "b": View(y, {"x": Mask(np.ones(4))}, 5.0)}
     )
     found = check_data(problem)
-    assert [(finding.level, finding.where) for finding in found] == [("warning", "view 'b'"), ("note", "view 'a'")]
+    assert [(finding.level, finding.where) for finding in found] == [("amber", "view 'b'"), ("green", "view 'a'")]
 
 
 def test_one_observation(rng):
-    assert [f.level for f in check_data(problem_of(rng.normal(size=(1, 4))))] == ["note"]
+    assert [f.level for f in check_data(problem_of(rng.normal(size=(1, 4))))] == ["green"]
 
 
 def test_operators_do_not_matter(y):

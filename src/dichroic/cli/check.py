@@ -1,6 +1,6 @@
 """What `dichroic check` says: the problem as it was understood, and what looks odd in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from dichroic.problem import Problem, load_problem
 from dichroic.report.describe import in_words, missing_share, noise_in_words
 from dichroic.run.fit import known_priors
 
-__all__ = ["describe", "show"]
+__all__ = ["describe", "show", "show_findings"]
+
+_STYLES = {"red": "bold red", "amber": "bold yellow", "green": "dim"}
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -88,14 +90,17 @@ def show(found: Mapping[str, Any]) -> None:
         + "; ".join(f"{', '.join(s['learns'])} from {', '.join(s['from'])}" for s in found["stages"])
         + "\n"
     )
+    show_findings("data", found["findings"])
+
+
+def show_findings(subject: str, findings: Sequence[Mapping[str, Any]]) -> None:
+    """One line per finding, the level in its colour; without red and amber ones, that the subject looks sound."""
     console = Console()
-    if not any(finding["level"] == "warning" for finding in found["findings"]):
-        say("The data looks sound.")
-    for finding in found["findings"]:
-        style = "bold yellow" if finding["level"] == "warning" else "dim"
-        text = Text(f"{finding['level']}: ", style=style).append(
-            f"{finding['where']}: {finding['text']}", style="not bold"
-        )
+    if all(finding["level"] == "green" for finding in findings):
+        say(f"The {subject} looks sound.")
+    for finding in findings:
+        text = Text(f"{finding['level']}: ", style=_STYLES[finding["level"]])
+        text.append(f"{finding['where']}: {finding['text']}", style="not bold")
         console.print(text, soft_wrap=True, highlight=False)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dichroic.diagnose.finding import Finding
+from dichroic.diagnose.finding import Finding, worst_first
 from dichroic.operators import take
 from dichroic.problem import Problem, View
 from dichroic.problem.faults import samples
@@ -18,25 +18,25 @@ _MOST_ROWS = 20_000  # observations that the noise is judged by
 
 
 def check_data(problem: Problem, held_out: Problem | None = None) -> list[Finding]:
-    """What looks odd in the observations of a problem, warnings first. Nothing here is an error."""
+    """What looks odd in the observations of a problem, the worst first. Nothing here is red."""
     found = []
     for name, view in problem.views.items():
         where = f"view '{name}'"
         for text in (*_noise(view), *_values(view), *_copies(view)):
-            found.append(Finding("warning", where, text))
+            found.append(Finding("amber", where, text))
         if held_out is not None and name in held_out.views:
             shared = _shared(view, held_out.views[name])
             if shared:
                 text = f"{shared} of {len(held_out.views[name])} held-out observations are in the training data too"
-                found.append(Finding("warning", where, f"{text}: scores on them mean nothing"))
+                found.append(Finding("amber", where, f"{text}: scores on them mean nothing"))
         if len(view) < 64:
-            found.append(Finding("note", where, f"{len(view)} observations are few to learn a population from"))
+            found.append(Finding("green", where, f"{len(view)} observations are few to learn a population from"))
         if view.truth:
             listed = ", ".join(f"'{s}'" for s in view.truth)
             found.append(
-                Finding("note", where, f"the truth of {listed} is known; it is used for scores, never to learn")
+                Finding("green", where, f"the truth of {listed} is known; it is used for scores, never to learn")
             )
-    return sorted(found, key=lambda finding: finding.level != "warning")
+    return worst_first(found)
 
 
 def spread_over_noise(view: View) -> float:
