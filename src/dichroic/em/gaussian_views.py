@@ -17,14 +17,12 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from dichroic.diffusion import Scaling
 from dichroic.em.population import Belief, Population, Statistics
+from dichroic.em.whitened_view import data_size, group_alike, grouped, stacked, whiten
 from dichroic.linalg import cholesky, solve_lower
-from dichroic.operators import PerSample, count_samples, take
-from dichroic.posterior import WhitenedObservation
+from dichroic.operators import count_samples, take
 from dichroic.posterior.krylov import conjugate_gradient
 from dichroic.problem import View
-from dichroic.problem.view import leaves
 
 __all__ = ["ViewStatistics", "bind_view", "bind_views"]
 
@@ -51,10 +49,6 @@ class ViewStatistics(ABC):
     @abstractmethod
     def power(self, source: str) -> float:
         """Variance that an isotropic source would need to explain the data by itself."""
-
-    def whiten(self, observation) -> WhitenedObservation:
-        """One observation in the user's units."""
-        return WhitenedObservation.of(observation, {s: Scaling() for s in self.sources}, self.shapes)
 
     def stack(self, populations: Mapping[str, Population]) -> tuple[np.ndarray, np.ndarray]:
         """Stacked mean and block-diagonal covariance."""
@@ -84,11 +78,11 @@ def bind_views(
 def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int) -> ViewStatistics:
     """Chooses the route for a view by itself."""
     unknowns = sum(int(np.prod(shapes[s])) for s in view.mixing)
-    data = int(np.prod(view.event_shape)) * (2 if np.iscomplexobj(view.y) else 1)
+    data = data_size(view)
     if min(data, unknowns) <= _SMALL and max(data, unknowns) <= 4 * _SMALL:
         return _PerObservation(view, shapes)
     if max(data, unknowns) <= _DENSE:
-        groups = _group(view)
+        groups = group_alike(view)
         if len(groups) * (2 * data**2 * unknowns + 2 * unknowns**2 * data) < _BUDGET:
             return _Grouped(view, shapes, groups)
     return _MatrixFree(view, shapes, subset, seed)
@@ -97,16 +91,9 @@ def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, se
 class _PerObservation(ViewStatistics):
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(view, shapes)
-
-        def whitened(i, observations):
-            w = self.whiten(take(observations, i))
-            matrices = w.matrices()
-            return jnp.concatenate([matrices[s] for s in self.sources], 1), w.y, w.count
-
-        with jax.enable_x64(True):
-            wide = jax.tree.map(_widen, view.observations)
-            self.A, self.y, counts = jax.jit(jax.vmap(whitened, in_axes=(0, None)))(jnp.arange(len(view)), wide)
-        self.count = float(np.asarray(counts).sum())
+        found = stacked(view, shapes)
+        self.A, self.y = found.A, found.y
+        self.count = float(found.count.sum())
 
     def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
         mean, covariance = self.stack(populations)
@@ -138,7 +125,7 @@ def _small_sums(A, y, mean, covariance):
 
 
 @dataclass(frozen=True)
-class _Group:
+class _Moments:
     """Observations with the same operators, noise and mask: only their first two moments matter."""
 
     A: Float[np.ndarray, "m d"]
@@ -149,26 +136,11 @@ class _Group:
 
 
 class _Grouped(ViewStatistics):
-    def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]], groups: list[np.ndarray]):
+    def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.ndarray]):
         super().__init__(view, shapes)
-
-        @jax.jit
-        def matrices(observation):
-            w = self.whiten(observation)
-            found = w.matrices()
-            return jnp.concatenate([found[s] for s in self.sources], 1), w.count
-
-        @jax.jit
-        def data(i, observations):
-            return jax.vmap(lambda i: self.whiten(take(observations, i)).y)(i)
-
-        self.groups = []
-        for members in groups:
-            A, count = matrices(take(view.observations, int(members[0])))
-            y = np.asarray(data(jnp.arange(len(members)), view.select(members).observations), dtype=float)
-            self.groups.append(
-                _Group(np.asarray(A, float), len(members), y.sum(0), y.T @ y, float(count) * len(members))
-            )
+        self.groups = [
+            _Moments(g.A, len(g.y), g.y.sum(0), g.y.T @ g.y, g.count * len(g.y)) for g in grouped(view, shapes, indices)
+        ]
 
     def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
         mean, S = self.stack(populations)
@@ -221,7 +193,7 @@ class _MatrixFree(ViewStatistics):
     @eqx.filter_jit
     def _draw(self, populations, observations, keys):
         def one(i, key):
-            w = self.whiten(take(observations, i))
+            w = whiten(take(observations, i), self.shapes)
             noise_key, *source_keys = jax.random.split(key, 1 + len(self.sources))
             x = {
                 s: _thin_draw(populations[s], k).reshape(self.shapes[s])
@@ -243,7 +215,7 @@ class _MatrixFree(ViewStatistics):
         probe = jax.random.normal(self.key, self.shapes[source])
 
         def one(i):
-            w = self.whiten(take(observations, i))
+            w = whiten(take(observations, i), self.shapes)
             return jnp.sum(w.y**2), jnp.sum(w.forward({source: probe}) ** 2)
 
         data, gain = jax.vmap(one)(jnp.arange(count_samples(observations) or 1))
@@ -268,31 +240,3 @@ def _thin_product(population: tuple[Array, ...], u: Array) -> Array:
     _, basis, values, rest = population
     flat = u.reshape(-1)
     return (rest * flat + basis @ ((values - rest) * (basis.T @ flat))).reshape(u.shape)
-
-
-def _group(view: View) -> list[np.ndarray]:
-    """Indices of the observations that share operators, noise and mask."""
-    observations = view.observations
-    marked = [
-        node
-        for node in jax.tree.leaves(
-            (observations.mixing, observations.noise, observations.observed), is_leaf=lambda n: isinstance(n, PerSample)
-        )
-        if isinstance(node, PerSample)
-    ]
-    columns = [leaf.reshape(len(view), -1) for node in marked for leaf in leaves(node)]
-    if not columns:
-        return [np.arange(len(view))]
-    members: dict[bytes, list[int]] = {}
-    for i in range(len(view)):
-        members.setdefault(b"".join(np.ascontiguousarray(c[i]).tobytes() for c in columns), []).append(i)
-    return [np.asarray(group) for group in members.values()]
-
-
-def _widen(leaf):
-    if not eqx.is_array_like(leaf):
-        return leaf
-    leaf = np.asarray(leaf)
-    if np.issubdtype(leaf.dtype, np.complexfloating):
-        return leaf.astype(complex)
-    return leaf.astype(float) if np.issubdtype(leaf.dtype, np.floating) else leaf
