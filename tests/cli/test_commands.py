@@ -9,7 +9,7 @@ import pytest
 
 from dichroic.cli import main
 from dichroic.em import Diverged
-from dichroic.run import Separation
+from dichroic.run import Run, Separation
 from run_cases import PROBLEM_FILE, results, write_tiny
 
 
@@ -218,6 +218,48 @@ class TestSample:
         code, _, err = cli("sample", ready / "run", "ski")
         assert code == 1
         assert err == "error: the run has no source 'ski'; it has 'sky', 'star'; did you mean 'sky'?\n"
+
+
+class TestScore:
+    @pytest.fixture(scope="class")
+    def candidates(self, ready, tmp_path_factory) -> Path:
+        """Draws of the prior, one that is none, and one that is nowhere."""
+        own = Run(ready / "run").sample("sky", 4, seed=6)
+        file = tmp_path_factory.mktemp("candidates") / "x.npz"
+        np.savez(file, x=np.concatenate([own, [[40.0, -40.0]]]), wide=np.zeros((3, 5)), bad=np.full((1, 2), np.nan))
+        return file
+
+    def test_ranks_and_warns(self, cli, ready, candidates):
+        code, out, err = cli("score", ready / "run", "sky", f"{candidates}:x", "--draws", 99, "--steps", 16, "-q")
+        assert code == 0
+        rows = [line.split() for line in out.splitlines()[2:7]]
+        assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
+        assert rows[-1][1] == "4" and rows[-1][-1] == "UNLIKE"
+        densities = [float(row[2]) for row in rows]
+        assert densities == sorted(densities, reverse=True)
+        assert [float(row[4]) for row in rows] == pytest.approx([x / 2 for x in densities], abs=1e-3)
+        assert "99 draws of the prior: median" in out
+        assert "warning: 1 of 5 candidates are less dense than 99 %" in err
+        assert err.rstrip().endswith(": 4")
+
+    def test_json_is_in_the_order_of_the_file(self, cli, ready, candidates):
+        arguments = ("score", ready / "run", "sky", f"{candidates}:x", "--draws", 99, "--steps", 16, "-q", "--json")
+        found = json.loads(cli(*arguments)[1])
+        assert [c["candidate"] for c in found["candidates"]] == [0, 1, 2, 3, 4]
+        assert [c["unlike"] for c in found["candidates"]] == [False] * 4 + [True]
+        assert sorted(c["rank"] for c in found["candidates"]) == [1, 2, 3, 4, 5]
+
+    def test_faults(self, cli, ready, candidates):
+        for arguments, message in (
+            (("ski", f"{candidates}:x"), "the run has no source 'ski'; it has 'sky', 'star'; did you mean 'sky'?"),
+            (("sky", f"{candidates}:wide"), "expected candidates of shape (n, 2), got (3, 5)"),
+            (("sky", f"{candidates}:bad"), "got NaN or infinity in those at [0]"),
+            (("sky", "nowhere.npy"), "no file 'nowhere.npy'"),
+            (("sky", f"{candidates}:x", "--draws", 0), "draws: expected at least 1, got 0"),
+        ):
+            code, out, err = cli("score", ready / "run", *arguments, "-q")
+            assert (code, out) == (1, "")
+            assert message in err
 
 
 def test_report(cli, ready, tmp_path):

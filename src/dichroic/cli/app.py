@@ -237,6 +237,52 @@ def sample(
 
 
 @app.command
+def score(
+    folder: Path,
+    source: str,
+    file: str,
+    *,
+    draws: int = 256,
+    steps: int = 256,
+    probes: int = 8,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Rank candidates by their log-density under what was learned about a source, and say which are unlike it.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    source
+        Name of the source.
+    file
+        The candidates, samples first, in the units of the source: an .npy file, or FILE:KEY as in a problem file.
+    draws
+        Draws of the prior that the candidates are compared with.
+    steps
+        Sampling steps of these draws.
+    probes
+        Random probes of the log-density, where a source has many entries.
+    seed
+        Seed of draws and probes.
+    quiet
+        No progress.
+    json
+        Print the answer as JSON.
+    """
+    prepare()
+    from dichroic.cli.output import print_json
+    from dichroic.cli.score import rank, show
+
+    with _progress(quiet) as progress:
+        found = rank(folder, source, file, draws=draws, steps=steps, probes=probes, seed=seed, progress=progress)
+    print_json(found) if json else show(found)
+    return 0
+
+
+@app.command
 def report(folder: Path, *, out: Path | None = None) -> int:
     """Write the report of a run, one HTML file.
 

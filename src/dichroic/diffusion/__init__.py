@@ -6,6 +6,8 @@ from dichroic.diffusion.denoiser import (
     GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
 )
+from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
+from dichroic.diffusion.mixture import WithMixture, known_mixture, mixture_of
 from dichroic.diffusion.moments import exact_moments, lanczos_root
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
@@ -33,6 +35,7 @@ __all__ = [
     "GaussianMixtureDenoiser",
     "Heun",
     "Info",
+    "LogDensity",
     "LowRankGaussianDenoiser",
     "MLPConfig",
     "NetworkConfig",
@@ -40,6 +43,7 @@ __all__ = [
     "PredictorCorrector",
     "Prior",
     "PriorTarget",
+    "Ranking",
     "Scaling",
     "Schedule",
     "Spread",
@@ -48,10 +52,15 @@ __all__ = [
     "TrainingConfig",
     "UNet",
     "UNetConfig",
+    "WithMixture",
     "exact_moments",
+    "known_mixture",
     "lanczos_root",
+    "log_density",
     "measure_spread",
+    "mixture_of",
     "noise_like",
+    "rank_candidates",
     "run_sampler",
     "train",
 ]
