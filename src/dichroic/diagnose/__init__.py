@@ -1,6 +1,28 @@
 """Diagnoses: of the data before a fit, and of what was learned after it."""
 
+from dichroic.diagnose.case import Budget, Case
+from dichroic.diagnose.codes import CODES
 from dichroic.diagnose.data import check_data
 from dichroic.diagnose.finding import Finding
+from dichroic.diagnose.model import GaussianModel, LearnedModel, Model
+from dichroic.diagnose.panel import CHECKS, load_panel, run_panel
+from dichroic.diagnose.result import Part, Result
+from dichroic.diagnose.verdict import Verdict, judge
 
-__all__ = ["Finding", "check_data"]
+__all__ = [
+    "CHECKS",
+    "CODES",
+    "Budget",
+    "Case",
+    "Finding",
+    "GaussianModel",
+    "LearnedModel",
+    "Model",
+    "Part",
+    "Result",
+    "Verdict",
+    "check_data",
+    "judge",
+    "load_panel",
+    "run_panel",
+]

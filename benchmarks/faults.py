@@ -1,0 +1,157 @@
+"""Which check sees which fault: eight faults and a healthy control, at the default budget of the checks.
+
+    python benchmarks/faults.py [--repeats 20] [--healthy 100] [--rows 4 24] [--out benchmarks/results]
+    python benchmarks/faults.py --learned [--rows 4]
+
+Two Gaussian sources of six numbers each, `rows` numbers observed through a random matrix each, noise 0.3, 3,000
+held-out observations. What is believed about them is right in the control and wrong in one respect otherwise. The
+posteriors are exact; with --learned, priors are learned by diffusion EM from 4,096 such observations and one view of
+the first source alone, and posteriors are drawn by moment matching. Every repetition makes its own sources.
+
+Prints, for every fault, how often each check is not green, and how often the panel is red.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dichroic.diagnose import CHECKS, Budget, GaussianModel, judge, run_panel
+from dichroic.operators import Dense, PerSample
+from dichroic.problem import Problem, Source, View
+
+D, NOISE, OBSERVATIONS = 6, 0.3, 3000
+NAMES = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong: noise stated `noise` times its size, draws `width` times too wide, prior covariances `prior` times
+    too large, sources exchanged, matrices wrong by a share `operator`; and the checks that should see it, where data
+    are few and where they are many.
+    """
+
+    seen_few: tuple[str, ...] = ()
+    seen_many: tuple[str, ...] = ()
+    noise: float = 1.0
+    width: float = 1.0
+    prior: float = 1.0
+    swapped: bool = False
+    operator: float = 0.0
+
+
+SAMPLER = ("chi_square", "fission", "sbc")
+FAULTS = {
+    "none": Fault(),
+    "noise stated x0.7": Fault(("replay",), ("chi_square", "replay"), noise=0.7),
+    "noise stated x1.4": Fault(("replay",), ("chi_square", "replay"), noise=1.4),
+    "sampler too narrow x0.6": Fault(SAMPLER, ("chi_square", "sbc"), width=0.6),
+    "sampler too wide x1.5": Fault(SAMPLER, ("chi_square", "sbc"), width=1.5),
+    "prior too narrow, cov x1/4": Fault(
+        ("chi_square", "fission", "replay", "gap"), ("chi_square", "replay", "gap"), prior=0.25
+    ),
+    "prior too wide, cov x4": Fault(("replay", "gap"), ("replay", "gap"), prior=4.0),
+    "sources swapped": Fault(("replay",), ("chi_square", "replay", "gap"), swapped=True),
+    "operator wrong by 20 %": Fault(("replay",), ("chi_square", "replay"), operator=0.2),
+}
+
+
+def covariances(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The sources, as in the specification of the checks."""
+    roots = [rng.normal(size=(D, D)) / np.sqrt(D) for _ in NAMES]
+    return {s: L @ L.T + 0.05 * np.eye(D) for s, L in zip(NAMES, roots, strict=True)}
+
+
+def observe(rng: np.random.Generator, S: dict[str, np.ndarray], rows: int, n: int, fault: Fault) -> Problem:
+    """Observations with the operators and the noise that are believed in, made with the true ones."""
+    A = rng.normal(size=(n, rows, 2 * D)) / np.sqrt(2 * D)
+    true = A + fault.operator * rng.normal(size=A.shape) / np.sqrt(2 * D)
+    x = np.concatenate([rng.normal(size=(n, D)) @ np.linalg.cholesky(S[s]).T for s in NAMES], axis=1)
+    y = np.einsum("nij,nj->ni", true, x) + NOISE * rng.normal(size=(n, rows))
+    blocks = np.split(A.astype(np.float32), 2, axis=2)
+    mixing = {s: PerSample(Dense(block)) for s, block in zip(NAMES, blocks, strict=True)}
+    view = View(y.astype(np.float32), mixing, NOISE * fault.noise)
+    return Problem({s: Source((D,)) for s in NAMES}, {"mix": view})
+
+
+def believe(S: dict[str, np.ndarray], fault: Fault) -> GaussianModel:
+    """Priors and sampler, wrong where the fault is theirs."""
+    believed = dict(zip(NAMES, reversed(S.values()), strict=True)) if fault.swapped else S
+    means = {s: np.zeros(D) for s in NAMES}
+    return GaussianModel(means, {s: fault.prior * C for s, C in believed.items()}, fault.width)
+
+
+def examine(name: str, rows: int, seed: int, budget: Budget, n: int = OBSERVATIONS) -> dict:
+    """One repetition: the level of every check, and the causes that the verdict names."""
+    fault = FAULTS[name]
+    rng = np.random.default_rng([rows, seed, *name.encode()])
+    S = covariances(rng)
+    problem = observe(rng, S, rows, n, fault)
+    results = run_panel(problem, believe(S, fault), key=jax.random.key(seed), budget=budget)
+    verdict = judge(results)
+    return {
+        "levels": {check: result.level for check, result in results.items()},
+        "level": verdict.level,
+        "causes": [cause.code for cause in verdict.causes],
+        "loud": {c: [(p.where, p.what, round(p.value, 3), p.p) for p in r.alarms] for c, r in results.items()},
+    }
+
+
+def table(rows: int, repeats: int, healthy: int, budget: Budget) -> dict:
+    """The share of repetitions in which each check is not green, fault by fault."""
+    checks = [check for check in CHECKS if check != "maps"]
+    print(f"\n{rows} numbers observed of {2 * D} unknown; share of repetitions in which a check is not green")
+    print(f"{'fault':28s}" + "".join(f"{check:>11s}" for check in checks) + f"{'any':>6s}{'red':>6s}  causes named")
+    found = {}
+    for name in FAULTS:
+        count = healthy if name == "none" else repeats
+        runs = [examine(name, rows, seed, budget) for seed in range(count)]
+        seen = {c: float(np.mean([run["levels"][c] != "green" for run in runs])) for c in checks}
+        some = float(np.mean([run["level"] != "green" for run in runs]))
+        red = float(np.mean([run["level"] == "red" for run in runs]))
+        causes = [code for run in runs for code in run["causes"]]
+        named = {code: round(causes.count(code) / count, 2) for code in sorted(set(causes))}
+        found[name] = {"repeats": count, "seen": seen, "any": some, "red": red, "causes": named}
+        words = " ".join(f"{code}:{share:.2f}" for code, share in named.items())
+        cells = "".join(f"{seen[c]:11.2f}" for c in checks)
+        print(f"{name:28s}{cells}{some:6.2f}{red:6.2f}  {words}", flush=True)
+    return found
+
+
+def verdict_on(found: dict, rows: int) -> list[str]:
+    """Where the table falls short of what is asked of it."""
+    short = []
+    for name, fault in FAULTS.items():
+        row = found[name]
+        if name == "none" and row["any"] > 0.05:
+            short.append(f"rows {rows}: the healthy control is not green in {row['any']:.0%}")
+        for check in fault.seen_few if rows < 2 * D else fault.seen_many:
+            if row["seen"][check] < 0.9:
+                short.append(f"rows {rows}: '{name}' is seen by {check} in {row['seen'][check]:.0%} only")
+    return short
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=20, help="of every fault")
+    parser.add_argument("--healthy", type=int, default=100, help="repeats of the control")
+    parser.add_argument("--rows", type=int, nargs="+", default=[4, 24])
+    parser.add_argument("--learned", action="store_true", help="priors learned by diffusion EM, posteriors by MMPS")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    begin, tables, short = time.monotonic(), {}, []
+    for rows in arguments.rows:
+        tables[rows] = table(rows, arguments.repeats, arguments.healthy, Budget())
+        short += verdict_on(tables[rows], rows)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "faults.json").write_text(json.dumps(tables, indent=1) + "\n")
+    print(f"\n{time.monotonic() - begin:.0f} s; " + ("; ".join(short) if short else "every fault seen as it should be"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The codes of warnings. Each has a section in `docs/codes.md` that says what it means and what to do."""
+
+from dichroic.diagnose.result import Part
+
+__all__ = ["CODES", "WEAKLY_INFORMED", "code_of"]
+
+WEAKLY_INFORMED = "DC271"
+
+CODES: dict[str, str] = {
+    "DC201": "Residuals larger than the noise",
+    "DC202": "Residuals smaller than the noise",
+    "DC203": "Residuals of uneven size",
+    "DC204": "Structure in the residuals",
+    "DC205": "Residuals depend on the noise level",
+    "DC211": "Predictions of real data are biased",
+    "DC212": "Predictions of real data are too certain",
+    "DC213": "Predictions of real data are too uncertain",
+    "DC221": "The sampler is biased",
+    "DC222": "The sampler's draws are too narrow",
+    "DC223": "The sampler's draws are too wide",
+    "DC224": "The sampler's draws have the wrong shape",
+    "DC231": "Joint coverage is off",
+    "DC241": "The prior is narrower than what the data call for",
+    "DC242": "The prior is wider than what the data call for",
+    "DC243": "The prior differs from the pooled posterior",
+    "DC251": "The data vary more than replays",
+    "DC252": "The data vary less than replays",
+    "DC253": "The data differ from replays",
+    "DC261": "An injected source is not given back as expected",
+    "DC262": "An injected source shows in another",
+    "DC271": "Observations say little about a source",
+    "DC281": "Draws diverged",
+    "DC291": "Few held-out observations",
+    "DC301": "Cause: noise stated too small, or operator inexact",
+    "DC302": "Cause: noise stated too large",
+    "DC303": "Cause: sampler too narrow",
+    "DC304": "Cause: sampler too wide or biased",
+    "DC305": "Cause: prior too narrow",
+    "DC306": "Cause: prior too wide",
+    "DC307": "Cause: prior of the wrong kind, or sources exchanged",
+    "DC308": "Cause: draws fail",
+    "DC309": "Cause: unclear",
+    "DC310": "Cause: noise, operator or prior",
+}
+
+
+def code_of(check: str, part: Part) -> str:
+    """The code of a part that is not green."""
+    up, what = part.effect > 0, part.what
+    if what == "diverged":
+        return "DC281"
+    if check == "chi_square":
+        if what == "mean":
+            return "DC201" if up else "DC202"
+        return {"width": "DC203", "noise level": "DC205"}.get(what, "DC204")
+    if check == "fission":
+        return "DC211" if what.startswith("bias") else "DC212" if up else "DC213"
+    if check == "sbc":
+        return {"bias": "DC221", "shape": "DC224"}.get(what, "DC222" if up else "DC223")
+    if check == "gap":
+        return "DC243" if what == "distance" else "DC241" if up else "DC242"
+    if check == "replay":
+        if what == "norm, bias":
+            return "DC251" if up else "DC252"
+        return "DC253"
+    return {"tarp": "DC231", "recovered": "DC261", "leaked": "DC262"}.get(check if check == "tarp" else what, "DC309")

@@ -1,0 +1,129 @@
+"""What is believed about the sources: draws from their priors, and from their posteriors given observations.
+
+Every check after a fit knows the sources through these two questions alone, so the same checks judge exact Gaussian
+posteriors, whose answers are known, and learned diffusion priors with approximate posteriors.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import jax
+import numpy as np
+import scipy.linalg
+from jaxtyping import PRNGKeyArray
+
+from dichroic.diagnose.white import WhiteView, generator
+from dichroic.diffusion import Ancestral, Prior
+from dichroic.em import SamplingConfig, draw_posterior
+from dichroic.problem import View
+
+__all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
+
+PosteriorSampler = Callable[[PRNGKeyArray], dict[str, np.ndarray]]
+
+_STEPS = 64  # of a draw from a learned prior
+_MEMORY = 2**22  # entries of prior draws that are made at once
+
+
+class Model(Protocol):
+    """Priors, and a sampler of their posterior."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every source."""
+        ...
+
+    def sample(self, source: str, n: int, key: PRNGKeyArray) -> np.ndarray:
+        """`n` independent draws of a source from its prior, shape `(n, ...)`."""
+        ...
+
+    def given(self, view: View) -> PosteriorSampler:
+        """The sampler of all sources of a view: each call gives one joint draw per observation, `{source: (n, ...)}`.
+
+        A draw that failed is NaN in every source.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LearnedModel:
+    """Diffusion priors with posterior draws by moment matching, exactly as `separate` makes them."""
+
+    priors: Mapping[str, Prior]
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every source."""
+        return {s: prior.shape for s, prior in self.priors.items()}
+
+    def sample(self, source: str, n: int, key: PRNGKeyArray) -> np.ndarray:
+        """Draws from a prior by the ancestral sampler."""
+        prior = self.priors[source]
+        batch = min(n, max(16, _MEMORY // int(np.prod(prior.shape))))
+        # whole batches: one program serves all of them
+        parts = [
+            np.asarray(prior.sample(batch, key=jax.random.fold_in(key, begin), step=Ancestral(), steps=_STEPS))
+            for begin in range(0, n, batch)
+        ]
+        return np.concatenate(parts)[:n]
+
+    def given(self, view: View) -> PosteriorSampler:
+        """Draws of `draw_posterior`, NaN where they diverged."""
+
+        def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
+            drawn = draw_posterior(view, self.priors, self.sampling, key=key)
+            for x in drawn.samples.values():
+                x[drawn.diverged] = np.nan
+            return drawn.samples
+
+        return draw
+
+
+@dataclass(frozen=True)
+class GaussianModel:
+    r"""Independent Gaussian sources with their exact posterior,
+
+    .. math:: P = \Big(S^{-1} + A'^\top A'\Big)^{-1}, \qquad x = \mu + P A'^\top (y' - A' \mu) + w P^{1/2} z,
+        \qquad z \sim \mathcal N(0, I) ,
+
+    with `w = width`: 1 is exact, anything else a sampler that is wrong on purpose, for trying the checks.
+
+    **Arguments:** `means`, `{source: (...)}`; `covariances`, `{source: (d, d)}`, positive definite.
+    """
+
+    means: Mapping[str, np.ndarray]
+    covariances: Mapping[str, np.ndarray]
+    width: float = 1.0
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every source."""
+        return {s: np.shape(mean) for s, mean in self.means.items()}
+
+    def sample(self, source: str, n: int, key: PRNGKeyArray) -> np.ndarray:
+        """Draws from a prior."""
+        mean, L = np.asarray(self.means[source]), np.linalg.cholesky(self.covariances[source])
+        return mean + (generator(key).standard_normal((n, mean.size)) @ L.T).reshape(n, *mean.shape)
+
+    def given(self, view: View) -> PosteriorSampler:
+        """The exact posterior of a view (its matrices are formed, so the view is to be small)."""
+        white = WhiteView(view, self.shapes)
+        A, names = white.matrices(), white.sources
+        mu = np.concatenate([np.ravel(self.means[s]) for s in names])
+        S = scipy.linalg.block_diag(*[self.covariances[s] for s in names])
+        At = A.transpose(0, 2, 1)
+        precision = np.linalg.inv(np.asarray(S)) + At @ A
+        root = np.linalg.inv(np.linalg.cholesky(precision)).transpose(0, 2, 1)  # P = root rootᵀ
+        shift = At @ (white.y - A @ mu)[..., None]
+        mean = mu + (root @ (root.transpose(0, 2, 1) @ shift))[..., 0]
+
+        def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
+            z = generator(key).standard_normal(mean.shape)
+            stacked = mean + self.width * (root @ z[..., None])[..., 0]
+            ends = np.cumsum([int(np.prod(self.shapes[s])) for s in names])[:-1]
+            parts = np.split(stacked, ends, axis=1)
+            return {s: part.reshape(len(mean), *self.shapes[s]) for s, part in zip(names, parts, strict=True)}
+
+        return draw

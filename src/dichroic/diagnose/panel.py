@@ -1,0 +1,120 @@
+"""All checks, one after the other; each result is kept as it is made, so that a killed panel goes on."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from dichroic.diagnose.case import Budget, Case, Report
+from dichroic.diagnose.chi_square import chi_square
+from dichroic.diagnose.finding import Finding
+from dichroic.diagnose.fission import fission
+from dichroic.diagnose.gap import gap
+from dichroic.diagnose.leakage import leakage
+from dichroic.diagnose.maps import maps
+from dichroic.diagnose.model import Model
+from dichroic.diagnose.replay import replay
+from dichroic.diagnose.result import Result, load_result, save_result
+from dichroic.diagnose.simulation import sbc, tarp
+from dichroic.problem import Problem
+
+__all__ = ["CHECKS", "Check", "few_observations", "load_panel", "run_panel"]
+
+Function = Callable[[Case, Report], Result]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check: its function, the question it answers in plain words, and its share of the work."""
+
+    function: Function
+    question: str
+    work: float
+
+
+# every check after a fit, in the order in which they are made; the tests run each on sound and on faulty results
+CHECKS: dict[str, Check] = {
+    "replay": Check(replay, "do the learned sources make data like the real ones?", 1),
+    "chi_square": Check(chi_square, "do the separated sources leave exactly the noise?", 2),
+    "gap": Check(gap, "do the separated sources look like what was learned?", 1),
+    "fission": Check(fission, "is one half of the data predicted by the other half with the right certainty?", 8),
+    "sbc": Check(sbc, "does the sampler find simulated truths as often as it says?", 8),
+    "tarp": Check(tarp, "the same for all sources together", 0.1),
+    "leakage": Check(leakage, "does an injected source come back where it was put?", 6),
+    "maps": Check(maps, "what do the data say, and what the priors?", 2),
+}
+
+_FEW = 64
+
+
+def run_panel(
+    problem: Problem,
+    model: Model,
+    *,
+    key: PRNGKeyArray,
+    budget: Budget | None = None,
+    checks: Iterable[str] | None = None,
+    folder: Path | None = None,
+    identity: str = "",
+    report: Callable[[str, float], None] | None = None,
+) -> dict[str, Result]:
+    """Examines what was learned, on held-out observations. No check changes anything.
+
+    **Arguments:** `problem`, the held-out observations; `model`, priors and posterior sampler; `checks`, names from
+    `CHECKS` (default: all); `folder`, where each result is kept as it is made, and found again; `identity`, a text that
+    changes with the priors, so that results of others are not taken for theirs; `report(check, fraction)`.
+
+    **Returns:** the results by name.
+
+    **Raises:** `ValueError` for an unknown check.
+    """
+    budget = budget or Budget()
+    names = list(CHECKS if checks is None else checks)
+    unknown = [name for name in names if name not in CHECKS]
+    if unknown:
+        raise ValueError(f"unknown check {unknown[0]!r}; known: {', '.join(CHECKS)}")
+    signature = _signature(problem, budget, key, identity)
+    # the share of permitted alarms is that of the whole panel, so that a check alone says what it says among others
+    case = Case(problem, model, budget, key, checks=len(CHECKS))
+    total, before = sum(CHECKS[name].work for name in names), 0.0
+    results: dict[str, Result] = {}
+    for name in names:
+        check = CHECKS[name]
+
+        def tell(fraction: float, name: str = name, before: float = before, work: float = check.work) -> None:
+            if report is not None:
+                report(name, (before + min(fraction, 1.0) * work) / total)
+
+        tell(0.0)
+        found = None if folder is None else load_result(name, folder, signature)
+        if found is None:
+            found = check.function(case, tell)
+            if folder is not None:
+                save_result(found, folder, signature)
+        results[name] = found
+        before += check.work
+        tell(1.0, before=before, work=0.0)
+    return results
+
+
+def load_panel(folder: Path) -> dict[str, Result]:
+    """The results that are kept in a folder, of checks that were made together."""
+    found = {name: load_result(name, folder) for name in CHECKS}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def few_observations(problem: Problem) -> list[Finding]:
+    """A note for every view with so few held-out observations that its checks are weak."""
+    return [
+        Finding("green", f"view '{name}'", f"{len(view)} held-out observations make weak checks", "DC291")
+        for name, view in problem.views.items()
+        if len(view) < _FEW
+    ]
+
+
+def _signature(problem: Problem, budget: Budget, key: PRNGKeyArray, identity: str) -> str:
+    text = f"{problem.fingerprint()}{budget.model_dump_json()}{jax.random.key_data(key).tolist()}{identity}"
+    return sha256(text.encode()).hexdigest()[:16]
