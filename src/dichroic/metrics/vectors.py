@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["distance_blocks", "squared_distances", "two_samples"]
+__all__ = ["distance_blocks", "paired_samples", "squared_distances", "two_samples"]
 
 BLOCK = 2048  # rows of the distance matrix that are held at once
 
@@ -20,6 +20,18 @@ def two_samples(name: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.n
     if min(len(x), len(y)) < 2:
         raise ValueError(f"{name}: expected at least two samples in each set, got {len(x)} and {len(y)}")
     return _vectors(x), _vectors(y)
+
+
+def paired_samples(name: str, x: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates and their truth as 64-bit vectors, both of shape `(n, d)`; a complex number counts as its two parts."""
+    x, truth = np.asarray(x), np.asarray(truth)
+    if x.shape != truth.shape or x.ndim < 1 or not len(x):
+        raise ValueError(
+            f"{name}: expected samples and truth of the same shape (n, ...), got {x.shape} and {truth.shape}"
+        )
+    if np.iscomplexobj(x) != np.iscomplexobj(truth):
+        x, truth = x + 0j, truth + 0j
+    return _vectors(x), _vectors(truth)
 
 
 def _vectors(x: np.ndarray) -> np.ndarray:
