@@ -3,10 +3,10 @@
     python benchmarks/faults.py [--repeats 20] [--healthy 100] [--rows 4 24] [--out benchmarks/results]
     python benchmarks/faults.py --learned [--rows 4]
 
-Two Gaussian sources of six numbers each, `rows` numbers observed through a random matrix each, noise 0.3, 3,000
+Two Gaussian sources of six numbers each, `rows` numbers observed through a random matrix each, noise 0.3, 4,096
 held-out observations. What is believed about them is right in the control and wrong in one respect otherwise. The
 posteriors are exact; with --learned, priors are learned by diffusion EM from 4,096 such observations and one view of
-the first source alone, and posteriors are drawn by moment matching. Every repetition makes its own sources.
+the first source alone, and posteriors are drawn by moment matching. Every repetition makes its own observations.
 
 Prints, for every fault, how often each check is not green, and how often the panel is red.
 """
@@ -24,7 +24,7 @@ from dichroic.diagnose import CHECKS, Budget, GaussianModel, judge, run_panel
 from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 
-D, NOISE, OBSERVATIONS = 6, 0.3, 3000
+D, NOISE, OBSERVATIONS = 6, 0.3, Budget().observations
 NAMES = ("a", "b")
 
 
@@ -60,8 +60,9 @@ FAULTS = {
 }
 
 
-def covariances(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The sources, as in the specification of the checks."""
+def covariances() -> dict[str, np.ndarray]:
+    """The sources, the same in all repetitions."""
+    rng = np.random.default_rng(1)
     roots = [rng.normal(size=(D, D)) / np.sqrt(D) for _ in NAMES]
     return {s: L @ L.T + 0.05 * np.eye(D) for s, L in zip(NAMES, roots, strict=True)}
 
@@ -89,7 +90,7 @@ def examine(name: str, rows: int, seed: int, budget: Budget, n: int = OBSERVATIO
     """One repetition: the level of every check, and the causes that the verdict names."""
     fault = FAULTS[name]
     rng = np.random.default_rng([rows, seed, *name.encode()])
-    S = covariances(rng)
+    S = covariances()
     problem = observe(rng, S, rows, n, fault)
     results = run_panel(problem, believe(S, fault), key=jax.random.key(seed), budget=budget)
     verdict = judge(results)

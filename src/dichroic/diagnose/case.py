@@ -33,7 +33,7 @@ class Budget(BaseModel):
 
     observations: PositiveInt = 4096
     prior: PositiveInt = 4096
-    replicates: PositiveInt = 7
+    replicates: PositiveInt = 15
     fission: Work = (512, 31)
     sbc: Work = (256, 63)
     leakage: Work = (256, 15)

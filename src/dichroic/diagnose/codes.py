@@ -60,7 +60,7 @@ def code_of(check: str, part: Part) -> str:
     if check == "gap":
         return "DC243" if what == "distance" else "DC241" if up else "DC242"
     if check == "replay":
-        if what == "norm, bias":
+        if what == "size":
             return "DC251" if up else "DC252"
         return "DC253"
     return {"tarp": "DC231", "recovered": "DC261", "leaked": "DC262"}.get(check if check == "tarp" else what, "DC309")

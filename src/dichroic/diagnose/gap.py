@@ -62,12 +62,11 @@ def _parts(source: str, z: np.ndarray, z0: np.ndarray, scale: np.ndarray) -> lis
     norm, norm0 = ((u**2).sum(1, keepdims=True) for u in (z, z0))
     p_norm = _mann_whitney(norm, norm0)
     p = np.concatenate([p_mean, p_width, p_norm])
-    ratio = float(np.sqrt(np.mean(norm) / np.mean(norm0)))
+    ratio = float(np.sqrt((weights @ z.var(0)) / (weights @ z0.var(0))))
+    p_size = min(1.0, 2 * min(float(p_norm[0]), len(p_width) * float(p_width.min())))
     return [
-        Part(source, "distance", max(size, 0.0), 0.0, float(min(1.0, len(p) * p.min())), 0.01, 0.1),
-        Part(
-            source, "width", ratio, 1.0, float(min(1.0, 2 * min(p_norm[0], len(p_width) * p_width.min()))), 0.05, 0.25
-        ),
+        Part(source, "distance", max(size, 0.0), 0.0, min(1.0, len(p) * float(p.min())), 0.02, 0.1),
+        Part(source, "width", ratio, 1.0, p_size, 0.08, 0.25),
     ]
 
 

@@ -17,7 +17,7 @@ LEVELS: tuple[Level, ...] = ("green", "amber", "red")
 
 # the share of sound results in which anything at all may be amber or red; checks share it equally, and within a check
 # its questions do (Bonferroni), which holds however they depend on each other
-ALARMS = 0.02
+ALARMS = 0.03
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def conclude(check: str, parts: list[Part], checks: int, diverged: float = 0.0, 
     asked = max(sum(part.weight for part in parts), 1.0)
     p = min([1.0, *(asked / part.weight * part.p for part in parts if np.isfinite(part.p))])
     parts = [*parts, Part("draws", "diverged", diverged, 0.0, 0.0 if diverged else 1.0, 0.01, 0.1)]
-    levels = [part.level(ALARMS / checks * part.weight / asked) for part in parts]
+    levels: list[Level] = [part.level(ALARMS / checks * part.weight / asked) for part in parts]
     loud = [i for i, level in enumerate(levels) if level != "green"]
     return Result(check, float(p), worst(levels), parts, loud, **fields)
 

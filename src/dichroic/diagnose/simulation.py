@@ -2,8 +2,9 @@ r"""Simulation-based calibration, with the learned priors and the user's own ope
 
 The model is generative, so truths can be had for nothing: :math:`x^* \sim \prod_s p_s`, :math:`y^* = A x^* + n`, and
 the posterior sampler is asked for draws given :math:`y^*`. The rank of any number :math:`f(x^*, y^*)` among those of
-the draws is uniform if the sampler is exact, whether or not the priors are any good (Talts et al. 2018, arXiv 1804.06788;
-numbers that depend on the data too: Modrák et al. 2023, arXiv 2211.02383). One simulation serves two checks:
+the draws is uniform if the sampler is exact, whether or not the priors are any good (Talts et al. 2018, arXiv
+1804.06788; numbers that depend on the data too: Modrák et al. 2023, arXiv 2211.02383). One simulation serves two
+checks:
 
 * `sbc`: fluxes, powers, leading components and random directions of every source, the difference of fluxes, and the
   residual;

@@ -122,14 +122,14 @@ PATTERNS: tuple[Pattern, ...] = (
         "DC305",
         "a prior is too narrow: the data call for more than it offers",
         "more laps, more training steps, or a larger network; check that held-out data resemble the training data",
-        lambda s: not s.sampler_off and s.prior > 0,
+        lambda s: not s.sampler_off and s.prior > 0 and not s.mixed,
         2,
     ),
     Pattern(
         "DC306",
         "a prior is too wide: it offers what the data do not contain",
         "more laps: EM has not converged, or it was stopped early",
-        lambda s: not s.sampler_off and s.prior < 0,
+        lambda s: not s.sampler_off and s.prior < 0 and not s.mixed,
         2,
     ),
     Pattern(
@@ -202,7 +202,7 @@ def read(results: Mapping[str, Result]) -> Signs:
     if sampler == 0 and "sbc" not in results:
         sampler = sign(parts("tarp", "spread"))
     other = [p for p in parts("sbc") if p.what != "spread"]
-    replay = parts("replay", "norm, bias")
+    replay = parts("replay", "size")
     return Signs(
         chi_square=sign(parts("chi_square", "mean")) if parts("chi_square", "mean") else 0,
         structure=bool([p for p in parts("chi_square") if p.what.startswith(("mean residual", "neighbours"))]),
@@ -211,12 +211,21 @@ def read(results: Mapping[str, Result]) -> Signs:
         sampler=sampler,
         sampler_other=bool(other) or bool(parts("tarp")),
         prior=int(up and not down) - int(down and not up),
-        mixed=(up and down) or (bool(parts("gap", "distance")) and not widths),
+        mixed=(up and down) or _reshaped(results.get("gap")),
         diverged=any(part.what == "diverged" for result in results.values() for part in result.alarms),
         leak=bool(parts("leakage")),
         predictions=bool(parts("fission")),
         informed=_informed(results.get("maps")),
     )
+
+
+def _reshaped(gap: Result | None) -> bool:
+    """Whether some source's gap is larger than its change of width explains."""
+    if gap is None:
+        return False
+    distance = {part.where: part.value for part in gap.about("distance")}
+    width = {part.where: part.effect for part in gap.parts if part.what == "width"}
+    return any(distance[s] > 2 * width[s] ** 2 + 0.02 for s in distance)
 
 
 def _informed(result: Result | None) -> bool:
