@@ -11,7 +11,7 @@ from dichroic.operators import take
 from dichroic.problem import Problem, View
 from dichroic.problem.faults import samples
 
-__all__ = ["check_data", "spread_over_noise"]
+__all__ = ["check_data", "spread_over_noise", "whitened"]
 
 _WIDEST = 1024  # values of an observation up to which the covariance of the data is looked at
 _MOST_ROWS = 20_000  # observations that the noise is judged by
@@ -41,7 +41,7 @@ def check_data(problem: Problem, held_out: Problem | None = None) -> list[Findin
 
 def spread_over_noise(view: View) -> float:
     """Standard deviation of the observations about their mean over that of the noise, root mean square over entries."""
-    white, observed = _whitened(view)
+    white, observed = whitened(view)
     return float(np.sqrt(_mean_square(white, observed)))
 
 
@@ -53,7 +53,7 @@ def _noise(view: View) -> Iterator[str]:
     """
     if len(view) < 8:
         return
-    white, observed = _whitened(view)
+    white, observed = whitened(view)
     n, d = white.shape
     spread = _mean_square(white, observed)
     wrong = "is it a variance, or in another unit? `noise` is a standard deviation, in the unit of y"
@@ -112,7 +112,7 @@ def _rows(view: View) -> list[bytes]:
     return [y[i].tobytes() if mask is None else y[i].tobytes() + mask[i].tobytes() for i in range(len(y))]
 
 
-def _whitened(view: View) -> tuple[np.ndarray, np.ndarray | None]:
+def whitened(view: View) -> tuple[np.ndarray, np.ndarray | None]:
     """Observations minus their mean in units of the noise, real and imaginary parts side by side; and the mask."""
     if len(view) > _MOST_ROWS:
         view = view.select(np.arange(_MOST_ROWS))
