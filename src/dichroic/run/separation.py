@@ -73,14 +73,17 @@ class Separation:
     """Posterior draws, in the user's units.
 
     **Fields:** `samples`, `{view: {source: (n, draws, ...)}}` (Zarr arrays when read from disk); `chi_square`, `{view:
-    (n, draws)}`, the residual of each draw per observed value, 1 on average for an exact posterior; `diverged`, `{view:
-    (n, draws)}`, draws that are not to be used; `evaluations`, network evaluations per draw and source.
+    (n, draws)}`, the residual of each draw per observed value, 1 on average for an exact posterior, NaN where not all
+    sources of the view were estimated; `diverged`, `{view: (n, draws)}`, draws that are not to be used; `evaluations`,
+    network evaluations per draw and source; `point`, true for point estimates in place of draws: one per observation,
+    without a spread.
     """
 
     samples: Mapping[str, Mapping[str, Any]]
     chi_square: Mapping[str, np.ndarray]
     diverged: Mapping[str, np.ndarray]
     evaluations: int
+    point: bool = False
 
     def draws(self, view: str, source: str) -> np.ndarray:
         """All draws of a source, NaN where one diverged: shape `(n, draws, ...)`."""
@@ -126,10 +129,11 @@ class Separation:
         root = zarr.open_group(str(path), mode="r")
         views = {name: group for name, group in root.groups()}
         return cls(
-            {v: dict(group["samples"].arrays()) for v, group in views.items()},  # pyright: ignore
+            {v: dict(group["samples"].arrays()) if "samples" in group else {} for v, group in views.items()},  # pyright: ignore
             {v: np.asarray(group["chi_square"]) for v, group in views.items()},
             {v: np.asarray(group["diverged"]) for v, group in views.items()},
             int(root.attrs["evaluations"]),  # pyright: ignore
+            bool(root.attrs.get("point", False)),
         )
 
 
@@ -145,8 +149,9 @@ class SeparationWriter:
         shapes: Mapping[str, tuple[int, Mapping[str, tuple[int, ...]]]],
         draws: int,
         overwrite: bool = False,
+        point: bool = False,
     ):
-        self.path, self.evaluations, self._root = path, 0, None
+        self.path, self.evaluations, self.point, self._root = path, 0, point, None
         if path is not None:
             import zarr
 
@@ -175,9 +180,11 @@ class SeparationWriter:
     def finish(self) -> Separation:
         """The result."""
         if self._root is None or self.path is None:
-            return Separation(self.samples, self.chi_square, self.diverged, self.evaluations)
+            return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point)
         self._root.attrs["format"] = _FORMAT
         self._root.attrs["evaluations"] = self.evaluations
+        if self.point:
+            self._root.attrs["point"] = True
         if self.path.exists():
             shutil.rmtree(self.path)
         os.replace(self._temporary, self.path)

@@ -1,0 +1,77 @@
+r"""Independent component analysis (FastICA; Hyvarinen, 1999), from scikit-learn.
+
+Blind: the known amplitudes are used for nothing but to give the components their names, signs and scales. Means cannot
+be told apart blindly; each source gets the least-squares share of the mean of the data.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import PositiveFloat, PositiveInt
+
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.channels import assign, channels_of
+from dichroic.problem import Problem
+
+__all__ = ["FastICA", "FastICAConfig"]
+
+
+class FastICAConfig(BaselineConfig):
+    """Settings of `FastICA`: `paired`, whether observation `i` of all views shows the same draw of the sources; the
+    contrast `function`, `iterations` and `tolerance` as in scikit-learn.
+    """
+
+    paired: bool = False
+    function: Literal["logcosh", "exp", "cube"] = "logcosh"
+    iterations: PositiveInt = 500
+    tolerance: PositiveFloat = 1e-4
+
+
+class FastICA(Baseline):
+    """FastICA over channels: point estimates of all sources."""
+
+    name = "fastica"
+    title = "FastICA"
+    Config = FastICAConfig
+    has_posterior = False
+
+    @classmethod
+    def applicable(cls, problem: Problem, config: Any = None) -> None:
+        channels_of(problem, (config or FastICAConfig()).paired, cls.title)
+
+    @classmethod
+    def _fit(cls, problem: Problem, config: FastICAConfig, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        from sklearn.decomposition import FastICA as Blind
+        from sklearn.exceptions import ConvergenceWarning
+
+        channels = channels_of(problem, config.paired, cls.title)
+        blind = Blind(
+            len(channels.sources),
+            fun=config.function,
+            max_iter=config.iterations,
+            tol=config.tolerance,
+            random_state=seed,
+            whiten="unit-variance",
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            blind.fit(channels.data)
+        converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        arrays = {"unmixing": blind.components_, "mixing": np.asarray(blind.mixing_), "mean": blind.mean_}
+        mixing = np.asarray(blind.mixing_)
+        _, cosines = assign(np.zeros((1, len(channels.sources))), mixing, channels.gains)
+        return arrays, {"converged": converged, "cosines": dict(zip(channels.sources, cosines.tolist(), strict=True))}
+
+    def estimates(self, problem: Problem, view: str) -> list[str]:
+        return list(problem.views[view].mixing)
+
+    def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
+        channels = channels_of(problem, self.config.paired, self.title)
+        mean = self.arrays["mean"]
+        components = (channels.data - mean) @ self.arrays["unmixing"].T
+        found, _ = assign(components, self.arrays["mixing"], channels.gains)
+        found = found + np.linalg.lstsq(channels.gains, mean, rcond=None)[0]
+        n = len(problem.views[view])
+        return {s: x.reshape(n, *self.shapes[s]) for s, x in zip(channels.sources, found.T, strict=True)}

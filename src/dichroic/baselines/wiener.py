@@ -1,0 +1,154 @@
+r"""The Wiener filter of Gaussian sources that were learned from the mixtures by EM.
+
+With the populations :math:`x_s \sim \mathcal N(\mu_s, C_s)` of `dichroic.em.gaussian_em`, the posterior of the stacked
+sources is exact and linear in the data,
+
+.. math:: \mathrm E[u \mid y] = \mu + C A^\top (A C A^\top + \Sigma)^{-1} (y - A \mu) .
+
+It is the best that can be done with means and covariances, and what every learned prior has to beat.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pydantic import PositiveInt
+
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.batches import over_observations
+from dichroic.diffusion import Denoiser, Prior, Scaling, Schedule
+from dichroic.em import GaussianConfig, GaussianFit, Population, gaussian_em
+from dichroic.em.whitened_view import group_alike
+from dichroic.operators import take
+from dichroic.posterior import WhitenedObservation, joint_posterior
+from dichroic.problem import Problem, View
+
+__all__ = ["Wiener", "WienerConfig"]
+
+# standard deviations of a source: x_t at this level says nothing about x_0, so that the posterior given both is the
+# posterior given the data alone, to a relative 1e-8
+_FAR = 1e4
+_RESIDUAL = 1e-3  # of a linear system, relative, above which it counts as not solved
+_DENSE = 2048  # data per observation up to which a system that observations share is factorised
+
+
+class WienerConfig(BaselineConfig):
+    """Settings of `Wiener`: those of the Gaussian EM, and `smallest_group`, the number of observations with the same
+    operators, noise and mask from which their system is factorised once for all of them.
+    """
+
+    gaussian: GaussianConfig = GaussianConfig()
+    smallest_group: PositiveInt = 16
+
+
+class Wiener(Baseline):
+    """Gaussian EM and the exact posterior of Gaussian sources; for any problem."""
+
+    name = "wiener"
+    title = "the Wiener filter"
+    Config = WienerConfig
+
+    @classmethod
+    def applicable(cls, problem: Problem, config: Any = None) -> None:
+        return None
+
+    @classmethod
+    def _fit(cls, problem: Problem, config: WienerConfig, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        fit = gaussian_em(problem, config.gaussian, seed=seed)
+        arrays = {
+            f"{s}/{part}": np.asarray(getattr(population, part), float)
+            for s, population in fit.populations.items()
+            for part in ("mean", "basis", "values", "rest")
+        }
+        return arrays, {"log_likelihood": fit.log_likelihood, "converged": fit.converged}
+
+    def estimates(self, problem: Problem, view: str) -> list[str]:
+        return list(problem.views[view].mixing)
+
+    def modelled(self) -> list[str]:
+        return list(self.shapes)
+
+    @cached_property
+    def fitted(self) -> GaussianFit:
+        """The populations of all sources."""
+        populations = {
+            s: Population(
+                self.arrays[f"{s}/mean"],
+                self.arrays[f"{s}/basis"],
+                self.arrays[f"{s}/values"],
+                float(self.arrays[f"{s}/rest"]),
+            )
+            for s in self.shapes
+        }
+        return GaussianFit(populations, list(self.record["log_likelihood"]), bool(self.record["converged"]))
+
+    def priors(self, schedule: Schedule | None = None) -> dict[str, Prior]:
+        """The populations as priors, for any posterior method of the library."""
+        return {s: self.fitted.prior(s, shape, schedule or Schedule()) for s, shape in self.shapes.items()}
+
+    def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
+        priors, observed = self.priors(), problem.views[view]
+        scalings = {s: priors[s].scaling for s in observed.mixing}
+        denoisers = {s: priors[s].denoiser for s in observed.mixing}
+        found = {s: np.empty((len(observed), *self.shapes[s]), np.float32) for s in observed.mixing}
+        unsolved = 0
+        for rows, part in _parts(observed, self.config.smallest_group):
+            shared = part.shared and int(np.prod(part.event_shape)) <= _DENSE
+            linear = _Linear(denoisers, scalings, shared)
+            sources, residual = over_observations(linear, part, key=key, indices=rows)
+            for s, x in sources.items():
+                found[s][rows] = x
+            unsolved += int((residual > _RESIDUAL).sum())
+        if unsolved:
+            warnings.warn(
+                f"view '{view}': the linear systems of {unsolved} of {len(observed)} observations were not solved to a "
+                f"relative residual of {_RESIDUAL:g}; their estimates are not the exact posterior's",
+                stacklevel=3,
+            )
+        return found
+
+    def _sample(self, source: str, n: int, key: Any) -> Any:
+        p = self.fitted.populations[source]
+        white = np.asarray(jax.random.normal(key, (n, p.mean.size)), float)
+        inside = white @ p.basis
+        x = p.mean + np.sqrt(p.rest) * (white - inside @ p.basis.T) + (inside * np.sqrt(p.values)) @ p.basis.T
+        return x.reshape(n, *self.shapes[source])
+
+
+class _Linear(eqx.Module):
+    denoisers: dict[str, Denoiser]
+    scalings: dict[str, Scaling]
+    shared: bool = eqx.field(static=True)
+
+    def __call__(self, observation, key):
+        shapes = {s: denoiser.shape for s, denoiser in self.denoisers.items()}
+        w = WhitenedObservation.of(observation, self.scalings, shapes)
+        target = joint_posterior(self.denoisers, w, shared=self.shared)
+        x_t = {s: jnp.zeros(shape, w.dtype) for s, shape in shapes.items()}
+        sigma = jnp.asarray(_FAR, w.dtype)
+        z, info = target.mean(x_t, sigma) if key is None else target.draw(x_t, sigma, key)
+        return {s: self.scalings[s].to_user(x) for s, x in z.items()}, info.residual
+
+
+def _parts(view: View, smallest: int) -> Iterator[tuple[np.ndarray, View]]:
+    """Observations that share operators, noise and mask as views of their own, and what is left as another."""
+    if view.shared:
+        yield np.arange(len(view)), view
+        return
+    left = []
+    for rows in group_alike(view):
+        if len(rows) < smallest:
+            left.append(rows)
+            continue
+        first = int(rows[0])
+        mixing = {s: take(operator, first) for s, operator in view.mixing.items()}
+        observed = None if view.observed is None else view.observed[rows]
+        yield rows, View(view.y[rows], mixing, take(view.noise, first), observed, {}, True)
+    if left:
+        rows = np.sort(np.concatenate(left))
+        yield rows, view.select(rows)
