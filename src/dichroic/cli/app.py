@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from dichroic import __version__
+from dichroic.cli.diagnose import diagnose
 from dichroic.cli.environment import prepare
 from dichroic.cli.settings import FitFlags, SettingsError, settle
 
@@ -48,6 +49,32 @@ def check(problem: Path, *, json: Json = False) -> int:
     from dichroic.cli.output import print_json
 
     found = describe(problem)
+    print_json(found) if json else show(found)
+    return 0
+
+
+@app.command
+def plan(problem: Path, *, quiet: Quiet = False, json: Json = False) -> int:
+    """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
+
+    A few steps of every kind are timed on this machine, which takes a minute or some.
+
+    Parameters
+    ----------
+    problem
+        The problem file, or its folder.
+    quiet
+        No progress.
+    json
+        Print the answer as JSON.
+    """
+    prepare()
+    from dichroic.cli.output import announce_device, print_json
+    from dichroic.cli.plan import show, work_out
+
+    with _progress(quiet) as progress:
+        announce_device(progress)
+        found = work_out(problem, progress)
     print_json(found) if json else show(found)
     return 0
 
@@ -282,6 +309,9 @@ def score(
     return 0
 
 
+app.command(diagnose)
+
+
 @app.command
 def report(folder: Path, *, out: Path | None = None) -> int:
     """Write the report of a run, one HTML file.
@@ -356,9 +386,9 @@ def doctor(*, json: Json = False) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code.
 
-    0 when all is well; 1 for what the user can mend, said in one message; 2 for a wrong command line; 75 for a run
-    stopped by a signal, to be resumed; 130 after Ctrl-C. Anything else is a fault of this program and shows its
-    traceback.
+    0 when all is well; 1 for what the user can mend, said in one message; 2 for a wrong command line; 3 for a diagnosis
+    that is red; 75 for a run stopped by a signal, to be resumed; 130 after Ctrl-C. Anything else is a fault of this
+    program and shows its traceback.
     """
     from dichroic.cli.messages import complain, plain
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.em import FitConfig
+from dichroic.report.calibration import diagnosis_section
 from dichroic.report.chi_figures import chi_histogram
 from dichroic.report.convergence import convergence_figures
 from dichroic.report.describe import (
@@ -81,6 +82,7 @@ class _Maker:
             "facts": self.part("provenance", self._facts) or [],
             "commands": self.part("the commands", self._commands) or [],
             "verdict": judge(m, chi),
+            "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(m.path, self.part)),
         }
         return {**content, "notes": self.notes}
 

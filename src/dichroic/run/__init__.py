@@ -1,6 +1,8 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
 from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset  # noqa: F401
+from dichroic.run.cost import Estimate, estimate_costs
+from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.progress import Progress, Quiet, Terminal
@@ -10,6 +12,8 @@ from dichroic.run.summary import summarize
 
 __all__ = [
     "PRESETS",
+    "Diagnosis",
+    "Estimate",
     "Progress",
     "Quiet",
     "Run",
@@ -18,6 +22,8 @@ __all__ = [
     "Separation",
     "Stopped",
     "Terminal",
+    "diagnose",
+    "estimate_costs",
     "fit",
     "preset",
     "resume",

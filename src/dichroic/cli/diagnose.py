@@ -1,0 +1,151 @@
+"""`dichroic diagnose`: is the result good, without a known truth."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from dichroic.cli.environment import prepare
+
+__all__ = ["diagnose"]
+
+_COLOURS = {"green": "green", "amber": "yellow", "red": "bold red"}
+_RED = 3  # the exit code
+
+
+def diagnose(
+    folder: Path,
+    problem: Path | None = None,
+    *,
+    check: Annotated[list[str] | None, Parameter(negative="")] = None,
+    observations: int | None = None,
+    sbc: str | None = None,
+    fission: str | None = None,
+    leakage: str | None = None,
+    maps: str | None = None,
+    seed: int = 0,
+    report: bool = True,
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Examine what a run has learned, on observations it has not seen: is the result to be trusted?
+
+    Ends with exit code 3 when a check is red. What is done already is not done again: stop it at any moment, and say
+    the same to go on.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    problem
+        Other observations of the same sources, as a problem file (default: those held out by the fit).
+    check
+        Only this check; may be given several times.
+    observations
+        Held-out observations per view, at most.
+    sbc
+        Simulated observations and draws of each, such as 256x63.
+    fission
+        Observations that are split in two, and draws of each, such as 512x31.
+    leakage
+        Injections and draws of each, such as 256x15.
+    maps
+        Observations and draws of each for the maps, such as 128x32.
+    seed
+        Seed of all draws.
+    report
+        Write the report anew, with what was found.
+    quiet
+        No progress.
+    json
+        Print the result as JSON.
+    """
+    prepare()
+    from dichroic.cli.app import _progress
+    from dichroic.cli.messages import say
+    from dichroic.cli.output import print_json
+    from dichroic.diagnose import Budget
+    from dichroic.problem import load_problem
+    from dichroic.run import Run
+    from dichroic.run.diagnosis import diagnose as examine
+
+    pairs = {"sbc": sbc, "fission": fission, "leakage": leakage, "maps": maps}
+    work: dict[str, Any] = {name: _pair(name, text) for name, text in pairs.items() if text is not None}
+    if observations is not None:
+        work["observations"] = observations
+    run = Run(folder)
+    others = None if problem is None else load_problem(problem).problem
+    with _progress(quiet) as progress:
+        found = examine(run, others, budget=Budget(**work, seed=seed), checks=check, progress=progress)
+    written = run.report() if report else None
+    if json:
+        print_json(as_json(found, folder, written))
+    else:
+        show(found)
+        say(f"results: {folder / 'diagnose'}")
+        if written:
+            say(f"report:  {written}")
+    return _RED if found.verdict.level == "red" else 0
+
+
+def _pair(name: str, text: str) -> tuple[int, int]:
+    from dichroic.cli.settings import SettingsError
+
+    first, _, second = text.lower().partition("x")
+    if not (first.isdigit() and second.isdigit() and int(first) and int(second)):
+        raise SettingsError(f"--{name}: expected observations x draws, such as 256x63, got '{text}'")
+    return int(first), int(second)
+
+
+def as_json(found: Any, folder: Path, report: Path | None) -> dict[str, Any]:
+    """Everything a script would read."""
+    from dichroic.diagnose.codes import code_of
+
+    checks = {}
+    for name, result in found.results.items():
+        alarms = [
+            {"code": code_of(name, p), "where": p.where, "what": p.what, "value": p.value, "expected": p.expected}
+            | {"p": p.p}
+            for p in result.alarms
+        ]
+        numbers = {"level": result.level, "p": result.p, "observations": result.observations, "draws": result.draws}
+        checks[name] = {**numbers, "alarms": alarms, "notes": [vars(note) for note in result.notes]}
+    causes = [vars(cause) for cause in found.verdict.causes]
+    verdict = {"level": found.verdict.level, "label": found.verdict.label, "causes": causes}
+    return {"folder": str(folder), "report": report and str(report), "verdict": verdict, "checks": checks}
+
+
+def show(found: Any) -> None:
+    """Prints the verdict first, then the panel, then what is loud in it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from dichroic.cli.output import make_table, print_table
+    from dichroic.diagnose import CHECKS
+
+    console, verdict = Console(), found.verdict
+    console.print(Text(f"{verdict.label} ({verdict.level})", style=_COLOURS[verdict.level]))
+    for cause in verdict.causes:
+        console.print(f"{cause.code}: probably {cause.cause}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"       next: {cause.action}\n", soft_wrap=True, highlight=False, markup=False)
+    table = make_table("Checks", "check", "level", "p", "observations", "question", numbers=0)
+    for name, result in found.results.items():
+        level = Text(result.level, style=_COLOURS[result.level])
+        p = f"{result.p:.2g}" if CHECKS[name].judges else ""
+        table.add_row(name, level, p, str(result.observations), CHECKS[name].question)
+    print_table(table)
+    for name, result in found.results.items():
+        for line in lines(name, result):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def lines(name: str, result: Any) -> list[str]:
+    """What is loud in a check, and its notes, in words."""
+    from dichroic.diagnose.codes import CODES, code_of
+
+    told = {code_of(name, part): part for part in reversed(result.alarms)}
+    found = []
+    for code, part in sorted(told.items()):
+        numbers = f"{part.what} {part.value:.3g}, expected {part.expected:.3g}"
+        found.append(f"{code} {name}, {part.where}: {CODES[code].lower()} ({numbers})")
+    return found + [f"{note.code} {note.where}: {note.text}" for note in result.notes]
