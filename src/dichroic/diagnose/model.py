@@ -6,7 +6,7 @@ posteriors, whose answers are known, and learned diffusion priors with approxima
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -26,6 +26,7 @@ _STEPS = 64  # of a draw from a learned prior
 _MEMORY = 2**22  # entries of prior draws that are made at once
 
 
+@runtime_checkable
 class Model(Protocol):
     """Priors, and a sampler of their posterior."""
 
