@@ -129,7 +129,7 @@ def test_a_draw_does_not_depend_on_its_batch(method, getkey, rng):
     # networks, so that Jacobians are bad; companions that are other data, copies, or not even numbers
     config, n = MLPConfig(width=16, depth=1), 4
     denoisers: dict = {s: NetworkDenoiser.create(SHAPES[s], config, key=getkey()) for s in NAMES}
-    if method == "surrogate":
+    if method in ("surrogate", "candidates"):
         denoisers = {s: GaussianDenoiser.from_covariance(np.ones(shape), np.eye(*shape)) for s, shape in SHAPES.items()}
     levels = Schedule(0.01, 10.0).levels(4)
 

@@ -101,12 +101,18 @@ class SamplingFlags:
     """Share of observations drawn from pure noise at every lap all the same."""
     cold_laps: int | None = None
     """Laps that draw everything from pure noise."""
-    posterior: Literal["auto", "exact", "krylov", "surrogate"] | None = None
+    posterior: Literal["auto", "exact", "krylov", "surrogate", "candidates"] | None = None
     """Linear algebra of the likelihood."""
     iterations: int | None = None
     """Krylov: iterations of a solve."""
     root_iterations: int | None = None
     """Krylov: iterations of a matrix root."""
+    components: int | None = None
+    """Candidates: Gaussians in the mixture that is made of every prior."""
+    tuples: int | None = None
+    """Candidates: combinations weighed at every step."""
+    finish_steps: int | None = None
+    """Candidates: steps with the network at the end; 0 for none."""
     corrections: int | None = None
     """Method pc: Langevin corrections per step."""
     tau: float | None = None

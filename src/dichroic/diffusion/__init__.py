@@ -7,6 +7,7 @@ from dichroic.diffusion.denoiser import (
     LowRankGaussianDenoiser,
 )
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
+from dichroic.diffusion.mixture import MIXTURE_LEVEL, WithMixture, known_mixture, mixture_cost, mixture_of
 from dichroic.diffusion.moments import exact_moments, lanczos_root
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
@@ -22,6 +23,7 @@ from dichroic.diffusion.train import TrainingConfig, train
 __all__ = [
     "DDIM",
     "EXACT_SIZE",
+    "MIXTURE_LEVEL",
     "MLP",
     "NETWORKS",
     "OBJECTIVES",
@@ -51,10 +53,14 @@ __all__ = [
     "TrainingConfig",
     "UNet",
     "UNetConfig",
+    "WithMixture",
     "exact_moments",
+    "known_mixture",
     "lanczos_root",
     "log_density",
     "measure_spread",
+    "mixture_cost",
+    "mixture_of",
     "noise_like",
     "rank_candidates",
     "run_sampler",

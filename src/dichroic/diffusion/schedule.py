@@ -36,9 +36,12 @@ class Schedule(eqx.Module):
         """A noise level to train at."""
         return self.sigma(jax.random.beta(key, 3.0, 3.0))
 
-    def levels(self, steps: int, start: float | None = None) -> Float[np.ndarray, " n"]:
-        """The `steps + 1` levels of a sampling run, falling evenly in log sigma from `start` (default `sigma_max`)."""
+    def levels(self, steps: int, start: float | None = None, end: float | None = None) -> Float[np.ndarray, " n"]:
+        """The `steps + 1` levels of a sampling run, falling evenly in log sigma from `start` (default `sigma_max`) to
+        `end` (default `sigma_min`).
+        """
         if steps < 1:
             raise ValueError(f"Schedule: a sampling run needs at least one step, got {steps}")
         start = self.sigma_max if start is None else min(start, self.sigma_max)
-        return np.geomspace(start, self.sigma_min, steps + 1)
+        end = self.sigma_min if end is None else max(end, self.sigma_min)
+        return np.geomspace(max(start, end), end, steps + 1)

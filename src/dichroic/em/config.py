@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
 from dichroic.em.gaussian import GaussianConfig
+from dichroic.em.mixture import MixtureConfig
 from dichroic.problem import View
 
 __all__ = ["PRESETS", "FitConfig", "SamplingConfig", "preset"]
@@ -23,6 +24,8 @@ class SamplingConfig(BaseModel):
     those of the lap before, noised to `restart` (in units of the source's standard deviation), and take `warm_steps`; a
     share `refresh` of the observations, chosen anew every lap, starts from pure noise all the same, against stuck
     modes. `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one.
+    "candidates" makes a mixture of `components` Gaussians of every prior, anneals with it, weighing `tuples`
+    combinations at every step, and takes `finish_steps` of the method `step` with the network (0: none).
     `batch` is how many observations run side by side (None: chosen by size); results do not depend on it.
     """
 
@@ -34,9 +37,12 @@ class SamplingConfig(BaseModel):
     restart: PositiveFloat = 1.0
     refresh: Share = 0.1
     cold_laps: NonNegativeInt = 2
-    posterior: Literal["auto", "exact", "surrogate", "krylov"] = "auto"
+    posterior: Literal["auto", "exact", "surrogate", "krylov", "candidates"] = "auto"
     iterations: PositiveInt = 4
     root_iterations: PositiveInt = 4
+    components: PositiveInt = 512
+    tuples: PositiveInt = 4096
+    finish_steps: NonNegativeInt = 2
     corrections: PositiveInt = 1
     tau: PositiveFloat = 0.1
     batch: PositiveInt | None = None
@@ -47,10 +53,10 @@ class SamplingConfig(BaseModel):
             return PredictorCorrector(self.corrections, self.tau)
         return STEPS[self.step]()
 
-    def method(self, view: View) -> tuple[str, int, int, bool]:
+    def method(self, view: View) -> tuple[str, int, int, bool, int]:
         """How `joint_posterior` is to treat the observations of a view."""
         dense = view.shared and prod(view.event_shape) <= _DENSE
-        return self.posterior, self.iterations, self.root_iterations, dense
+        return self.posterior, self.iterations, self.root_iterations, dense, self.tuples
 
     def batch_size(self, shapes: dict[str, tuple[int, ...]]) -> int:
         """Observations per batch: fewer the larger the sources."""
@@ -79,6 +85,7 @@ class FitConfig(BaseModel):
     sigma_min: PositiveFloat = 5e-3
     sigma_max: PositiveFloat = 2e1
     gaussian: GaussianConfig = GaussianConfig()
+    mixture: MixtureConfig = MixtureConfig()
     network: NetworkConfig | None = None
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()

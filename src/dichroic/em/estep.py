@@ -1,7 +1,7 @@
 """The E-step: posterior draws of every source of every observation of a view."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import equinox as eqx
@@ -10,7 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Info, Prior, noise_like, run_sampler
+from dichroic.diffusion import (
+    MIXTURE_LEVEL,
+    Cost,
+    Decoupled,
+    Denoiser,
+    Info,
+    Prior,
+    WithMixture,
+    known_mixture,
+    mixture_cost,
+    mixture_of,
+    noise_like,
+    run_sampler,
+)
+from dichroic.em.closed_form import closed_form_draws
 from dichroic.em.config import SamplingConfig
 from dichroic.em.parallel import side_by_side
 from dichroic.operators import take
@@ -19,6 +33,7 @@ from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
 
+_SHARED = 2**32 - 1  # folded into the key for what all observations share: no observation has this index
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
 
 
@@ -29,7 +44,7 @@ class Draws:
     **Fields:** `samples`, `{source: (n, ...)}`; `chi_square`, residual per observed value of each draw, 1 on average
     for an exact posterior; `residual`, the largest relative residual of its linear solves; `stopped`, how many of them
     met non-positive curvature; `diverged`, true where a draw is not finite or far outside its population; `cost`,
-    network evaluations per draw and source.
+    network evaluations per draw and source; `shared`, evaluations per source for all draws together.
     """
 
     samples: dict[str, Float[np.ndarray, "n ..."]]
@@ -38,6 +53,7 @@ class Draws:
     stopped: np.ndarray
     diverged: np.ndarray
     cost: Cost
+    shared: Cost = field(default_factory=Cost)
 
     @property
     def summary(self) -> dict[str, float]:
@@ -48,7 +64,7 @@ class Draws:
             "diverged": float(self.diverged.mean()),
             "solver_residual": float(self.residual.mean()),
             "solver_stopped": float((self.stopped > 0).mean()),
-            "evaluations": float(self.cost.total),
+            "evaluations": self.cost.total + self.shared.total / max(len(self.diverged), 1),
         }
 
 
@@ -66,12 +82,20 @@ def draw_posterior(
     """Draws every source of every observation once from the joint posterior.
 
     The key of an observation is folded from `key` and its index alone: results depend on neither batch size nor order.
+    Where every prior is a Gaussian or a mixture of them and the view is small enough, the draws are exact (unless the
+    settings name a posterior).
 
     **Arguments:** `start`, the draws of a lap before, for warm starts, and `warm`, which observations use them (all
     when None); `indices`, the names of the observations for their keys (default: their positions).
+
+    **Raises:** `ValueError` for a posterior method that cannot be had for these sources.
     """
     n = len(view)
     indices = np.arange(n) if indices is None else indices
+    if sampling.posterior == "auto":
+        exact = _exact(view, priors, key, indices)
+        if exact is not None:
+            return exact
     warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
     shapes = {s: priors[s].shape for s in view.mixing}
     samples = {s: np.empty((n, *shape), np.float32) for s, shape in shapes.items()}
@@ -79,17 +103,23 @@ def draw_posterior(
     batch, step, done = sampling.batch_size(shapes), sampling.make_step(), 0
     schedule = priors[next(iter(shapes))].schedule
     longest = max(sampling.steps, sampling.warm_steps)
+    denoisers, shared = _denoisers({s: priors[s] for s in shapes}, sampling, key)
+    lowest, finish = schedule.sigma_min, None
+    if sampling.posterior == "candidates":
+        lowest = max(MIXTURE_LEVEL, schedule.sigma_min)
+        if sampling.finish_steps:
+            finish = np.geomspace(lowest, schedule.sigma_min, sampling.finish_steps + 1, dtype=np.float32)
 
     def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
         is_warm, chosen = job
         steps = sampling.warm_steps if is_warm else sampling.steps
-        levels = np.full(longest + 1, schedule.sigma_min, np.float32)
-        levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else None)
+        levels = np.full(longest + 1, lowest, np.float32)
+        levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else None, lowest)
         # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
         padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
         zeros = {s: np.zeros((batch, *shape), np.float32) for s, shape in shapes.items()}
         drawn = _draw_batch(
-            {s: priors[s].denoiser for s in shapes},
+            denoisers,
             {s: priors[s].scaling for s in shapes},
             view.select(padded).observations,
             {s: start[s][padded] for s in shapes} if start is not None and is_warm else zeros,
@@ -100,6 +130,7 @@ def draw_posterior(
             step,
             key,
             sampling.method(view),
+            finish,
         )
         return jax.block_until_ready(drawn)
 
@@ -117,12 +148,50 @@ def draw_posterior(
         done += len(chosen)
         if report is not None:
             report(done, n)
-    cost = _cost(view, priors, sampling, sampling.warm_steps if warm.any() else sampling.steps)
-    return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost)
+    cost = _cost(view, priors, denoisers, sampling, sampling.warm_steps if warm.any() else sampling.steps)
+    return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost, shared)
+
+
+def _denoisers(
+    priors: Mapping[str, Prior], sampling: SamplingConfig, key: PRNGKeyArray
+) -> tuple[dict[str, Denoiser], Cost]:
+    """The denoisers, with mixtures where the method asks for them, and what those cost a source at most."""
+    denoisers, cost = {s: prior.denoiser for s, prior in priors.items()}, Cost()
+    if sampling.posterior != "candidates":
+        return denoisers, cost
+    for number, (s, prior) in enumerate(priors.items()):
+        if known_mixture(prior.denoiser) is None:
+            mixture = mixture_of(
+                prior.denoiser,
+                prior.schedule,
+                key=jax.random.fold_in(jax.random.fold_in(key, _SHARED), number),
+                size=sampling.components,
+            )
+            denoisers[s] = WithMixture(prior.denoiser, mixture)
+            cost = max(cost, mixture_cost(prior.denoiser, sampling.components), key=lambda c: c.total)
+    return denoisers, cost
+
+
+def _bare(denoisers: Mapping[str, Denoiser]) -> dict[str, Denoiser]:
+    """Without mixtures: the networks themselves have the last word."""
+    return {s: d.denoiser if isinstance(d, WithMixture) else d for s, d in denoisers.items()}
+
+
+def _exact(view: View, priors: Mapping[str, Prior], key: PRNGKeyArray, indices: np.ndarray) -> Draws | None:
+    """Draws that need no sampling, where all priors have closed forms."""
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(indices))
+    found = closed_form_draws(view, priors, keys)
+    if found is None:
+        return None
+    samples, chi_square = found
+    none = np.zeros(len(view))
+    return Draws(samples, chi_square, none, none.astype(int), _diverged(samples, priors), Cost())
 
 
 @eqx.filter_jit
-def _draw_batch(denoisers, scalings, observations, previous, is_warm, indices, levels, steps, step, key, method):
+def _draw_batch(
+    denoisers, scalings, observations, previous, is_warm, indices, levels, steps, step, key, method, finish
+):
     shapes = {s: denoiser.shape for s, denoiser in denoisers.items()}
 
     def one(i, index) -> tuple[dict[str, Array], Info, Array]:
@@ -132,13 +201,22 @@ def _draw_batch(denoisers, scalings, observations, previous, is_warm, indices, l
         last = {s: scalings[s].to_scaled(jnp.asarray(x)[i]) for s, x in previous.items()}
         warm = jax.tree.map(lambda x, e: x + levels[0] * e, last, noise_like(start_key, last))
         start = jax.tree.map(partial(jnp.where, is_warm), warm, target.start(levels[0], start_key))
-        z, info = run_sampler(target, step, levels, key=run_key, start=start, steps=steps)
+        first = Decoupled() if method[0] == "candidates" else step
+        z, info = run_sampler(target, first, levels, key=run_key, start=start, steps=steps)
+        if finish is not None:
+            noise_key, end_key = jax.random.split(jax.random.fold_in(run_key, 1))
+            start = jax.tree.map(lambda x, e: x + finish[0] * e, z, noise_like(noise_key, z))
+            target = joint_posterior(_bare(denoisers), whitened, "auto", *method[1:])
+            z, last = run_sampler(target, step, finish, key=end_key, start=start)
+            info = info.merge(last)
         return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
 
     return jax.vmap(one)(jnp.arange(len(indices)), indices)
 
 
-def _cost(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, steps: int) -> Cost:
+def _cost(
+    view: View, priors: Mapping[str, Prior], denoisers: dict[str, Denoiser], sampling: SamplingConfig, steps: int
+) -> Cost:
     """Network evaluations of one draw, from the shapes alone."""
     names = list(view.mixing)
 
@@ -148,9 +226,14 @@ def _cost(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, ste
             {s: priors[s].scaling for s in names},
             {s: priors[s].shape for s in names},
         )
-        denoisers = {s: priors[s].denoiser for s in names}
-        target = joint_posterior(denoisers, whitened, *sampling.method(view))
-        costs.append(sampling.make_step().cost(target, steps))
+        method, step = sampling.method(view), sampling.make_step()
+        if method[0] != "candidates":
+            costs.append(step.cost(joint_posterior(denoisers, whitened, *method), steps))
+        elif sampling.finish_steps:
+            target = joint_posterior(_bare(denoisers), whitened, "auto", *method[1:])
+            costs.append(step.cost(target, sampling.finish_steps))
+        else:
+            costs.append(Cost())
 
     costs: list[Cost] = []
     jax.eval_shape(count)

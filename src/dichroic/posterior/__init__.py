@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from math import prod
 
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
+from dichroic.posterior.candidates import CandidatePosterior
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.krylov import KrylovMMPS
 from dichroic.posterior.surrogate import SurrogateMMPS, covariance_of
 from dichroic.posterior.whitened import WhitenedObservation
 
 # every posterior method, by the name it has in the settings; the tests hold each against exact Gaussian answers
-POSTERIORS: dict[str, type[Target]] = {"exact": ExactMMPS, "surrogate": SurrogateMMPS, "krylov": KrylovMMPS}
+POSTERIORS: dict[str, type[Target]] = {
+    "exact": ExactMMPS,
+    "surrogate": SurrogateMMPS,
+    "krylov": KrylovMMPS,
+    "candidates": CandidatePosterior,
+}
 
 __all__ = [
     "POSTERIORS",
+    "CandidatePosterior",
     "ExactMMPS",
     "KrylovMMPS",
     "SurrogateMMPS",
@@ -37,6 +44,7 @@ def joint_posterior(
     iterations: int = 3,
     root_iterations: int = 3,
     shared: bool = False,
+    tuples: int = 4096,
 ) -> Target:
     """The joint posterior of the sources of one observation, ready to be sampled.
 
@@ -44,7 +52,8 @@ def joint_posterior(
 
     **Arguments:** `denoisers`, in scaled units, of at least the sources that enter; `method`, one of `POSTERIORS` or
     `"auto"`; `iterations` and `root_iterations`, of the Krylov method; `shared`, whether all observations that will be
-    batched have the same operators, noise and mask, which the surrogate makes use of.
+    batched have the same operators, noise and mask, which the surrogate makes use of; `tuples`, how many combinations
+    of candidates are weighed.
 
     **Raises:** `ValueError` for an unknown method or a source without a denoiser.
     """
@@ -59,4 +68,6 @@ def joint_posterior(
         return SurrogateMMPS.create(chosen, observation, shared)
     if method == "krylov":
         return KrylovMMPS.create(chosen, observation, iterations, root_iterations)
+    if method == "candidates":
+        return CandidatePosterior.create(chosen, observation, tuples)
     raise ValueError(f"unknown posterior method {method!r}; known: {', '.join(POSTERIORS)}")

@@ -1,0 +1,103 @@
+r"""A prior as a mixture of Gaussians, from its own draws.
+
+For any noise level :math:`\sigma_b` a source obeys :math:`p(x_0) = \mathrm E_{x_b}\, p(x_0 \mid x_b)`, with
+:math:`x_b = x_0 + \sigma_b z`. Where :math:`\sigma_b` is so small that :math:`p(x_0 \mid x_b)` is close to a Gaussian,
+its moments are the denoiser's (`exact_moments`), and draws :math:`x_b` of the prior make a mixture
+
+.. math:: p(x_0) \approx \frac1B \sum_b \mathcal N\big(D(x_b, \sigma_b),\; V(x_b, \sigma_b)\big) .
+
+It costs some thousand network evaluations, once for all observations, and then gives draws of
+:math:`p(x_0 \mid x_t)` at any :math:`x_t` for none: the stochastic denoiser that candidates are taken from.
+"""
+
+from math import prod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from dichroic.diffusion.moments import exact_moments
+from dichroic.diffusion.sampler import Cost, run_sampler
+from dichroic.diffusion.schedule import Schedule
+from dichroic.diffusion.steps import Ancestral
+from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
+from dichroic.linalg import symmetric_eigen
+
+__all__ = ["MIXTURE_LEVEL", "WithMixture", "known_mixture", "mixture_cost", "mixture_of"]
+
+MIXTURE_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
+_STEPS = 64
+
+
+class WithMixture(Denoiser):
+    """A denoiser that knows its prior as a mixture, too."""
+
+    denoiser: Denoiser
+    mixture: GaussianMixtureDenoiser
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.denoiser.shape
+
+    def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
+        return self.denoiser(x_t, sigma)
+
+
+def known_mixture(denoiser: Denoiser) -> GaussianMixtureDenoiser | None:
+    """The mixture of a prior where it is at hand: a Gaussian is one of a single component. None otherwise."""
+    if isinstance(denoiser, WithMixture):
+        return denoiser.mixture
+    if isinstance(denoiser, GaussianMixtureDenoiser):
+        return denoiser
+    if not isinstance(denoiser, GaussianDenoiser):
+        return None
+    basis, values, rest = (jnp.asarray(a) for a in (denoiser.basis, denoiser.values, denoiser.rest))
+    d, r = basis.shape
+    if r < d:
+        if d > EXACT_SIZE:
+            return None
+        values, basis = symmetric_eigen((basis * (values - rest)) @ basis.T + rest * jnp.eye(d, dtype=basis.dtype))
+    mean = jnp.asarray(denoiser.mean)
+    return GaussianMixtureDenoiser(jnp.zeros(1, values.dtype), mean[None], basis[None], jnp.maximum(values, 0)[None])
+
+
+@eqx.filter_jit
+def mixture_of(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    *,
+    key: PRNGKeyArray,
+    size: int = 512,
+    level: float = MIXTURE_LEVEL,
+    steps: int = _STEPS,
+) -> GaussianMixtureDenoiser:
+    r"""The mixture of a prior from `size` of its draws.
+
+    **Arguments:** `level`, :math:`\sigma_b`; `steps`, ancestral ones, behind every draw. `mixture_cost` says what it
+    costs.
+
+    **Raises:** `ValueError` for sources of more than `EXACT_SIZE` numbers, whose covariances are not formed.
+    """
+    d = prod(denoiser.shape)
+    if d > EXACT_SIZE:
+        raise ValueError(f"a mixture is made of sources of up to {EXACT_SIZE} numbers, this one has {d}")
+    target, levels = PriorTarget({"x": denoiser}), schedule.levels(steps)
+
+    def component(key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+        draw_key, noise_key = jax.random.split(key)
+        x_0 = run_sampler(target, Ancestral(), levels, key=draw_key)[0]["x"]
+        sigma = jnp.asarray(level, x_0.dtype)
+        mean, V, _ = exact_moments(denoiser, x_0 + sigma * jax.random.normal(noise_key, x_0.shape, x_0.dtype), sigma)
+        values, basis = symmetric_eigen(V)
+        return mean, basis, jnp.maximum(values, 0)
+
+    means, bases, values = jax.vmap(component)(jax.random.split(key, size))
+    return GaussianMixtureDenoiser(jnp.full(size, -np.log(size), values.dtype), means, bases, values)
+
+
+def mixture_cost(denoiser: Denoiser, size: int, steps: int = _STEPS) -> Cost:
+    """Network evaluations of `mixture_of`, for all observations together."""
+    return Cost(steps + 2, prod(denoiser.shape)) * size
