@@ -147,6 +147,22 @@ class GaussianMixtureDenoiser(Denoiser):
         weights = np.asarray(weights, dtype=float)
         return cls(np.log(weights / weights.sum()), np.asarray(means), bases, np.maximum(values, 0))
 
+    def single_precision(self) -> "GaussianMixtureDenoiser":
+        """The same with 32-bit numbers, which is how priors are used and kept."""
+        return jax.tree.map(lambda a: np.asarray(a, np.float32), self)
+
+    def matched(self) -> GaussianDenoiser:
+        """The Gaussian with the mean and covariance of the mixture."""
+        weights = np.exp(np.asarray(self.log_weights, float))
+        weights = weights / weights.sum()
+        means = np.asarray(self.means, float).reshape(len(weights), -1)
+        bases, values = np.asarray(self.bases, float), np.asarray(self.values, float)
+        mean = weights @ means
+        within = np.einsum("k,kij,kj,klj->il", weights, bases, values, bases, optimize=True)
+        between = (weights[:, None] * (means - mean)).T @ (means - mean)
+        found = GaussianDenoiser.from_covariance(mean.reshape(self.shape), within + between)
+        return jax.tree.map(lambda a: np.asarray(a, np.float32), found)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return jnp.shape(self.means)[1:]

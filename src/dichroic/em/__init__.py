@@ -1,9 +1,12 @@
 """Expectation maximisation: the Gaussian stage in closed form, then laps of drawing and training."""
 
+from dichroic.em.closed_form import as_mixture
 from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.em.loop import Diverged, Expectation, run_stages, start_state
+from dichroic.em.mixture import MixtureConfig, MixtureFit, mixture_em
+from dichroic.em.mixture_views import Mixture
 from dichroic.em.plan import Stage, make_plan
 from dichroic.em.population import Population
 from dichroic.em.state import EMState, load_state, save_state
@@ -17,13 +20,18 @@ __all__ = [
     "FitConfig",
     "GaussianConfig",
     "GaussianFit",
+    "Mixture",
+    "MixtureConfig",
+    "MixtureFit",
     "Population",
     "SamplingConfig",
     "Stage",
+    "as_mixture",
     "draw_posterior",
     "gaussian_em",
     "load_state",
     "make_plan",
+    "mixture_em",
     "preset",
     "run_stages",
     "save_state",

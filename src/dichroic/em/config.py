@@ -25,7 +25,8 @@ class SamplingConfig(BaseModel):
     share `refresh` of the observations, chosen anew every lap, starts from pure noise all the same, against stuck
     modes. `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one.
     "candidates" makes a mixture of `components` Gaussians of every prior, anneals with it, weighing `tuples`
-    combinations at every step, and takes `finish_steps` of the method `step` with the network (0: none).
+    combinations at every step, and takes `finish_steps` of the method `step` with the network (0: none); "best" does so
+    where sources are few and small, and "auto" otherwise.
     `batch` is how many observations run side by side (None: chosen by size); results do not depend on it.
     """
 
@@ -37,7 +38,7 @@ class SamplingConfig(BaseModel):
     restart: PositiveFloat = 1.0
     refresh: Share = 0.1
     cold_laps: NonNegativeInt = 2
-    posterior: Literal["auto", "exact", "surrogate", "krylov", "candidates"] = "auto"
+    posterior: Literal["auto", "exact", "surrogate", "krylov", "candidates", "best"] = "auto"
     iterations: PositiveInt = 4
     root_iterations: PositiveInt = 4
     components: PositiveInt = 512
@@ -53,10 +54,10 @@ class SamplingConfig(BaseModel):
             return PredictorCorrector(self.corrections, self.tau)
         return STEPS[self.step]()
 
-    def method(self, view: View) -> tuple[str, int, int, bool, int]:
+    def options(self, view: View) -> tuple[int, int, bool, int]:
         """How `joint_posterior` is to treat the observations of a view."""
         dense = view.shared and prod(view.event_shape) <= _DENSE
-        return self.posterior, self.iterations, self.root_iterations, dense, self.tuples
+        return self.iterations, self.root_iterations, dense, self.tuples
 
     def batch_size(self, shapes: dict[str, tuple[int, ...]]) -> int:
         """Observations per batch: fewer the larger the sources."""

@@ -10,22 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import (
-    MIXTURE_LEVEL,
-    Cost,
-    Decoupled,
-    Denoiser,
-    Info,
-    Prior,
-    WithMixture,
-    known_mixture,
-    mixture_cost,
-    mixture_of,
-    noise_like,
-    run_sampler,
-)
-from dichroic.em.closed_form import closed_form_draws
+from dichroic.diffusion import Cost, Denoiser, Info, Prior, WithMixture, noise_like, run_sampler
 from dichroic.em.config import SamplingConfig
+from dichroic.em.method import Method, prepare
 from dichroic.em.parallel import side_by_side
 from dichroic.operators import take
 from dichroic.posterior import WhitenedObservation, joint_posterior
@@ -33,7 +20,6 @@ from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
 
-_SHARED = 2**32 - 1  # folded into the key for what all observations share: no observation has this index
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
 
 
@@ -92,7 +78,7 @@ def draw_posterior(
     """
     n = len(view)
     indices = np.arange(n) if indices is None else indices
-    if sampling.posterior == "auto":
+    if sampling.posterior in ("auto", "best"):
         exact = _exact(view, priors, key, indices)
         if exact is not None:
             return exact
@@ -103,23 +89,18 @@ def draw_posterior(
     batch, step, done = sampling.batch_size(shapes), sampling.make_step(), 0
     schedule = priors[next(iter(shapes))].schedule
     longest = max(sampling.steps, sampling.warm_steps)
-    denoisers, shared = _denoisers({s: priors[s] for s in shapes}, sampling, key)
-    lowest, finish = schedule.sigma_min, None
-    if sampling.posterior == "candidates":
-        lowest = max(MIXTURE_LEVEL, schedule.sigma_min)
-        if sampling.finish_steps:
-            finish = np.geomspace(lowest, schedule.sigma_min, sampling.finish_steps + 1, dtype=np.float32)
+    method = prepare(view, priors, sampling, key)
 
     def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
         is_warm, chosen = job
         steps = sampling.warm_steps if is_warm else sampling.steps
-        levels = np.full(longest + 1, lowest, np.float32)
-        levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else None, lowest)
+        levels = np.full(longest + 1, method.low, np.float32)
+        levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else method.high, method.low)
         # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
         padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
         zeros = {s: np.zeros((batch, *shape), np.float32) for s, shape in shapes.items()}
         drawn = _draw_batch(
-            denoisers,
+            method.denoisers,
             {s: priors[s].scaling for s in shapes},
             view.select(padded).observations,
             {s: start[s][padded] for s in shapes} if start is not None and is_warm else zeros,
@@ -127,10 +108,11 @@ def draw_posterior(
             indices[padded],
             levels,
             jnp.asarray(steps),
+            method.first,
             step,
             key,
-            sampling.method(view),
-            finish,
+            (method.name, *sampling.options(view)),
+            method.finish,
         )
         return jax.block_until_ready(drawn)
 
@@ -148,28 +130,8 @@ def draw_posterior(
         done += len(chosen)
         if report is not None:
             report(done, n)
-    cost = _cost(view, priors, denoisers, sampling, sampling.warm_steps if warm.any() else sampling.steps)
-    return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost, shared)
-
-
-def _denoisers(
-    priors: Mapping[str, Prior], sampling: SamplingConfig, key: PRNGKeyArray
-) -> tuple[dict[str, Denoiser], Cost]:
-    """The denoisers, with mixtures where the method asks for them, and what those cost a source at most."""
-    denoisers, cost = {s: prior.denoiser for s, prior in priors.items()}, Cost()
-    if sampling.posterior != "candidates":
-        return denoisers, cost
-    for number, (s, prior) in enumerate(priors.items()):
-        if known_mixture(prior.denoiser) is None:
-            mixture = mixture_of(
-                prior.denoiser,
-                prior.schedule,
-                key=jax.random.fold_in(jax.random.fold_in(key, _SHARED), number),
-                size=sampling.components,
-            )
-            denoisers[s] = WithMixture(prior.denoiser, mixture)
-            cost = max(cost, mixture_cost(prior.denoiser, sampling.components), key=lambda c: c.total)
-    return denoisers, cost
+    cost = _cost(view, priors, method, sampling, sampling.warm_steps if warm.any() else sampling.steps)
+    return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost, method.shared)
 
 
 def _bare(denoisers: Mapping[str, Denoiser]) -> dict[str, Denoiser]:
@@ -190,7 +152,7 @@ def _exact(view: View, priors: Mapping[str, Prior], key: PRNGKeyArray, indices: 
 
 @eqx.filter_jit
 def _draw_batch(
-    denoisers, scalings, observations, previous, is_warm, indices, levels, steps, step, key, method, finish
+    denoisers, scalings, observations, previous, is_warm, indices, levels, steps, first, step, key, method, finish
 ):
     shapes = {s: denoiser.shape for s, denoiser in denoisers.items()}
 
@@ -201,7 +163,6 @@ def _draw_batch(
         last = {s: scalings[s].to_scaled(jnp.asarray(x)[i]) for s, x in previous.items()}
         warm = jax.tree.map(lambda x, e: x + levels[0] * e, last, noise_like(start_key, last))
         start = jax.tree.map(partial(jnp.where, is_warm), warm, target.start(levels[0], start_key))
-        first = Decoupled() if method[0] == "candidates" else step
         z, info = run_sampler(target, first, levels, key=run_key, start=start, steps=steps)
         if finish is not None:
             noise_key, end_key = jax.random.split(jax.random.fold_in(run_key, 1))
@@ -214,9 +175,7 @@ def _draw_batch(
     return jax.vmap(one)(jnp.arange(len(indices)), indices)
 
 
-def _cost(
-    view: View, priors: Mapping[str, Prior], denoisers: dict[str, Denoiser], sampling: SamplingConfig, steps: int
-) -> Cost:
+def _cost(view: View, priors: Mapping[str, Prior], method: Method, sampling: SamplingConfig, steps: int) -> Cost:
     """Network evaluations of one draw, from the shapes alone."""
     names = list(view.mixing)
 
@@ -226,14 +185,12 @@ def _cost(
             {s: priors[s].scaling for s in names},
             {s: priors[s].shape for s in names},
         )
-        method, step = sampling.method(view), sampling.make_step()
-        if method[0] != "candidates":
-            costs.append(step.cost(joint_posterior(denoisers, whitened, *method), steps))
-        elif sampling.finish_steps:
-            target = joint_posterior(_bare(denoisers), whitened, "auto", *method[1:])
-            costs.append(step.cost(target, sampling.finish_steps))
-        else:
-            costs.append(Cost())
+        options = sampling.options(view)
+        cost = method.first.cost(joint_posterior(method.denoisers, whitened, method.name, *options), steps)
+        if method.finish is not None:
+            target = joint_posterior(_bare(method.denoisers), whitened, "auto", *options)
+            cost = cost + sampling.make_step().cost(target, sampling.finish_steps)
+        costs.append(cost)
 
     costs: list[Cost] = []
     jax.eval_shape(count)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from threadpoolctl import threadpool_limits
 
 from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
 from dichroic.em.gaussian_views import ViewStatistics, bind_views
@@ -24,6 +25,8 @@ from dichroic.em.population import Population, Statistics
 from dichroic.problem import Problem
 
 __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
+
+_THREADS = 256  # numbers in a source above which matrix products are worth several threads
 
 
 class GaussianConfig(BaseModel):
@@ -96,24 +99,27 @@ def gaussian_em(
     populations = {**_start(views, shapes), **(fixed or {})}
     history: list[float] = []
     converged = False
-    for lap in range(config.laps):
-        pooled: dict[str, list[Statistics]] = {s: [] for s in shapes}
-        log_likelihood, count = 0.0, 0
-        for view in views:
-            belief = view.believe({s: populations[s] for s in view.sources}, lap)
-            for s, statistics in belief.statistics.items():
-                pooled[s].append(statistics)
-            log_likelihood, count = log_likelihood + belief.log_likelihood, count + belief.count
-        if not any(view.draws_only for view in views):
-            history.append(log_likelihood / count)
-        if report is not None:
-            report(lap + 1, config.laps, log_likelihood / count)
-        if len(history) > 1 and history[-1] - history[-2] < config.tolerance:
-            converged = True
-            break
-        for s, statistics in pooled.items():
-            if s not in (fixed or {}):
-                populations[s] = Statistics.pool(statistics).population(rank)
+    # BLAS's own threads pay for large matrices only, and wait for each other where the machine is busy
+    threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
+    with threadpool_limits(threads, "blas"):
+        for lap in range(config.laps):
+            pooled: dict[str, list[Statistics]] = {s: [] for s in shapes}
+            log_likelihood, count = 0.0, 0
+            for view in views:
+                belief = view.believe({s: populations[s] for s in view.sources}, lap)
+                for s, statistics in belief.statistics.items():
+                    pooled[s].append(statistics)
+                log_likelihood, count = log_likelihood + belief.log_likelihood, count + belief.count
+            if not any(view.draws_only for view in views):
+                history.append(log_likelihood / count)
+            if report is not None:
+                report(lap + 1, config.laps, log_likelihood / count)
+            if len(history) > 1 and history[-1] - history[-2] < config.tolerance:
+                converged = True
+                break
+            for s, statistics in pooled.items():
+                if s not in (fixed or {}):
+                    populations[s] = Statistics.pool(statistics).population(rank)
     return GaussianFit(populations, history, converged)
 
 

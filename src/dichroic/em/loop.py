@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -11,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dichroic.diffusion import NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.diffusion import Denoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.em.closed_form import mixture_prior
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianFit
+from dichroic.em.mixture_views import Mixture
 from dichroic.em.parallel import side_by_side
 from dichroic.em.plan import Stage
 from dichroic.em.population import Statistics
@@ -26,6 +29,7 @@ from dichroic.problem import Problem, View
 __all__ = ["Diverged", "Expectation", "Report", "run_stages", "start_state"]
 
 _SPREAD_RANK, _SPREAD_DRAWS, _SPREAD_SAMPLES, _SPREAD_LEAST = 256, 4096, 512, 64
+_MIXTURE_BASE = 256  # numbers in a source up to which its network corrects a mixture, beyond it a Gaussian
 
 # report(what, done, total): within a phase of a lap
 Report = Callable[[str, int, int], None]
@@ -53,12 +57,21 @@ class Expectation:
         return key
 
 
-def start_state(fit: GaussianFit, frozen: Mapping[str, Prior], problem: Problem, config: FitConfig) -> EMState:
-    """The state before the first lap: Gaussian priors, and no draws yet."""
+def start_state(
+    fit: GaussianFit,
+    frozen: Mapping[str, Prior],
+    problem: Problem,
+    config: FitConfig,
+    mixtures: Mapping[str, Mixture] | None = None,
+) -> EMState:
+    """The state before the first lap: Gaussian priors, or those of the mixture stage, and no draws yet."""
     priors = {
         s: frozen[s] if s in frozen else fit.prior(s, source.shape, config.schedule)
         for s, source in problem.sources.items()
     }
+    for s, mixture in (mixtures or {}).items():
+        if s not in frozen and len(mixture) > 1:
+            priors[s] = mixture_prior(mixture, priors[s])
     return EMState(stage=0, lap=0, priors=priors, draws={}, held_out_draws={})
 
 
@@ -118,7 +131,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
             prior.shape,
             config.network_for(prior.shape),
             key=context.key(1, state.stage, number),
-            base=denoiser if config.residual else None,
+            base=_base(denoiser) if config.residual else None,
             precision=config.precision,
         )
     trained, loss = train(
@@ -141,6 +154,13 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
     )
     provenance = {"stage": stage.name, "lap": state.lap + 1}
     return Prior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
+
+
+def _base(denoiser: Denoiser) -> Denoiser:
+    """What a network is to be the correction of: the closed-form prior, if it costs less than the network does."""
+    if isinstance(denoiser, GaussianMixtureDenoiser) and prod(denoiser.shape) > _MIXTURE_BASE:
+        return denoiser.matched()
+    return denoiser
 
 
 def _spread(

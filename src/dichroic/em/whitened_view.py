@@ -16,7 +16,7 @@ from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["Group", "Stacked", "group_alike", "grouped", "stacked", "whiten", "widen"]
+__all__ = ["Group", "Stacked", "group_alike", "grouped", "stacked", "value_count", "whiten", "widen"]
 
 
 @dataclass(frozen=True)
@@ -48,39 +48,55 @@ def data_size(view: View) -> int:
     return prod(view.event_shape) * (2 if np.iscomplexobj(view.y) else 1)
 
 
+def value_count(view: View) -> int:
+    """Real values observed in the whole view."""
+    if view.observed is None:
+        return data_size(view) * len(view)
+    return int(view.observed.sum()) * (2 if np.iscomplexobj(view.y) else 1)
+
+
 def stacked(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Stacked:
     """All observations of a view in double precision; sources in the order of the view's mixing."""
-
-    def whitened(i, observations):
-        w = whiten(take(observations, i), shapes)
-        matrices = w.matrices()
-        return jnp.concatenate([matrices[s] for s in view.mixing], 1), w.y, w.count
-
     with jax.enable_x64(True):
         wide = jax.tree.map(widen, view.observations)
-        A, y, count = jax.jit(jax.vmap(whitened, in_axes=(0, None)))(jnp.arange(len(view)), wide)
+        A, y, count = _every(jnp.arange(len(view)), wide, _static(view, shapes))
     return Stacked(A, y, np.asarray(count))
 
 
 def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.ndarray] | None = None) -> list[Group]:
     """The groups of a view (all of them, or those of `group_alike`); sources in the order of the view's mixing."""
-
-    @jax.jit
-    def matrices(observation):
-        w = whiten(observation, shapes)
-        found = w.matrices()
-        return jnp.concatenate([found[s] for s in view.mixing], 1), w.count
-
-    @jax.jit
-    def data(i, observations):
-        return jax.vmap(lambda i: whiten(take(observations, i), shapes).y)(i)
-
     groups = []
     for members in group_alike(view) if indices is None else indices:
-        A, count = matrices(take(view.observations, int(members[0])))
-        y = data(jnp.arange(len(members)), view.select(members).observations)
+        A, count = _matrix(take(view.observations, int(members[0])), _static(view, shapes))
+        y = _data(jnp.arange(len(members)), view.select(members).observations, _static(view, shapes))
         groups.append(Group(members, np.asarray(A, float), np.asarray(y, float), float(count)))
     return groups
+
+
+def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((s, tuple(shapes[s])) for s in view.mixing)
+
+
+@eqx.filter_jit
+def _every(i, observations, shapes):
+    def one(i):
+        observation = take(observations, i)
+        A, count = _matrix(observation, shapes)
+        return A, whiten(observation, dict(shapes)).y, count
+
+    return jax.vmap(one)(i)
+
+
+@eqx.filter_jit
+def _matrix(observation, shapes):
+    w = whiten(observation, dict(shapes))
+    found = w.matrices()
+    return jnp.concatenate([found[s] for s, _ in shapes], 1), w.count
+
+
+@eqx.filter_jit
+def _data(i, observations, shapes):
+    return jax.vmap(lambda i: whiten(take(observations, i), dict(shapes)).y)(i)
 
 
 def group_alike(view: View) -> list[np.ndarray]:

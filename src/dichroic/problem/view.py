@@ -117,7 +117,7 @@ class View:
         """The view restricted to some of its observations, in that order."""
         return View(
             self.y[indices],
-            select(dict(self.mixing), indices),
+            {name: select(operator, indices) for name, operator in self.mixing.items()},
             select(self.noise, indices),
             None if self.observed is None else self.observed[indices],
             {name: x[indices] for name, x in self.truth.items()},

@@ -17,9 +17,12 @@ from dichroic.em import (
     Expectation,
     FitConfig,
     GaussianFit,
+    Mixture,
     Population,
     gaussian_em,
     make_plan,
+    mixture_em,
+    as_mixture,
     run_stages,
     start_state,
 )
@@ -30,7 +33,7 @@ from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 
-__all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "resume", "split"]
+__all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume", "split"]
 
 _GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar
 _FROZEN_SAMPLES = 2048
@@ -157,7 +160,7 @@ class _Fit:
         if done is not None:
             return done
         key = jax.random.fold_in(jax.random.key(self.config.seed), 0)
-        fixed = {s: _population(prior, key) for s, prior in self.frozen.items()}
+        fixed = {s: population_of(prior, key) for s, prior in self.frozen.items()}
         result = gaussian_em(
             self.problem,
             self.config.gaussian,
@@ -175,8 +178,7 @@ class _Fit:
         return result
 
     def _laps(self, gaussian: GaussianFit) -> EMState:
-        start = start_state(gaussian, self.frozen, self.problem, self.config)
-        state = self.folder.checkpoint() or start
+        state = self.folder.checkpoint() or self._start(gaussian)
         self._position(state)
         context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report)
         if not state.draws:
@@ -188,6 +190,26 @@ class _Fit:
             if state.draws:
                 self.progress.say(summary_line(state.records[-1]))
         return state
+
+    def _start(self, gaussian: GaussianFit) -> EMState:
+        """Before the first lap: the mixture stage, where there is one."""
+        known = {s: as_mixture(prior) for s, prior in self.frozen.items()}
+        start = {s: known.get(s) or Mixture.of(p) for s, p in gaussian.populations.items()}
+        found = mixture_em(
+            self.problem,
+            start,
+            self.config.mixture,
+            held_out=self.held_out,
+            fixed=list(self.frozen),
+            seed=self.config.seed,
+            report=lambda share: self._phase("Gaussian mixtures", _GAUSSIAN_SHARE * share),
+        )
+        if found is None:
+            self.progress.say("mixture stage: none, for no exact route leads through every view")
+            return start_state(gaussian, self.frozen, self.problem, self.config)
+        parts = ", ".join(f"{s} {n}" for s, n in found.components.items())
+        self.progress.say(f"mixture stage: {len(found.log_likelihood)} laps; components: {parts}")
+        return start_state(gaussian, self.frozen, self.problem, self.config, found.mixtures)
 
     def _position(self, state: EMState) -> None:
         self.stage, self.parts = state.stage, {}
@@ -251,8 +273,8 @@ def _fingerprint(prior: Prior) -> str:
     return digest.hexdigest()
 
 
-def _population(prior: Prior, key: Any) -> Population:
-    """The Gaussian with the moments of a known prior."""
+def population_of(prior: Prior, key: Any) -> Population:
+    """The Gaussian with the moments of a known prior, by its draws."""
     x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key, step=Ancestral(), steps=64)).reshape(_FROZEN_SAMPLES, -1)
     return Population.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
 

@@ -1,0 +1,234 @@
+r"""EM for Gaussian mixtures: the second stage of every plan, in closed form, from the mixtures alone.
+
+Starting from the Gaussian stage, every component of a source is split in two along its principal axis, EM moves all
+sources of all views to a higher likelihood, and the split is kept if observations that were not learned from have
+become more likely. With the derivatives :math:`n_k, g_k, G_k` of the log-likelihood by the components of one source
+(`ComponentStatistics`), a lap of EM is
+
+.. math:: w_k \leftarrow \frac{n_k}{\sum_j n_j}, \qquad \delta_k = \frac{S_k g_k}{n_k}, \qquad
+    \mu_k \leftarrow \mu_k + \delta_k, \qquad S_k \leftarrow S_k + \frac{S_k G_k S_k}{n_k} - \delta_k \delta_k^\top .
+
+Few observations belong to each component, and so its covariance is tied to the mean of all by the conjugate prior:
+:math:`S_k \leftarrow (n_k S_k + \tau \bar S) / (n_k + \tau)`. The ties are loosened as far as held-out observations
+gain from it. No network and no sampling takes part, and modes that a diffusion model would need tens of laps to sort
+out are told apart by exact responsibilities.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from dichroic.em.mixture_views import ComponentStatistics, Mixture, MixtureView, bind_mixture_view
+from dichroic.problem import Problem, View
+
+__all__ = ["MixtureConfig", "MixtureFit", "mixture_em"]
+
+_FLOOR = 1e-6  # of the mean variance: the least variance of a component along any direction
+_APART = 0.7  # standard deviations between a component's mean and those of its halves
+_GAIN = 5e-4  # of held-out log-likelihood per observed value, below which nothing has changed
+
+
+class MixtureConfig(BaseModel):
+    """Settings of the mixture stage.
+
+    `components` is the most a source may have (1: no mixture stage); `laps` of EM follow every change, and up to
+    `polish` the last one; `ties` is how many observations per dimension the mean covariance counts for at first. Views
+    give at most `subset` observations, and splitting ends where a lap would cost more than `budget` floating-point
+    operations.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    components: PositiveInt = 32
+    laps: PositiveInt = 8
+    polish: PositiveInt = 40
+    ties: PositiveFloat = 8.0
+    subset: PositiveInt = 16384
+    budget: PositiveFloat = 3e11
+
+
+@dataclass(frozen=True)
+class MixtureFit:
+    """Result of `mixture_em`: a mixture for every source, and the log-likelihood per observed value of every lap.
+
+    **Fields:** `held_out`, the log-likelihood per observation of the held-out ones, with the components of every
+    learned source it was reached with, one entry for every change that was kept.
+    """
+
+    mixtures: Mapping[str, Mixture]
+    log_likelihood: list[float] = field(default_factory=list)
+    held_out: list[tuple[dict[str, int], float]] = field(default_factory=list)
+
+    @property
+    def components(self) -> dict[str, int]:
+        """Number of components of every source."""
+        return {s: len(x) for s, x in self.mixtures.items()}
+
+
+def mixture_em(
+    problem: Problem,
+    start: Mapping[str, Mixture],
+    config: MixtureConfig | None = None,
+    *,
+    held_out: Problem | None = None,
+    fixed: Sequence[str] = (),
+    seed: int = 0,
+    report: Callable[[float], None] | None = None,
+) -> MixtureFit | None:
+    """Fits a mixture of Gaussians to every source of a problem, from the mixtures alone.
+
+    **Arguments:** `start`, for every source, as a rule the Gaussian stage's with one component; `held_out`, which
+    judges (without it, the Bayesian information criterion does); `fixed`, sources that stay as they are; `report`,
+    called after every lap with the share of what may have to be done.
+
+    **Returns:** a `MixtureFit`, in the user's units; None when no exact route leads through some view.
+    """
+    config = config or MixtureConfig()
+    learned = [s for s in problem.sources if s not in fixed]
+    if config.components == 1 or not learned:
+        return None
+    shapes = {s: source.shape for s, source in problem.sources.items()}
+    views = [bind_mixture_view(_subset(view, config.subset, seed), shapes) for view in problem.views.values()]
+    judges = [] if held_out is None else [bind_mixture_view(view, shapes) for view in held_out.views.values()]
+    if any(view is None for view in [*views, *judges]):
+        return None
+    search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report)
+    return search.run(dict(start))
+
+
+class _Search:
+    """Splits, EM laps and ties, judged by observations that are not learned from."""
+
+    def __init__(
+        self,
+        views: list[MixtureView],
+        judges: list[MixtureView],
+        learned: list[str],
+        config: MixtureConfig,
+        report: Callable[[float], None] | None,
+    ):
+        self.views, self.judges, self.learned, self.config, self.report = views, judges, learned, config, report
+        self.history: list[float] = []
+        self.kept: list[tuple[dict[str, int], float]] = []
+        self.values = sum(v.values for v in views)
+
+    def run(self, mixtures: dict[str, Mixture]) -> MixtureFit:
+        ties = self.config.ties
+        best = self._judge(mixtures)
+        growing = list(self.learned)
+        while growing:
+            # all of them at once if that is for the better, or else one by one
+            for chosen in [growing, *([s] for s in growing if len(growing) > 1)]:
+                proposal = {**mixtures, **{s: _split(mixtures[s]) for s in chosen}}
+                if not self._allowed(proposal):
+                    continue
+                before = mixtures
+                mixtures, best, accepted = self._try(mixtures, proposal, best, ties, self.config.laps)
+                if accepted:
+                    mixtures, growing = self._undo_idle(before, mixtures, chosen, best)
+                    break
+            else:
+                break
+        while True:
+            # a last round of EM from here, then again with looser ties, as long as the held-out observations gain
+            mixtures, best, accepted = self._try(mixtures, mixtures, best, ties, self.config.polish)
+            ties /= 8
+            if not accepted or max(len(mixtures[s]) for s in self.learned) == 1:
+                return MixtureFit(mixtures, self.history, self.kept)
+
+    def _try(
+        self, before: dict[str, Mixture], mixtures: dict[str, Mixture], best: float, ties: float, laps: int
+    ) -> tuple[dict[str, Mixture], float, bool]:
+        """EM from a proposal, ended when the judge sees no more gain; what was there before, unless it was beaten."""
+        top, found = best, None
+        last = -np.inf
+        for lap in range(laps):
+            mixtures = self._lap(mixtures, ties)
+            score = self._judge(mixtures)
+            if score > top + _GAIN:
+                top, found = score, mixtures
+            # right after a split, likelihoods are lower than before it: only a fall from lap to lap is an end
+            if lap >= 2 and score < last + _GAIN:
+                break
+            last = score
+        if found is None:
+            return before, best, False
+        self.kept.append(({s: len(found[s]) for s in self.learned}, top))
+        return found, top, True
+
+    def _undo_idle(
+        self, before: dict[str, Mixture], after: dict[str, Mixture], chosen: list[str], best: float
+    ) -> tuple[dict[str, Mixture], list[str]]:
+        """Takes back the splits that others have paid for; what is left goes on growing."""
+        growing = list(chosen)
+        for s in chosen if len(chosen) > 1 else []:
+            without = {**after, s: before[s]}
+            if self._judge(without) > best - _GAIN:
+                after = without
+                growing.remove(s)
+        return after, growing
+
+    def _lap(self, mixtures: dict[str, Mixture], ties: float) -> dict[str, Mixture]:
+        total, pooled = 0.0, {}
+        for view in self.views:
+            value, statistics = view.statistics(mixtures)
+            total += value
+            for s, part in statistics.items():
+                pooled[s] = pooled[s] + part if s in pooled else part
+        self.history.append(total / self.values)
+        if self.report is not None:
+            self.report(min(0.95, len(self.history) / (self.config.laps * 12)))
+        return {**mixtures, **{s: _update(mixtures[s], pooled[s], ties) for s in self.learned}}
+
+    def _judge(self, mixtures: dict[str, Mixture]) -> float:
+        """Log-likelihood per observed value: of held-out data, or of the data less what the parameters are worth."""
+        if self.judges:
+            total = sum(float(view.log_likelihood(mixtures).sum()) for view in self.judges)
+            return total / sum(view.values for view in self.judges)
+        total = sum(float(view.log_likelihood(mixtures).sum()) for view in self.views)
+        n = sum(view.n for view in self.views)
+        free = sum(
+            len(mixtures[s]) * (1 + d + d * (d + 1) / 2) for s in self.learned for d in mixtures[s].means.shape[1:]
+        )
+        return (total - 0.5 * free * np.log(n)) / self.values
+
+    def _allowed(self, mixtures: dict[str, Mixture]) -> bool:
+        cost = sum(v.cost(prod(len(mixtures[s]) for s in v.sources)) for v in self.views)
+        return cost <= self.config.budget and max(map(len, mixtures.values())) <= self.config.components
+
+
+def _update(mixture: Mixture, statistics: ComponentStatistics, ties: float) -> Mixture:
+    """One lap of EM for one source."""
+    n, S = np.maximum(statistics.count, 1e-9)[:, None, None], mixture.covariances
+    delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
+    S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
+    d = S.shape[-1]
+    if len(mixture) > 1:
+        mean = (n * S).sum(0) / n.sum()
+        S = (n * S + ties * d * mean) / (n + ties * d)
+    values, basis = np.linalg.eigh((S + S.swapaxes(1, 2)) / 2)
+    least = _FLOOR * float((n[:, 0] * values).sum() / n.sum() / d)
+    S = np.einsum("kij,kj,klj->kil", basis, np.maximum(values, max(least, 1e-300)), basis)
+    weights = np.maximum(statistics.count, 1e-6)
+    return Mixture(weights / weights.sum(), mixture.means + delta, S)
+
+
+def _split(mixture: Mixture) -> Mixture:
+    """Every component as two halves along its principal axis, with its mean and covariance together."""
+    values, basis = np.linalg.eigh(mixture.covariances)
+    step = _APART * np.sqrt(values[:, -1:]) * basis[:, :, -1]
+    S = mixture.covariances - step[:, :, None] * step[:, None, :]
+    return Mixture(
+        np.concatenate([mixture.weights, mixture.weights]) / 2,
+        np.concatenate([mixture.means + step, mixture.means - step]),
+        np.concatenate([S, S]),
+    )
+
+
+def _subset(view: View, most: int, seed: int) -> View:
+    if len(view) <= most:
+        return view
+    return view.select(np.sort(np.random.default_rng(seed).permutation(len(view))[:most]))
