@@ -32,7 +32,7 @@ assert code == {2 if arguments == ["fitt"] else 0}, code
     if arguments == ["--version"]:
         assert text.strip() == __version__
     if arguments == ["--help"]:
-        commands = ("check", "fit", "resume", "separate", "sample", "score", "report", "demo", "doctor")
+        commands = ("check", "plan", "fit", "resume", "separate", "sample", "score", "report", "demo", "doctor")
         assert all(f" {command} " in text for command in commands)
 
 

@@ -1,0 +1,103 @@
+"""What `dichroic plan` says: the hours, memory and disk of a fit, for every preset and for the file's settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dichroic.cli.messages import say
+from dichroic.cli.output import make_table, print_table
+from dichroic.cli.settings import settle
+from dichroic.em import PRESETS, FitConfig
+from dichroic.em.config import preset
+from dichroic.problem import load_problem
+from dichroic.run import Progress, estimate_costs
+
+__all__ = ["show", "work_out"]
+
+_OWN = "[fit]"
+
+
+def work_out(path: Path, progress: Progress) -> dict[str, Any]:
+    """The estimates of all settings, and what they are for.
+
+    **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
+    """
+    loaded = load_problem(path)
+    configs = {name: _as_preset(name, loaded.fit) for name in PRESETS}
+    configs[_OWN] = settle({}, loaded.fit)
+    estimates = estimate_costs(
+        loaded.problem,
+        configs,
+        held_out=loaded.held_out,
+        frozen=loaded.frozen,
+        report=lambda what: progress.advance(0.0, f"timing: {what}"),
+    )
+    return {
+        "title": loaded.problem.title,
+        "file": str(loaded.path),
+        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+        "settings": {
+            name: {
+                "laps": e.laps,
+                "seconds": {**e.seconds, "total": e.total},
+                "optimizer_steps": e.optimizer_steps,
+                "evaluations": e.evaluations,
+                "memory": e.memory,
+                "disk": e.disk,
+            }
+            for name, e in estimates.items()
+        },
+    }
+
+
+def _as_preset(name: str, table: Mapping[str, Any]) -> FitConfig:
+    """The settings of the file with what presets are about, laps and steps, as in the preset."""
+    wanted = preset(name)
+    flags = {
+        "laps": wanted.laps,
+        "training": {"steps": wanted.training.steps},
+        "sampling": {"steps": wanted.sampling.steps, "warm_steps": wanted.sampling.warm_steps},
+    }
+    return settle(flags, {**table, "preset": name})
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Prints it."""
+    say(f"{found['title'] or 'Untitled'}: {found['file']}\non {found['device']}\n")
+    settings = found["settings"]
+    phases = [phase for phase in next(iter(settings.values()))["seconds"] if phase != "total"]
+    table = make_table(
+        "Cost of a fit", "settings", "laps", "in all", *phases, "memory", "disk", numbers=len(phases) + 4
+    )
+    for name, numbers in settings.items():
+        times = [in_words(numbers["seconds"][phase]) for phase in ("total", *phases)]
+        sizes = [_size(numbers[kind]) for kind in ("memory", "disk")]
+        table.add_row(name, str(numbers["laps"]), *times, *sizes)
+    print_table(table)
+    say(
+        "These are estimates. Times are for all laps: a fit ends a stage early when held-out data is predicted no\n"
+        "better. Memory is main memory: the peak of this measurement, and the draws that a fit holds beyond it.\n"
+        "Disk is the run folder at its largest, uncompressed and without the report. Presets differ in laps and\n"
+        "steps; all other settings are those of the file."
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration with the digits that an estimate has."""
+    if seconds < 0.05:
+        return "-"
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _size(number: float | int | None) -> str:
+    if number is None:
+        return "unknown"
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1e3:.0f} kB"

@@ -1,0 +1,157 @@
+"""The cost of a fit: its work counted as it is done, and its time, within a factor of two."""
+
+import json
+import sys
+from collections import Counter
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+from dichroic import Problem, Source, View, fit
+from dichroic.cli import main
+from dichroic.cli.plan import show
+from dichroic.diffusion import Cost, NetworkDenoiser
+from dichroic.em import Draws, GaussianFit, Population, make_plan
+from dichroic.run import estimate_costs
+from dichroic.run.cost import count_passes
+from dichroic.run.fit import split
+from dichroic.run.timing import BatchTime, Line
+from run_cases import tiny_config, tiny_problem, write_tiny
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"laps": 3, "sampling": {"step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 1, "refresh": 0.0}},
+        {"plan": "sequential", "laps": {"sky": 1, "star": 2}},
+        {"held_out": 0.0, "sampling": {"step": "ddim", "steps": 2, "warm_steps": 1, "cold_laps": 9}},
+    ],
+    ids=["joint", "sequential", "nothing held out"],
+)
+def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
+    """The program itself, with nothing in the place of its expensive parts but a note that they were asked for."""
+    from dichroic.em import loop, prediction
+    from dichroic.run import separation
+
+    sampling = {"step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "refresh": 0.0, "batch": 16}
+    config = tiny_config(patience=0, **{"sampling": sampling, **changes})
+    done: Counter = Counter()
+
+    def draw(view, priors, sampling, *, start=None, warm=None, **_):
+        n, number = len(view), 0 if start is None else int(np.sum(warm))
+        names = frozenset(view.mixing)
+        networks = frozenset(s for s in names if isinstance(priors[s].denoiser, NetworkDenoiser))
+        done[names, networks, sampling.steps] += n - number
+        done[names, networks, sampling.warm_steps] += number
+        samples = {s: np.zeros((n, *priors[s].shape), np.float32) for s in names}
+        return Draws(samples, np.ones(n), np.zeros(n), np.zeros(n, int), np.zeros(n, bool), Cost(1, 0))
+
+    def train(denoiser, schedule, samples, training, **_):
+        done["training"] += training.steps
+        return denoiser, np.ones(4)
+
+    def gaussian(problem, *_, **__):
+        return GaussianFit({s: Population(np.zeros(2), np.eye(2), np.ones(2), 0.0) for s in problem.sources})
+
+    monkeypatch.setattr(sys.modules["dichroic.run.fit"], "gaussian_em", gaussian)
+    for module in (loop, prediction, separation):
+        monkeypatch.setattr(module, "draw_posterior", draw)
+    monkeypatch.setattr(prediction, "_whitened_mixture", lambda observations, *_: np.zeros(observations.y.value.shape))
+    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(loop, "_spread", lambda *_: None)
+    # every lap is the best so far: a stage that never gets better goes on with Gaussian priors
+    best = {"improved": 0, "lowest": [0.0], "last": 0.0, "error": 0.0}
+    monkeypatch.setattr(loop, "_judge", lambda _, scores, lap: best | {"lap": lap})
+    problem = tiny_problem(40)
+    run = fit(problem, config, out=tmp_path)
+    counted: Counter = Counter()
+    kept, held = split(problem, None, config)
+    plan = make_plan(kept, config.plan)
+    for p in count_passes(kept, held, config, plan):
+        for n, steps in p.runs(config):
+            counted[frozenset(problem.views[p.view].mixing), p.learned, steps] += p.times * n
+    laps = sum(config.laps_of(stage.name) * len(stage.learn) for stage in plan)
+    assert done.pop("training") == laps * config.training.steps
+    assert +counted == +done
+    assert len(run.records) == sum(1 + config.laps_of(stage.name) for stage in plan)
+
+
+def test_refreshed_observations_are_counted_by_their_mean():
+    config = tiny_config(sampling={"steps": 3, "warm_steps": 2, "cold_laps": 0, "refresh": 0.25}, held_out=0.0)
+    problem = tiny_problem(40)
+    passes = [p for p in count_passes(problem, None, config, make_plan(problem, "joint")) if p.view == "both"]
+    assert [(p.phase, p.cold, p.warm, p.times) for p in passes] == [("E-step", 40, 0, 1), ("E-step", 10, 30, 2)]
+    assert passes[0].learned == set()
+    assert passes[1].learned == {"sky", "star"}
+
+
+def test_batches_are_priced_whole_and_side_by_side():
+    time = BatchTime(Line(1.0, 2.0), Line(0.5, 1.0), Line(1.0, 1.0), 16, 0.0)
+    assert time.seconds([(16, 3), (0, 2)]) == 7.0
+    assert time.seconds([(17, 3), (0, 2)]) == 7.0 + 3.5
+    assert time.seconds([(1.6, 3), (33, 2)]) == 7.0 + 3 * 2.5
+    assert time.seconds([(0, 3), (0, 2)]) == 0
+    line = Line.through(3.0, 7.0)
+    assert (line.at(1), line.at(3), line.at(5)) == (3.0, 7.0, 11.0)
+    assert Line.through(3.0, 2.5) == Line(3.0, 0.0)
+
+
+def test_command(tmp_path, monkeypatch, capsys, finished):
+    monkeypatch.setenv("DICHROIC_CACHE", "off")
+    write_tiny(tmp_path)
+    assert main(["plan", str(tmp_path), "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["settings"]
+    assert list(found) == ["draft", "standard", "final", "[fit]"]
+    assert [numbers["laps"] for numbers in found.values()] == [4, 16, 48, 2]
+    totals = [numbers["seconds"]["total"] for numbers in found.values()]
+    assert totals == [*sorted(totals[:3]), min(totals)]
+    for numbers in found.values():
+        assert numbers["memory"] > 1e8
+        phases = [seconds for phase, seconds in numbers["seconds"].items() if phase != "total"]
+        assert numbers["seconds"]["total"] == pytest.approx(sum(phases))
+        assert min(phases) >= 0 < numbers["seconds"]["M-step"]
+    # two sources, and the steps of the preset
+    assert found["final"]["optimizer_steps"] == 48 * 2 * 2048
+    assert found["[fit]"]["optimizer_steps"] == 2 * 2 * 8
+    # beside a run of the same problem
+    disk = sum(file.stat().st_size for file in finished.path.rglob("*") if file.is_file())
+    assert disk < found["[fit]"]["disk"] + 30_000 < 3 * disk  # of small files: names and settings
+    # 48 observations of both views to learn from, and 16 held out, each drawn once a lap, predicted twice and separated
+    first, *_, last = finished.records
+    per_draw = {r["lap"]: [v["evaluations"] for v in r["views"].values()] for r in (first, last)}
+    least = 48 * 3 * sum(per_draw[last["lap"]]) + 16 * (3 + 2 * 3 + 2) * sum(per_draw[last["lap"]])
+    most = 48 * 3 * sum(per_draw[first["lap"]]) + 16 * (3 + 2 * 3 + 2) * sum(per_draw[first["lap"]])
+    assert least < found["[fit]"]["evaluations"] < most
+    show({"title": "", "file": "f", "device": "CPU", "settings": found})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[5:9]] == ["draft", "standard", "final", "[fit]"]
+
+
+@pytest.mark.slow
+def test_time_of_a_fit_is_within_a_factor_of_two(tmp_path, rng):
+    x = rng.normal(size=(2, 3000, 4)).astype(np.float32)
+    problem = Problem(
+        {"sky": Source((4,)), "star": Source((4,))},
+        {"empty": View(x[0], {"sky": 1.0}, 0.3), "both": View(x[0] + np.abs(x[1]), {"sky": 1.0, "star": 1.0}, 0.3)},
+    )
+    config = tiny_config(
+        laps=6,
+        patience=0,
+        network={"kind": "mlp", "width": 128, "depth": 2},
+        training={"steps": 300, "batch": 256},
+        sampling={"steps": 16, "warm_steps": 6, "cold_laps": 2},
+    )
+    estimate = estimate_costs(problem, {"this": config})["this"]
+    begin = perf_counter()
+    run = fit(problem, config, out=tmp_path / "run")
+    seconds = perf_counter() - begin
+    # all of it, and the steps by themselves, from the laps after those that compile
+    laps = [record["seconds"] for record in run.records[3:]]
+    was = {"M-step": sum(lap["m_step"] for lap in laps), "E-step": sum(lap["e_step"] for lap in laps)}
+    cold = 3 * 17 / (3 * 17 + 4 * (0.1 * 17 + 0.9 * 7))  # of the E-steps' work, in laps 0 to 2
+    estimated = {"M-step": estimate.seconds["M-step"] * 4 / 6, "E-step": estimate.seconds["E-step"] * (1 - cold)}
+    print(f"estimated {estimate.total:.1f} s, was {seconds:.1f} s; laps 3 to 6: estimated {estimated}, was {was}")
+    assert seconds / 2 < estimate.total < seconds * 2
+    for phase in was:
+        assert was[phase] / 2 < estimated[phase] < was[phase] * 2, phase
