@@ -64,7 +64,7 @@ def score_tests(s: Float[np.ndarray, " n"]) -> dict[str, tuple[float, float]]:
     ks = stats.kstest(s, "norm")
     return {
         "bias": (float(s.mean()), float(2 * stats.norm.sf(abs(z)))),
-        "spread": (float(np.sqrt(total / n)), chi_square_test(total, n)),
+        "spread": (float(np.sqrt(total / n)), chi_square_test(total, float(n))),
         "shape": (float(ks.statistic), float(ks.pvalue)),  # pyright: ignore
     }
 

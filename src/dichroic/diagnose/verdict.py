@@ -5,7 +5,7 @@ sees the sampler, simulation sees nothing but the sampler. Their pattern tells c
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dichroic.diagnose.finding import Level
 from dichroic.diagnose.result import Part, Result, worst
@@ -177,12 +177,17 @@ def judge(results: Mapping[str, Result]) -> Verdict:
     if level == "green":
         return Verdict(level, label, [])
     signs = read(results)
+    causes = _causes(signs)
+    if signs.sampler_off and signs.replay:
+        # replay never sees the sampler: something else is wrong too, and comes first
+        causes = [*_causes(replace(signs, sampler=0, sampler_other=False)), *causes]
+    return Verdict(level, label, causes or [Cause("DC309", PATTERNS[-1].cause, PATTERNS[-1].action)])
+
+
+def _causes(signs: Signs) -> list[Cause]:
     fitting = [p for p in PATTERNS if p.fits(signs)]
     top = max((p.rank for p in fitting), default=0)
-    causes = [Cause(p.code, p.cause, p.action) for p in fitting if p.rank == top]
-    if not causes:
-        causes = [Cause("DC309", PATTERNS[-1].cause, PATTERNS[-1].action)]
-    return Verdict(level, label, causes)
+    return [Cause(p.code, p.cause, p.action) for p in fitting if p.rank == top]
 
 
 def read(results: Mapping[str, Result]) -> Signs:
