@@ -34,7 +34,7 @@ def expected_contraction(views: Sequence[DesignView], variances: Mapping[str, fl
 
 
 def source_variances(views: Sequence[DesignView], traces: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    r"""Variances per entry with which :math:`\sum_s v_s \mathrm{tr}\,M_s^\top M_s` is the size of the data in every view.
+    r"""Variances per entry such that :math:`\sum_s v_s \mathrm{tr}\,M_s^\top M_s` is the size of the data of all views.
 
     **Arguments:** `traces`, `{view: {source: trace}}`, in units of the typical noise of the view.
 

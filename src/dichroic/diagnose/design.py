@@ -40,6 +40,7 @@ __all__ = ["DesignReport", "check_design"]
 WEAK = 20.0  # condition from which on a design is amber
 FAINT = 0.02  # contraction below which an observation says next to nothing
 _DENSE = 2048  # unknowns up to which the information is a matrix
+_MANY, _FEW = 60, 24  # iterations, where observations are averaged and where they are gone through one by one
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,8 @@ def _iterative(views: list[DesignView], shapes: Mapping[str, tuple[int, ...]], s
             out += _stacked(view, scales, rows[view.name], x)
         return out
 
-    spectrum = iterative_spectrum(Information(product, shapes), dead, seed)
+    slow = any(isinstance(view, SampledView) for view in views)
+    spectrum = iterative_spectrum(Information(product, shapes), dead, seed, _FEW if slow else _MANY)
     return spectrum, scales, _traces(powers, shapes), {}
 
 

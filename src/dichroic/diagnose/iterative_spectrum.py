@@ -1,27 +1,29 @@
 r"""The ends of the spectrum of an information matrix that is known by its products only.
 
-The largest eigenvalue comes from Lanczos iterations, the smallest ones from LOBPCG. What LOBPCG starts from decides how
-soon it ends: constant levels and the waves that the design sees least, in every source. They are found, as is the
+The largest eigenvalue comes from Lanczos iterations, the smallest ones from a preconditioned subspace. It starts from
+constant levels and from the waves that the design sees least, in every source. These are found, as is the
 preconditioner, by taking the design for one that is the same everywhere: from its response to single entries follows
 an `S` x `S` matrix for every frequency. Entries that no observation contains are known exactly after a few random
 products, whose values vanish there, and are left out.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh, lobpcg
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from dichroic.diagnose.dense_spectrum import blocks_of, split
-from dichroic.diagnose.spectrum import ITERATIVE, Direction, Spectrum
+from dichroic.diagnose.spectrum import EXACT, Direction, Spectrum
 
 __all__ = ["Information", "iterative_spectrum"]
 
-_PROBES, _PLACES, _WAVES = 8, 4, 2
-_ITERATIONS = 40
+_ZERO = 1e-9  # of a row, in parts of the largest one
+_PLACES, _WAVES = 4, 2
+_FLOOR = 1e-8  # of the preconditioner
+_TOLERANCE = 0.01  # of a residual, as a share of its Ritz value
+_WIDTH, _LARGEST, _SHOWN = 4, 48, 6  # vectors that are added, kept, and returned
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,22 @@ class Information:
 
     def diagonal(self, probes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         r"""An estimate of the diagonal, :math:`z \odot G z` over random signs, and whether a row of `G` is zero."""
-        z = np.random.default_rng(seed).choice([-1.0, 1.0], size=(self.size, probes))
-        Gz = self.product(z)
-        size = np.abs(Gz).max(1)
-        return (z * Gz).mean(1), size <= ITERATIVE * max(size.max(), 1e-300)
+        found, dead = np.zeros(self.size), np.ones(self.size, bool)
+        for k, at in enumerate(blocks_of(self.shapes).values()):
+            z = np.zeros((self.size, probes))
+            z[at] = np.random.default_rng((seed, k)).choice([-1.0, 1.0], size=z[at].shape)
+            Gz = self.product(z)
+            found[at] = (z * Gz)[at].mean(1)
+            size = np.abs(Gz).max(1)
+            dead &= size <= _ZERO * max(size.max(), 1e-300)
+        return found, dead
 
 
-def iterative_spectrum(G: Information, dead: np.ndarray, seed: int = 0) -> Spectrum:
+def iterative_spectrum(G: Information, dead: np.ndarray, seed: int = 0, iterations: int = 60) -> Spectrum:
     """The condition and some patterns of the null space.
 
-    **Arguments:** `G`, whose sources may have any shapes; `dead`, entries whose rows are zero.
+    **Arguments:** `G`, whose sources may have any shapes; `dead`, entries whose rows are zero; `iterations`,
+    at most.
 
     **Returns:** a spectrum in which `smallest` is a bound from above and `null` one from below, `exact` being false,
     when the iterations ended early.
@@ -60,29 +68,52 @@ def iterative_spectrum(G: Information, dead: np.ndarray, seed: int = 0) -> Spect
         x = x.reshape(G.size, -1)
         return live * G.product(live * x) + top * (x - live * x)
 
-    X = _start(G, symbol, seed) * live
-    X, _ = np.linalg.qr(X)
-    operator = LinearOperator((G.size, G.size), matvec=shifted, matmat=shifted, dtype=float)  # pyright: ignore
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of iterations that end early, which is said in the result
-        values, vectors, residuals = lobpcg(  # pyright: ignore
-            operator,
-            X,
-            M=None if symbol is None else symbol.inverse(top, live),
-            largest=False,
-            tol=1e-5 * top,
-            maxiter=_ITERATIONS,
-            retResidualNormsHistory=True,
-        )
-    order = np.argsort(values)
-    values, vectors, residual = values[order], vectors[:, order], np.asarray(residuals[-1])[order]
-    return _summary(G, dead, top, values, vectors, bool(residual[0] <= 1e-4 * top))
+    values, vectors, converged = _smallest(shifted, _start(G, symbol, seed) * live, symbol, live, top, iterations)
+    return _summary(G, dead, top, values, vectors, converged)
+
+
+def _smallest(
+    product: Callable[[np.ndarray], np.ndarray],
+    X: np.ndarray,
+    symbol: "_Symbol | None",
+    live: np.ndarray,
+    top: float,
+    iterations: int,
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The smallest Ritz values of a growing subspace, their vectors, and whether the first one has converged.
+
+    A block Davidson method: the subspace takes in preconditioned residuals, made orthogonal to it in double passes,
+    which keeps it sound where the spectrum spans many orders of magnitude (SciPy's LOBPCG then breaks down).
+    """
+    V = _independent(X)
+    GV = product(V)
+    for _ in range(iterations):
+        values, turn = np.linalg.eigh((V.T @ GV + GV.T @ V) / 2)
+        if V.shape[1] > _LARGEST:  # start again from the best of it
+            turn = turn[:, : _LARGEST // 3]
+            V, GV, values, turn = V @ turn, GV @ turn, values[: _LARGEST // 3], np.eye(_LARGEST // 3)
+        R = GV @ turn[:, :_WIDTH] - (V @ turn[:, :_WIDTH]) * values[:_WIDTH]
+        size = np.linalg.norm(R, axis=0)
+        # Ritz values are bounds from above: a small one is proof enough
+        if values[0] <= EXACT * top or size[0] <= _TOLERANCE * values[0]:
+            break
+        R = R[:, size > _TOLERANCE * values[0]]
+        W = R if symbol is None else symbol.solve(R, top, live)
+        W = W / np.maximum(np.linalg.norm(W, axis=0), 1e-300)
+        W = W - V @ (V.T @ W)
+        W = _independent(W)
+        W = _independent(W - V @ (V.T @ W))
+        V, GV = np.concatenate([V, W], axis=1), np.concatenate([GV, product(W)], axis=1)
+    values, turn = np.linalg.eigh((V.T @ GV + GV.T @ V) / 2)
+    turn = turn[:, :_SHOWN]
+    residual = np.linalg.norm(GV @ turn[:, 0] - values[0] * (V @ turn[:, 0]))
+    return values[:_SHOWN], V @ turn, bool(residual <= _TOLERANCE * values[0])
 
 
 def _summary(
     G: Information, dead: np.ndarray, top: float, values: np.ndarray, vectors: np.ndarray, converged: bool
 ) -> Spectrum:
-    blocks, floor = blocks_of(G.shapes), ITERATIVE * top
+    blocks, floor = blocks_of(G.shapes), EXACT * top
     directions, grid, unseen = [], {}, {}
     for s, at in blocks.items():
         grid[s], unseen[s] = dead[at].reshape(G.shapes[s]), int(dead[at].sum())
@@ -133,7 +164,8 @@ def _largest(G: Information, live: np.ndarray, seed: int) -> float:
 
     operator = LinearOperator((G.size, G.size), matvec=product, dtype=float)  # pyright: ignore
     start = np.random.default_rng(seed).normal(size=G.size)
-    return float(eigsh(operator, k=1, which="LA", tol=1e-3, v0=start, return_eigenvectors=False)[0])
+    found = eigsh(operator, k=1, which="LA", tol=1e-3, v0=start, return_eigenvectors=False)  # pyright: ignore
+    return float(found[0])
 
 
 @dataclass(frozen=True)
@@ -156,6 +188,10 @@ class _Symbol:
         alive = np.flatnonzero(~dead.reshape(S, d).any(0))
         if not len(alive):
             return None
+        inside = np.all(
+            [abs(2 * i + 1 - n) < n / 2 for i, n in zip(np.unravel_index(alive, shape), grid, strict=False)], 0
+        )
+        alive = alive[inside] if inside.any() else alive  # edges are another matter
         places = np.random.default_rng(seed).choice(alive, min(_PLACES, len(alive)), replace=False)
         units = np.zeros((S * d, S * len(places)))
         for s in range(S):
@@ -171,38 +207,36 @@ class _Symbol:
         values = np.moveaxis(values.reshape(S, -1, S), 1, 0)
         return cls((values + values.swapaxes(1, 2)) / 2, grid, rest)
 
-    def waves(self, count: int) -> np.ndarray:
-        """Waves of the frequencies that are seen least, in every source: `(S d, ...)`."""
-        least = np.argsort(np.linalg.eigvalsh(self.values)[:, 0])[:count]
-        S, out = self.values.shape[1], []
-        for q in least:
-            k = np.unravel_index(q, self.grid)
+    def waves(self) -> np.ndarray:
+        """The finest waves and those of the frequencies that are seen least, in every source: `(S d, ...)`."""
+        finest = np.stack(np.meshgrid(*[(0, n // 2) for n in self.grid], indexing="ij"), -1).reshape(-1, len(self.grid))
+        least = np.argsort(np.abs(np.linalg.eigvalsh(self.values)[:, 0]))[:_WAVES]
+        out = []
+        for k in [*finest[1:], *np.stack(np.unravel_index(least, self.grid), -1)]:
             phase = sum(i * j / n for i, j, n in zip(k, np.indices(self.grid), self.grid, strict=True))
             wave = np.repeat(np.cos(2 * np.pi * (np.asarray(phase) + 1 / 16)).ravel(), self.rest)
-            out += [np.kron(e, wave) for e in np.eye(S)]
+            out += [np.kron(e, wave) for e in np.eye(self.values.shape[1])]
         return np.stack(out, axis=1)
 
-    def inverse(self, top: float, live: np.ndarray) -> LinearOperator:
-        """A preconditioner."""
+    def solve(self, x: np.ndarray, top: float, live: np.ndarray) -> np.ndarray:
+        """The inverse of the symbol, bounded, times vectors `(S d, k)`: a preconditioner."""
         values, vectors = np.linalg.eigh(self.values)
-        inverse = (vectors / np.maximum(values, 1e-4 * top)[:, None, :]) @ vectors.swapaxes(1, 2)
+        inverse = (vectors / np.maximum(np.abs(values), _FLOOR * top)[:, None, :]) @ vectors.swapaxes(1, 2)
         S, axes = self.values.shape[1], range(1, 1 + len(self.grid))
-
-        def apply(x: np.ndarray) -> np.ndarray:
-            x = (live * x.reshape(len(live), -1)).reshape(S, *self.grid, self.rest, -1)
-            z = np.fft.fftn(x, axes=axes).reshape(S, len(inverse), -1)
-            z = np.einsum("qst,tqk->sqk", inverse, z).reshape(x.shape)
-            return live * np.fft.ifftn(z, axes=axes).real.reshape(len(live), -1)
-
-        size = len(live)
-        return LinearOperator((size, size), matvec=apply, matmat=apply, dtype=float)  # pyright: ignore
+        z = np.fft.fftn((live * x).reshape(S, *self.grid, self.rest, -1), axes=axes)
+        flat = np.einsum("qst,tqk->sqk", inverse, z.reshape(S, len(inverse), -1))
+        return live * np.fft.ifftn(flat.reshape(z.shape), axes=axes).real.reshape(x.shape)
 
 
 def _start(G: Information, symbol: _Symbol | None, seed: int) -> np.ndarray:
     levels = np.zeros((G.size, len(G.shapes)))
     for k, at in enumerate(blocks_of(G.shapes).values()):
         levels[at, k] = 1
-    rng = np.random.default_rng(seed)
-    other = rng.normal(size=(G.size, 2)) if symbol is None else symbol.waves(_WAVES)
-    # constants may be among the waves already
-    return np.concatenate([levels, other + 1e-3 * rng.normal(size=other.shape)], axis=1)
+    other = np.random.default_rng(seed).normal(size=(G.size, 2)) if symbol is None else symbol.waves()
+    return np.concatenate([levels, other], axis=1)
+
+
+def _independent(X: np.ndarray) -> np.ndarray:
+    """An orthonormal basis, without the vectors that are combinations of those before them."""
+    Q, triangle = np.linalg.qr(X / np.maximum(np.linalg.norm(X, axis=0), 1e-300))
+    return Q[:, np.abs(np.diag(triangle)) > 1e-6]

@@ -123,7 +123,7 @@ class Modes:
         for i, s in enumerate(self.names):
             if self.entries:
                 x = np.zeros(int(np.prod(self.shape)))
-                x[list(modes)] = h[:, i].real
+                x[list(modes)] = np.real(h[:, i])
                 pattern[s] = x.reshape(self.shape)
             else:
                 pattern[s] = self.draw(int(modes[0]), complex(h[0, i]))

@@ -58,18 +58,18 @@ def choose_entries(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str
             found[s] = np.arange(d)
             continue
         side = max(1, int(np.sqrt(most / 2))) if len(shape) > 1 else most // 2
-        sides = [min(side, n) for n in shape[:2]] if len(shape) > 1 else [min(side, shape[0])]
+        sides = [min(side, n) for n in shape[:2]]
         corner = [int(rng.integers(n - k + 1)) for n, k in zip(shape, sides, strict=False)]
         grid = np.meshgrid(*[c + np.arange(k) for c, k in zip(corner, sides, strict=True)], indexing="ij")
         index = [g.ravel() for g in grid] + [np.zeros(grid[0].size, int)] * (len(shape) - len(sides))
-        patch = np.ravel_multi_index(index, shape)
-        others = rng.choice(np.setdiff1d(np.arange(d), patch), most - len(patch), replace=False)
+        patch = np.asarray(np.ravel_multi_index(index, shape))
+        others = rng.choice(np.setdiff1d(np.arange(d), patch), most - patch.size, replace=False)
         found[s] = np.sort(np.concatenate([patch, others]))
     return found
 
 
 def _outer(X: np.ndarray) -> np.ndarray:
-    if len(X) > 1 and (X.strides[0] == 0):  # the same for all observations
+    if len(X) > 1 and X.strides[0] == 0:  # the same for all observations
         return len(X) * np.outer(X[0], X[0])
     return X.T @ X
 

@@ -20,7 +20,7 @@ from dichroic.problem import View
 __all__ = ["SampledView"]
 
 _FLOPS = 1e11  # that going through the observations may cost
-_FEWEST = 8  # observations that are gone through all the same
+_FEWEST = 4  # observations that are gone through all the same
 _KEPT = 1 << 23  # entries of all matrices up to which they are computed once
 _DENSE = 4096  # unknowns above which no matrix of an observation is formed
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["EXACT", "ITERATIVE", "Direction", "Spectrum"]
+__all__ = ["EXACT", "Direction", "Spectrum"]
 
-EXACT, ITERATIVE = 1e-12, 1e-9  # parts of the largest eigenvalue that are taken for zero, by kind of computation
+EXACT = 1e-12  # part of the largest eigenvalue that is taken for zero
 
 
 @dataclass(frozen=True)

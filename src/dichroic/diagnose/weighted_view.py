@@ -111,7 +111,7 @@ class WeightedView(DesignView):
             for (s, t), w in moments.items():
                 w = np.broadcast_to(w, event).ravel()
                 if s not in images and t not in images:
-                    G[at[s], at[t]] += np.diag(w.real)
+                    G[at[s], at[t]] += np.diag(np.real(w))
                 elif s not in images:
                     G[at[s], at[t]] += np.real(w[:, None] * images[t].T)
                 else:
@@ -173,8 +173,9 @@ def _product(cores: Any, w: Any, x: dict[str, Array]) -> dict[str, Array]:
     images = {s: x[s] if core is None else jax.vmap(core)(x[s]) for s, core in cores.items()}
     out = {}
     for s, core in cores.items():
-        terms = [w[s, t] * images[t] for t in cores]
-        u = sum(terms[1:], terms[0])
+        u = w[s, s] * images[s]
+        for t in cores:
+            u = u + w[s, t] * images[t] if t != s else u
         out[s] = u.real if core is None else jax.vmap(core.T)(u.astype(core.out_struct.dtype)).real
     return out
 
