@@ -101,7 +101,7 @@ class SamplingFlags:
     """Share of observations drawn from pure noise at every lap all the same."""
     cold_laps: int | None = None
     """Laps that draw everything from pure noise."""
-    posterior: Literal["auto", "exact", "krylov", "surrogate", "candidates"] | None = None
+    posterior: Literal["auto", "exact", "krylov", "surrogate", "candidates", "best"] | None = None
     """Linear algebra of the likelihood."""
     iterations: int | None = None
     """Krylov: iterations of a solve."""
@@ -140,6 +140,8 @@ class FitFlags:
     """Laps without a better score that end a stage; 0 for never."""
     residual: bool | None = None
     """Let networks learn on top of the Gaussian stage."""
+    allow_unidentified: bool | None = None
+    """Fit a design that leaves something undetermined, too."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Precision of the networks."""
     sigma_min: float | None = None

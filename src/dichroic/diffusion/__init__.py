@@ -7,7 +7,7 @@ from dichroic.diffusion.denoiser import (
     LowRankGaussianDenoiser,
 )
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
-from dichroic.diffusion.mixture import MIXTURE_LEVEL, WithMixture, known_mixture, mixture_cost, mixture_of
+from dichroic.diffusion.mixture import MIXTURE_LEVEL, WithMixture, known_mixture, mixture_cost, mixture_of, own_share
 from dichroic.diffusion.moments import exact_moments, lanczos_root
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
@@ -62,6 +62,7 @@ __all__ = [
     "mixture_cost",
     "mixture_of",
     "noise_like",
+    "own_share",
     "rank_candidates",
     "run_sampler",
     "train",

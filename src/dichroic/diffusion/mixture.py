@@ -26,7 +26,7 @@ from dichroic.diffusion.steps import Ancestral
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 from dichroic.linalg import symmetric_eigen
 
-__all__ = ["MIXTURE_LEVEL", "WithMixture", "known_mixture", "mixture_cost", "mixture_of"]
+__all__ = ["MIXTURE_LEVEL", "WithMixture", "known_mixture", "mixture_cost", "mixture_of", "own_share"]
 
 MIXTURE_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
 _STEPS = 64
@@ -101,3 +101,25 @@ def mixture_of(
 def mixture_cost(denoiser: Denoiser, size: int, steps: int = _STEPS) -> Cost:
     """Network evaluations of `mixture_of`, for all observations together."""
     return Cost(steps + 2, prod(denoiser.shape)) * size
+
+
+@jax.jit
+def own_share(mixture: GaussianMixtureDenoiser, sigma: Float[Array, ""] | float) -> Float[Array, ""]:
+    r"""How far the components of a mixture are on their own: the mean over `b` of the responsibility of component `b`
+    for its own mean, seen at noise level `sigma`.
+
+    Near zero many components cover every place, and any draw of the source has company. Near one each of them stands
+    alone, and there are too few.
+    """
+    log_weights, means, bases, values = (
+        jnp.asarray(a) for a in (mixture.log_weights, mixture.means, mixture.bases, mixture.values)
+    )
+    means = means.reshape(len(log_weights), -1)
+    noisy = values + jnp.asarray(sigma, values.dtype) ** 2
+    constant = log_weights - 0.5 * jnp.log(noisy).sum(1)
+
+    def own(b: Array) -> Array:
+        coordinates = jnp.einsum("kij,ki->kj", bases, means[b] - means)
+        return jax.nn.softmax(constant - 0.5 * (coordinates**2 / noisy).sum(1))[b]
+
+    return jax.lax.map(own, jnp.arange(len(means))).mean()

@@ -25,8 +25,8 @@ class SamplingConfig(BaseModel):
     share `refresh` of the observations, chosen anew every lap, starts from pure noise all the same, against stuck
     modes. `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one.
     "candidates" makes a mixture of `components` Gaussians of every prior, anneals with it, weighing `tuples`
-    combinations at every step, and takes `finish_steps` of the method `step` with the network (0: none); "best" does so
-    where sources are few and small, and "auto" otherwise.
+    combinations at each of at most 8 steps, and takes `finish_steps` of the method `step` with the network (0: none);
+    "best" does so where sources are few and small, and "auto" otherwise.
     `batch` is how many observations run side by side (None: chosen by size); results do not depend on it.
     """
 
@@ -70,7 +70,8 @@ class FitConfig(BaseModel):
     `plan` "joint" learns all sources from all views at once; "sequential" learns one source after the other, each from
     the views that add it to sources already known. `held_out` is the share of every view kept for the stopping rule and
     the scores, when the problem brings no held-out set of its own. `patience` laps without a better held-out score end
-    a stage (0: never). `residual` lets networks learn on top of the Gaussian denoiser.
+    a stage (0: never). `residual` lets networks learn on top of the Gaussian denoiser. `allow_unidentified` fits designs
+    that leave something undetermined, too, which are refused otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +83,7 @@ class FitConfig(BaseModel):
     held_out_limit: PositiveInt = 256
     patience: NonNegativeInt = 6
     residual: bool = True
+    allow_unidentified: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     sigma_min: PositiveFloat = 5e-3
     sigma_max: PositiveFloat = 2e1
@@ -107,9 +109,13 @@ class FitConfig(BaseModel):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "draft": {"laps": 4, "training": {"steps": 512}, "sampling": {"steps": 16, "warm_steps": 6}},
+    "draft": {"laps": 4, "training": {"steps": 512}, "sampling": {"steps": 8, "warm_steps": 4}},
     "standard": {},
-    "final": {"laps": 48, "training": {"steps": 2048}, "sampling": {"steps": 48, "warm_steps": 12}},
+    "final": {
+        "laps": 48,
+        "training": {"steps": 2048},
+        "sampling": {"posterior": "best", "steps": 48, "warm_steps": 12},
+    },
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion import Cost, Denoiser, Info, Prior, WithMixture, noise_like, run_sampler
+from dichroic.em.closed_form import closed_form_draws
 from dichroic.em.config import SamplingConfig
 from dichroic.em.method import Method, prepare
 from dichroic.em.parallel import side_by_side
@@ -88,12 +89,12 @@ def draw_posterior(
     chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
     batch, step, done = sampling.batch_size(shapes), sampling.make_step(), 0
     schedule = priors[next(iter(shapes))].schedule
-    longest = max(sampling.steps, sampling.warm_steps)
     method = prepare(view, priors, sampling, key)
+    longest = min(method.most, max(sampling.steps, sampling.warm_steps))
 
     def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
         is_warm, chosen = job
-        steps = sampling.warm_steps if is_warm else sampling.steps
+        steps = min(method.most, sampling.warm_steps if is_warm else sampling.steps)
         levels = np.full(longest + 1, method.low, np.float32)
         levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else method.high, method.low)
         # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
