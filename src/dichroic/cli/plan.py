@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from rich.text import Text
 
 from dichroic.cli.messages import say
 from dichroic.cli.output import make_table, print_table
@@ -74,7 +75,7 @@ def show(found: Mapping[str, Any]) -> None:
     for name, numbers in settings.items():
         times = [in_words(numbers["seconds"][phase]) for phase in ("total", *phases)]
         sizes = [_size(numbers[kind]) for kind in ("memory", "disk")]
-        table.add_row(name, str(numbers["laps"]), *times, *sizes)
+        table.add_row(Text(name), str(numbers["laps"]), *times, *sizes)
     print_table(table)
     say(
         "These are estimates. Times are for all laps: a fit ends a stage early when held-out data is predicted no\n"

@@ -26,7 +26,7 @@ from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
 from dichroic.problem import Problem, View
 
-__all__ = ["Diverged", "Expectation", "Report", "run_stages", "start_state"]
+__all__ = ["Diverged", "Expectation", "Report", "network_base", "run_stages", "start_state"]
 
 _SPREAD_RANK, _SPREAD_DRAWS, _SPREAD_SAMPLES, _SPREAD_LEAST = 256, 4096, 512, 64
 _MIXTURE_BASE = 256  # numbers in a source up to which its network corrects a mixture, beyond it a Gaussian
@@ -131,7 +131,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
             prior.shape,
             config.network_for(prior.shape),
             key=context.key(1, state.stage, number),
-            base=_base(denoiser) if config.residual else None,
+            base=network_base(denoiser) if config.residual else None,
             precision=config.precision,
         )
     trained, loss = train(
@@ -156,7 +156,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
     return Prior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
 
 
-def _base(denoiser: Denoiser) -> Denoiser:
+def network_base(denoiser: Denoiser) -> Denoiser:
     """What a network is to be the correction of: the closed-form prior, if it costs less than the network does."""
     if isinstance(denoiser, GaussianMixtureDenoiser) and prod(denoiser.shape) > _MIXTURE_BASE:
         return denoiser.matched()

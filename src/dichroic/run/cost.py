@@ -90,7 +90,7 @@ def estimate_costs(
         kind = _kind(config)
         if kind not in measured:
             wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
-            measured[kind] = measure(kept, config, plan, known, wanted, report or (lambda _: None))
+            measured[kind] = measure(kept, held, config, plan, known, wanted, report or (lambda _: None))
         estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
     return estimates
 
@@ -147,7 +147,7 @@ def _price(
 ) -> Estimate:
     steps, laps = config.training.steps, [config.laps_of(stage.name) for stage in plan]
     seconds = {
-        "Gaussian stage": timings.known + timings.gaussian_start + config.gaussian.laps * timings.gaussian,
+        **timings.closed_form,
         "compiling": 0.0,
         "M-step": sum(n * (steps * timings.train[s.name] + timings.spread[s.name]) for n, s in zip(laps, plan)),  # noqa: B905
         **dict.fromkeys(("E-step", "held-out draws", "prediction", "final draws"), 0.0),

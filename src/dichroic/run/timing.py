@@ -1,7 +1,8 @@
 """What one step of a fit takes on this machine: a few steps of every kind, timed after they are compiled.
 
-The pieces are run as a fit runs them, through the same functions, batches and threads; only the numbers of steps and of
-observations are small. The networks are new: a trained one costs the same.
+The stages in closed form are run in full. The pieces of a lap are run as a fit runs them, through the same functions,
+batches and threads; only the numbers of steps and of observations are small. The networks are new: a trained one costs
+the same.
 """
 
 import sys
@@ -16,7 +17,18 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import NetworkDenoiser, Prior, measure_spread, train
-from dichroic.em import EMState, FitConfig, Stage, draw_posterior, gaussian_em, start_state
+from dichroic.em import (
+    EMState,
+    FitConfig,
+    Mixture,
+    Stage,
+    as_mixture,
+    draw_posterior,
+    gaussian_em,
+    mixture_em,
+    start_state,
+)
+from dichroic.em.loop import network_base
 from dichroic.em.parallel import side_by_side
 from dichroic.em.population import Statistics
 from dichroic.problem import Problem, View
@@ -76,15 +88,13 @@ class BatchTime:
 class Timings:
     """Seconds of the pieces of a fit.
 
-    `known`, for the moments of known priors; `gaussian`, of a Gaussian lap, and `gaussian_start`, of what precedes the
-    first; `train`, by stage, of an optimiser step of all its sources side by side; `spread`, by stage, of measuring
-    their errors; `compiling`, of both, by stage; `draws`, by view and the sources whose priors are networks by then;
-    `prior_bytes`, by source, of a learned prior; `gaussian_bytes`, of all Gaussian ones.
+    `closed_form`, by stage, of those before the laps, moments of known priors included; `train`, by stage, of an
+    optimiser step of all its sources side by side; `spread`, by stage, of measuring their errors; `compiling`, of both,
+    by stage; `draws`, by view and the sources whose priors are networks by then; `prior_bytes`, by source, of a learned
+    prior; `gaussian_bytes`, of all Gaussian ones.
     """
 
-    known: float = 0.0
-    gaussian: float = 0.0
-    gaussian_start: float = 0.0
+    closed_form: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
     compiling: dict[str, float] = field(default_factory=dict)
@@ -95,6 +105,7 @@ class Timings:
 
 def measure(
     problem: Problem,
+    held_out: Problem | None,
     config: FitConfig,
     plan: list[Stage],
     frozen: Mapping[str, Prior],
@@ -107,7 +118,7 @@ def measure(
     `report(what)` is called before every piece.
     """
     found, key = Timings(), jax.random.key(config.seed)
-    state = _gaussian(problem, config, frozen, key, found, report)
+    state = _closed_form(problem, held_out, config, frozen, key, found, report)
     networks: dict[str, Prior] = {}
     for number, stage in enumerate(plan):
         report(f"training step of {', '.join(stage.learn)}")
@@ -120,34 +131,32 @@ def measure(
     return found
 
 
-def _gaussian(
+def _closed_form(
     problem: Problem,
+    held_out: Problem | None,
     config: FitConfig,
     frozen: Mapping[str, Prior],
     key: PRNGKeyArray,
     found: Timings,
     report: Callable[[str], None],
 ) -> EMState:
-    begin = perf_counter()
+    """Runs the stages that a fit begins with, in full: what they come to depends on the data."""
     if frozen:
         report("known priors")
+    begin = perf_counter()
     fixed = {s: population_of(prior, key) for s, prior in frozen.items()}
-    found.known = perf_counter() - begin
-    report("lap of the Gaussian stage")
-
-    def laps(number: int):
-        settings = config.gaussian.model_copy(update={"laps": number, "tolerance": 1e-12})
-        return gaussian_em(problem, settings, fixed=fixed, seed=config.seed)
-
-    first, _ = _timed(lambda: laps(1))
-    one, _ = _timed(lambda: laps(1))
-    three, fit = _timed(lambda: laps(3))
-    found.gaussian = max(three - one, 0.0) / 2
-    found.gaussian_start = max(first - found.gaussian, 0.0)
-    state = start_state(fit, frozen, problem, config)
+    report("Gaussian stage")
+    fit = gaussian_em(problem, config.gaussian, fixed=fixed, seed=config.seed)
+    found.closed_form["Gaussian stage"] = perf_counter() - begin
+    report("mixture stage")
+    known = {s: as_mixture(prior) for s, prior in frozen.items()}
+    start = {s: known.get(s) or Mixture.of(p) for s, p in fit.populations.items()}
+    found.closed_form["mixture stage"], mixtures = _timed(
+        lambda: mixture_em(problem, start, config.mixture, held_out=held_out, fixed=list(frozen), seed=config.seed)
+    )
     arrays = (a for p in fit.populations.values() for a in (p.mean, p.basis, p.values))
     found.gaussian_bytes = sum(a.nbytes for a in arrays)
-    return state
+    return start_state(fit, frozen, problem, config, None if mixtures is None else mixtures.mixtures)
 
 
 def _training(
@@ -161,7 +170,7 @@ def _training(
             priors[s].shape,
             config.network_for(priors[s].shape),
             key=key,
-            base=priors[s].denoiser if config.residual else None,
+            base=network_base(priors[s].denoiser) if config.residual else None,
             precision=config.precision,
         )
         for s in stage.learn
