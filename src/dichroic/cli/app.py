@@ -12,6 +12,8 @@ from cyclopts import App, CycloptsError, Parameter
 from dichroic import __version__
 from dichroic.cli.diagnose import diagnose
 from dichroic.cli.environment import prepare
+from dichroic.cli.plan import plan
+from dichroic.cli.score import score
 from dichroic.cli.settings import FitFlags, SettingsError, settle
 
 __all__ = ["app", "main"]
@@ -53,30 +55,7 @@ def check(problem: Path, *, json: Json = False) -> int:
     return 0
 
 
-@app.command
-def plan(problem: Path, *, quiet: Quiet = False, json: Json = False) -> int:
-    """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
-
-    A few steps of every kind are timed on this machine, which takes a minute or some.
-
-    Parameters
-    ----------
-    problem
-        The problem file, or its folder.
-    quiet
-        No progress.
-    json
-        Print the answer as JSON.
-    """
-    prepare()
-    from dichroic.cli.output import announce_device, print_json
-    from dichroic.cli.plan import show, work_out
-
-    with _progress(quiet) as progress:
-        announce_device(progress)
-        found = work_out(problem, progress)
-    print_json(found) if json else show(found)
-    return 0
+app.command(plan)
 
 
 @app.command
@@ -263,52 +242,7 @@ def sample(
     return 0
 
 
-@app.command
-def score(
-    folder: Path,
-    source: str,
-    file: str,
-    *,
-    draws: int = 256,
-    steps: int = 256,
-    probes: int = 8,
-    seed: Seed = 0,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> int:
-    """Rank candidates by their log-density under what was learned about a source, and say which are unlike it.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-    source
-        Name of the source.
-    file
-        The candidates, samples first, in the units of the source: an .npy file, or FILE:KEY as in a problem file.
-    draws
-        Draws of the prior that the candidates are compared with.
-    steps
-        Sampling steps of these draws.
-    probes
-        Random probes of the log-density, where a source has many entries.
-    seed
-        Seed of draws and probes.
-    quiet
-        No progress.
-    json
-        Print the answer as JSON.
-    """
-    prepare()
-    from dichroic.cli.output import print_json
-    from dichroic.cli.score import rank, show
-
-    with _progress(quiet) as progress:
-        found = rank(folder, source, file, draws=draws, steps=steps, probes=probes, seed=seed, progress=progress)
-    print_json(found) if json else show(found)
-    return 0
-
-
+app.command(score)
 app.command(diagnose)
 
 

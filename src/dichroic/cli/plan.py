@@ -1,30 +1,64 @@
-"""What `dichroic plan` says: the hours, memory and disk of a fit, for every preset and for the file's settings."""
+"""`dichroic plan`: the hours, memory and disk of a fit, for every preset and for the file's settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jax
-from rich.text import Text
+from cyclopts import Parameter
 
-from dichroic.cli.messages import say
-from dichroic.cli.output import make_table, print_table
+from dichroic.cli.environment import prepare
 from dichroic.cli.settings import settle
-from dichroic.em import PRESETS, FitConfig
-from dichroic.em.config import preset
-from dichroic.problem import load_problem
-from dichroic.run import Progress, estimate_costs
 
-__all__ = ["show", "work_out"]
+if TYPE_CHECKING:
+    from dichroic.em import FitConfig
+    from dichroic.run import Progress
+
+__all__ = ["plan", "show", "work_out"]
 
 _OWN = "[fit]"
 
 
-def work_out(path: Path, progress: Progress) -> dict[str, Any]:
+def plan(
+    problem: Path,
+    *,
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
+
+    The stages in closed form are run and a few steps of all others timed on this machine, which takes some minutes.
+
+    Parameters
+    ----------
+    problem
+        The problem file, or its folder.
+    quiet
+        No progress.
+    json
+        Print the answer as JSON.
+    """
+    prepare()
+    from dichroic.cli.app import _progress
+    from dichroic.cli.output import announce_device, print_json
+
+    with _progress(quiet) as progress:
+        announce_device(progress)
+        found = work_out(problem, progress)
+    print_json(found) if json else show(found)
+    return 0
+
+
+def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
     """The estimates of all settings, and what they are for.
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
+    import jax
+
+    from dichroic.em import PRESETS
+    from dichroic.problem import load_problem
+    from dichroic.run import estimate_costs
+
     loaded = load_problem(path)
     configs = {name: _as_preset(name, loaded.fit) for name in PRESETS}
     configs[_OWN] = settle({}, loaded.fit)
@@ -53,8 +87,10 @@ def work_out(path: Path, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _as_preset(name: str, table: Mapping[str, Any]) -> FitConfig:
+def _as_preset(name: str, table: Mapping[str, Any]) -> "FitConfig":
     """The settings of the file with what presets are about, laps and steps, as in the preset."""
+    from dichroic.em import preset
+
     wanted = preset(name)
     flags = {
         "laps": wanted.laps,
@@ -66,6 +102,11 @@ def _as_preset(name: str, table: Mapping[str, Any]) -> FitConfig:
 
 def show(found: Mapping[str, Any]) -> None:
     """Prints it."""
+    from rich.text import Text
+
+    from dichroic.cli.messages import say
+    from dichroic.cli.output import make_table, print_table
+
     say(f"{found['title'] or 'Untitled'}: {found['file']}\non {found['device']}\n")
     settings = found["settings"]
     phases = [phase for phase in next(iter(settings.values()))["seconds"] if phase != "total"]

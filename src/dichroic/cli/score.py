@@ -1,34 +1,86 @@
-"""What `dichroic score` says: candidates ranked by their log-density, and those that are unlike the prior."""
+"""`dichroic score`: candidates ranked by their log-density, and those that are unlike the prior."""
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jax
-import numpy as np
+from cyclopts import Parameter
 
+from dichroic.cli.environment import prepare
 from dichroic.cli.messages import complain, say
-from dichroic.cli.output import make_table, print_table
-from dichroic.diffusion import rank_candidates
-from dichroic.problem import ProblemError
-from dichroic.problem.arrays import ArrayReader
-from dichroic.problem.faults import did_you_mean, names
-from dichroic.run import Progress, Run, RunError
 
-__all__ = ["rank", "show"]
+if TYPE_CHECKING:
+    from dichroic.run import Progress
+
+__all__ = ["rank", "score", "show"]
 
 _UNLIKE = 0.01  # quantile among the prior's draws below which a candidate is out of its range
 _ROWS = 50
 
 
+def score(
+    folder: Path,
+    source: str,
+    file: str,
+    *,
+    draws: int = 256,
+    steps: int = 256,
+    probes: int = 8,
+    seed: int = 0,
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Rank candidates by their log-density under what was learned about a source, and say which are unlike it.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    source
+        Name of the source.
+    file
+        The candidates, samples first, in the units of the source: an .npy file, or FILE:KEY as in a problem file.
+    draws
+        Draws of the prior that the candidates are compared with.
+    steps
+        Sampling steps of these draws.
+    probes
+        Random probes of the log-density, where a source has many entries.
+    seed
+        Seed of draws and probes.
+    quiet
+        No progress.
+    json
+        Print the answer as JSON.
+    """
+    prepare()
+    from dichroic.cli.app import _progress
+    from dichroic.cli.output import print_json
+
+    with _progress(quiet) as progress:
+        found = rank(folder, source, file, draws=draws, steps=steps, probes=probes, seed=seed, progress=progress)
+    print_json(found) if json else show(found)
+    return 0
+
+
 def rank(
-    folder: Path, source: str, file: str, *, draws: int, steps: int, probes: int, seed: int, progress: Progress
+    folder: Path, source: str, file: str, *, draws: int, steps: int, probes: int, seed: int, progress: "Progress"
 ) -> dict[str, Any]:
     """The candidates in a file, in its order, with their log-density, its quantile among the prior's draws, and rank.
 
     **Raises:** `RunError` for a source that the run does not have, and for candidates that are none of its samples;
     `ProblemError` for a file that cannot be read.
     """
+    import jax
+    import numpy as np
+
+    from dichroic.diffusion import rank_candidates
+    from dichroic.problem import ProblemError
+    from dichroic.problem.arrays import ArrayReader
+    from dichroic.problem.faults import did_you_mean, names
+    from dichroic.run import Run, RunError
+
     priors = Run(folder).priors
     if source not in priors:
         raise RunError(f"the run has no source '{source}'; it has {names(priors)}{did_you_mean(source, priors)}")
@@ -78,6 +130,8 @@ def rank(
 
 def show(found: Mapping[str, Any]) -> None:
     """Prints it, the densest candidate first, with warnings about those that are out of the range of the prior."""
+    from dichroic.cli.output import make_table, print_table
+
     ranked = sorted(found["candidates"], key=lambda c: c["rank"])
     table = make_table(
         f"Candidates for '{found['source']}'",
@@ -86,7 +140,7 @@ def show(found: Mapping[str, Any]) -> None:
     )
     table.columns[-1].justify = "left"
     for c in ranked[:_ROWS]:
-        remark = "FAILED" if np.isnan(c["quantile"]) else "UNLIKE" if c["unlike"] else ""
+        remark = "FAILED" if isnan(c["quantile"]) else "UNLIKE" if c["unlike"] else ""
         if c["quantile"] > 1 - _UNLIKE:
             remark = "denser than nearly all draws"
         numbers = (f"{c['log_density']:.3f}", f"{c['error']:.2g}", f"{c['per_entry']:.4f}", f"{c['quantile']:.3f}")
@@ -104,7 +158,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 def _warn(found: Mapping[str, Any]) -> None:
     unlike = [c["candidate"] for c in found["candidates"] if c["unlike"]]
-    failed = [c["candidate"] for c in found["candidates"] if np.isnan(c["quantile"])]
+    failed = [c["candidate"] for c in found["candidates"] if isnan(c["quantile"])]
     if unlike:
         share = f"{len(unlike)} of {len(found['candidates'])} candidates"
         complain(

@@ -181,13 +181,7 @@ def _population(denoiser: Denoiser) -> GaussianDenoiser:
     if isinstance(denoiser, GaussianDenoiser):
         return denoiser
     if isinstance(denoiser, GaussianMixtureDenoiser):
-        weights, means = np.exp(np.asarray(denoiser.log_weights)), np.asarray(denoiser.means).reshape(-1, d)
-        weights = weights / weights.sum()
-        bases, mean = np.asarray(denoiser.bases), weights @ means
-        within = np.einsum("k,kij,kj,klj->il", weights, bases, np.asarray(denoiser.values), bases)
-        return GaussianDenoiser.from_covariance(
-            mean.reshape(denoiser.shape), within + np.einsum("k,ki,kj->ij", weights, means - mean, means - mean)
-        )
+        return denoiser.matched()
     if isinstance(denoiser, LowRankGaussianDenoiser):
         diagonal, U = np.asarray(denoiser.diagonal), np.asarray(denoiser.factor)
         if d <= _DENSE:
