@@ -171,9 +171,13 @@ class GaussianMixtureDenoiser(Denoiser):
         log_weights, means, bases, values = (
             jnp.asarray(a, x_t.dtype) for a in (self.log_weights, self.means, self.bases, self.values)
         )
-        means = means.reshape(len(log_weights), -1)
-        noisy = values + sigma**2
-        coordinates = jnp.einsum("kij,ki->kj", bases, x_t.reshape(-1) - means)
+        K, d = values.shape
+        means, noisy = means.reshape(K, d), values + sigma**2
+        # one product in, one out: a batch of samples then meets all components in two large matrix products
+        stacked = bases.transpose(1, 0, 2).reshape(d, K * d)
+        centres = jnp.einsum("kij,ki->kj", bases, means)
+        coordinates = (x_t.reshape(-1) @ stacked).reshape(K, d) - centres
         log_r = log_weights - 0.5 * jnp.sum(coordinates**2 / noisy + jnp.log(noisy), axis=1)
-        component = means + jnp.einsum("kij,kj->ki", bases, values / noisy * coordinates)
-        return (jax.nn.softmax(log_r) @ component).reshape(x_t.shape)
+        r = jax.nn.softmax(log_r)
+        shrunk = r[:, None] * (values / noisy * coordinates)
+        return (r @ means + stacked @ shrunk.reshape(-1)).reshape(x_t.shape)
