@@ -65,7 +65,12 @@ class TestCheck:
         assert found["views"]["both"]["observations"] == 64
         assert found["views"]["both"]["missing"] == 0
         assert found["stages"] == [{"stage": "joint", "learns": ["sky", "star"], "from": ["empty", "both"]}]
-        assert [finding["level"] for finding in found["findings"]][:1] == ["green"]
+        assert [(finding["level"], finding["code"]) for finding in found["findings"]] == [
+            ("green", ""),
+            ("green", "DC114"),
+        ]
+        assert found["design"]["identified"]
+        assert found["design"]["means"]["condition"] == pytest.approx((3 + 5**0.5) / 2)
 
     def test_warnings(self, cli, tmp_path):
         write_tiny(tmp_path, text=PROBLEM_FILE.replace("noise = 0.1", "noise = 10.0"))
@@ -73,6 +78,20 @@ class TestCheck:
         assert code == 0  # only the owner of the data knows
         assert "amber: view 'empty': the stated noise is" in out
         assert "looks sound" not in out
+
+    def test_a_design_that_cannot_be_learned(self, cli, tmp_path):
+        both = "mixing = { sky = 1.0, star = 0.5 }"
+        write_tiny(tmp_path, text=PROBLEM_FILE.replace("mixing = { sky = 1.0 }", both))
+        code, out, _ = cli("check", tmp_path)
+        assert code == 3
+        assert "infinite" in out
+        assert "red: sources 'star' and 'sky': 2 patterns can move from 'sky' to 'star'" in out
+        assert "[DC113]" in out
+        code, _, err = cli("fit", tmp_path, "--out", "run", "-q")
+        assert code == 1
+        assert "--allow-unidentified" in err
+        assert not Path("run").exists()
+        assert cli("fit", tmp_path, "--out", "run", "-q", "--laps", 1, "--no-report", "--allow-unidentified")[0] == 0
 
     def test_faults_come_all_at_once(self, cli, tmp_path):
         write_tiny(tmp_path, text=PROBLEM_FILE.replace("noise = 0.1", "noise = -0.1"))

@@ -44,6 +44,7 @@ def test_the_folder_holds_everything(finished):
         ".lock",
         "checkpoints",
         "config.toml",
+        "design.npz",
         "gaussian.npz",
         "metrics.jsonl",
         "priors",

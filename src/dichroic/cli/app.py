@@ -37,7 +37,9 @@ class _Interrupted(Exception):
 
 @app.command
 def check(problem: Path, *, json: Json = False) -> int:
-    """Say what a problem file describes, and whether its data is sound.
+    """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
+
+    The exit code is 3 when it cannot.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def check(problem: Path, *, json: Json = False) -> int:
 
     found = describe(problem)
     print_json(found) if json else show(found)
-    return 0
+    return 3 if any(finding["level"] == "red" for finding in found["findings"]) else 0
 
 
 app.command(plan)

@@ -1,4 +1,4 @@
-"""What `dichroic check` says: the problem as it was understood, and what looks odd in it."""
+"""What `dichroic check` says: the problem as it was understood, its design, and what looks odd in either."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,8 @@ from dichroic.cli.messages import say
 from dichroic.cli.output import make_table, print_table
 from dichroic.cli.settings import settle
 from dichroic.diagnose.data import check_data, spread_over_noise
+from dichroic.diagnose.design import check_design
+from dichroic.diagnose.finding import worst_first
 from dichroic.em import make_plan
 from dichroic.problem import Problem, load_problem
 from dichroic.report.describe import in_words, missing_share, noise_in_words
@@ -22,7 +24,7 @@ _STYLES = {"red": "bold red", "amber": "bold yellow", "green": "dim"}
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """The problem in a file, checked: its data, its settings, its known priors and the order of its stages.
+    """The problem in a file, checked: its data, its design, its settings, its known priors and the order of its stages.
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
@@ -32,6 +34,8 @@ def describe(path: Path) -> dict[str, Any]:
     known = known_priors(loaded.frozen, problem)
     plan = make_plan(problem, config.plan, known)
     other = held_out if isinstance(held_out, Problem) else None
+    design = check_design(problem, known)
+    about_design = [] if design is None else design.findings()
     return {
         "title": problem.title,
         "file": str(loaded.path),
@@ -53,7 +57,8 @@ def describe(path: Path) -> dict[str, Any]:
         },
         "held_out": _held_out(config.held_out if held_out is None else held_out),
         "stages": [{"stage": stage.name, "learns": stage.learn, "from": stage.views} for stage in plan],
-        "findings": [vars(finding) for finding in check_data(problem, other)],
+        "design": None if design is None else design.summary(),
+        "findings": [vars(finding) for finding in worst_first([*check_data(problem, other), *about_design])],
     }
 
 
@@ -90,17 +95,36 @@ def show(found: Mapping[str, Any]) -> None:
         + "; ".join(f"{', '.join(s['learns'])} from {', '.join(s['from'])}" for s in found["stages"])
         + "\n"
     )
-    show_findings("data", found["findings"])
+    if found["design"] is not None:
+        _show_design(found["design"], list(found["sources"]))
+    show_findings(found["findings"])
 
 
-def show_findings(subject: str, findings: Sequence[Mapping[str, Any]]) -> None:
-    """One line per finding, the level in its colour; without red and amber ones, that the subject looks sound."""
+def _show_design(design: Mapping[str, Any], sources: Sequence[str]) -> None:
+    """What the design says about the populations, and what one observation says about each source."""
+    table = make_table("Design", "populations", "condition", "undetermined", "unknowns", "computed", numbers=0)
+    for order in ("means", "covariances"):
+        row = design[order]
+        bound = "" if row["exact"] or order != "means" else "> "
+        condition = "infinite" if row["null"] else f"{bound}{row['condition']:.3g}"
+        table.add_row(order, condition, str(row["null"]), str(row["unknowns"]), row["route"])
+    print_table(table)
+    if design["contraction"]:
+        table = make_table("One observation tells about", "view", *sources, numbers=len(sources))
+        for view, shares in design["contraction"].items():
+            table.add_row(view, *(f"{shares[s]:.0%}" if s in shares else "" for s in sources))
+        print_table(table)
+
+
+def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
+    """One line per finding, the level in its colour; without red and amber ones, that all looks sound."""
     console = Console()
     if all(finding["level"] == "green" for finding in findings):
-        say(f"The {subject} looks sound.")
+        say("The data looks sound.")
     for finding in findings:
         text = Text(f"{finding['level']}: ", style=_STYLES[finding["level"]])
-        text.append(f"{finding['where']}: {finding['text']}", style="not bold")
+        code = f" [{finding['code']}]" if finding["code"] else ""
+        text.append(f"{finding['where']}: {finding['text']}{code}", style="not bold")
         console.print(text, soft_wrap=True, highlight=False)
 
 

@@ -7,6 +7,21 @@ __all__ = ["CODES", "WEAKLY_INFORMED", "code_of"]
 WEAKLY_INFORMED = "DC271"
 
 CODES: dict[str, str] = {
+    "DC101": "The stated noise does not fit the data",
+    "DC102": "A value that is too frequent",
+    "DC103": "Values far from all others",
+    "DC104": "Entries that never change",
+    "DC105": "Copies among the observations",
+    "DC106": "Held-out observations that were learned from",
+    "DC107": "Few observations",
+    "DC111": "Entries that no observation contains",
+    "DC112": "Patterns of one source that leave no trace",
+    "DC113": "Patterns that can move between sources",
+    "DC114": "How well sources can be told apart",
+    "DC115": "Covariances that can move between sources",
+    "DC116": "Entries that are never seen together",
+    "DC117": "A source that drowns",
+    "DC118": "A design judged from some of the observations",
     "DC201": "Residuals larger than the noise",
     "DC202": "Residuals smaller than the noise",
     "DC203": "Residuals of uneven size",

@@ -22,15 +22,17 @@ def check_data(problem: Problem, held_out: Problem | None = None) -> list[Findin
     found = []
     for name, view in problem.views.items():
         where = f"view '{name}'"
-        for text in (*_noise(view), *_values(view), *_copies(view)):
-            found.append(Finding("amber", where, text))
+        for code, text in (*_noise(view), *_values(view), *_copies(view)):
+            found.append(Finding("amber", where, text, code))
         if held_out is not None and name in held_out.views:
             shared = _shared(view, held_out.views[name])
             if shared:
                 text = f"{shared} of {len(held_out.views[name])} held-out observations are in the training data too"
-                found.append(Finding("amber", where, f"{text}: scores on them mean nothing"))
+                found.append(Finding("amber", where, f"{text}: scores on them mean nothing", "DC106"))
         if len(view) < 64:
-            found.append(Finding("green", where, f"{len(view)} observations are few to learn a population from"))
+            found.append(
+                Finding("green", where, f"{len(view)} observations are few to learn a population from", "DC107")
+            )
         if view.truth:
             listed = ", ".join(f"'{s}'" for s in view.truth)
             found.append(
@@ -45,7 +47,7 @@ def spread_over_noise(view: View) -> float:
     return float(np.sqrt(_mean_square(white, observed)))
 
 
-def _noise(view: View) -> Iterator[str]:
+def _noise(view: View) -> Iterator[tuple[str, str]]:
     r"""The stated noise against the data.
 
     Whatever the sources are, whitened data has at least the variance of white noise, 1, in every direction; of `n`
@@ -58,17 +60,18 @@ def _noise(view: View) -> Iterator[str]:
     spread = _mean_square(white, observed)
     wrong = "is it a variance, or in another unit? `noise` is a standard deviation, in the unit of y"
     if spread < 1 - 5 * np.sqrt(2 / (n * d)) and spread < 0.9:
-        yield f"the stated noise is {1 / np.sqrt(spread):.3g} times the spread of the data: {wrong}"
+        yield "DC101", f"the stated noise is {1 / np.sqrt(spread):.3g} times the spread of the data: {wrong}"
     elif spread > 1e8:
-        yield f"the stated noise is {1 / np.sqrt(spread):.1g} times the spread of the data: {wrong}"
+        yield "DC101", f"the stated noise is {1 / np.sqrt(spread):.1g} times the spread of the data: {wrong}"
     elif observed is None and d <= _WIDEST and n >= 4 * d:
         least = float(np.linalg.eigvalsh(np.cov(white.T).reshape(d, d))[0])
         if least < 0.7 * (1 - np.sqrt(d / n)) ** 2:
             times = 1 / np.sqrt(max(least, 1e-12))
-            yield f"the stated noise is too large: in some direction the data varies {times:.2g} times less than it"
+            text = f"the stated noise is too large: in some direction the data varies {times:.2g} times less than it"
+            yield "DC101", text
 
 
-def _values(view: View) -> Iterator[str]:
+def _values(view: View) -> Iterator[tuple[str, str]]:
     """Numbers that stand for something else: missing data, saturation, failures."""
     y, observed = view.y.reshape(len(view), -1), _flat_mask(view)
     values = y[observed] if observed is not None else y.ravel()
@@ -81,24 +84,25 @@ def _values(view: View) -> Iterator[str]:
         ends = (0, common[0], common[-1])
         kind = "where data is missing" if common[often] in ends else "if it stands for something else"
         share = f"{counts[often] / len(values):.1%} of the values are exactly {common[often]:g}"
-        yield f"{share}, which noisy data never is so often: write NaN {kind}"
+        yield "DC102", f"{share}, which noisy data never is so often: write NaN {kind}"
     low, middle, high = np.percentile(values, [25, 50, 75])
     far = np.abs(values - middle) > 1000 * max(high - low, 1e-300)
     if far.any() and high > low:
         worst = values[far][np.abs(values[far] - middle).argmax()]
-        yield f"{int(far.sum())} values are more than 1000 times the usual spread away, such as {worst:g}"
+        yield "DC103", f"{int(far.sum())} values are more than 1000 times the usual spread away, such as {worst:g}"
     if len(view) >= 8:
         constant = (y == y[:1]).all(0) & (True if observed is None else observed.all(0))
         if constant.any() and not constant.all():
-            yield f"{int(constant.sum())} of {y.shape[1]} entries are the same in every observation: mark them missing"
+            text = f"{int(constant.sum())} of {y.shape[1]} entries are the same in every observation: mark them missing"
+            yield "DC104", text
 
 
-def _copies(view: View) -> Iterator[str]:
+def _copies(view: View) -> Iterator[tuple[str, str]]:
     seen: dict[bytes, int] = {}
     again = [i for i, row in enumerate(_rows(view)) if seen.setdefault(row, i) != i]
     if again:
         more = f"{samples(np.asarray(again), ('repeats', 'repeat'))} an earlier one exactly"
-        yield f"{len(again)} of {len(view)} observations are copies ({more}): noise never repeats itself"
+        yield "DC105", f"{len(again)} of {len(view)} observations are copies ({more}): noise never repeats itself"
 
 
 def _shared(view: View, held_out: View) -> int:

@@ -25,6 +25,7 @@ from dichroic.report.describe import (
     signal_to_noise,
     with_error,
 )
+from dichroic.report.design import design_section
 from dichroic.report.material import Material, first_words, gather
 from dichroic.report.pictures import is_image
 from dichroic.report.prior_figures import prior_figure
@@ -82,6 +83,7 @@ class _Maker:
             "facts": self.part("provenance", self._facts) or [],
             "commands": self.part("the commands", self._commands) or [],
             "verdict": judge(m, chi),
+            "design": self.part("the design", lambda: design_section(m, self.part)),
             "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(m.path, self.part)),
         }
         return {**content, "notes": self.notes}

@@ -5,6 +5,7 @@ from dichroic.run.cost import Estimate, estimate_costs
 from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.gate import Unidentified
 from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation, separate
@@ -22,6 +23,7 @@ __all__ = [
     "Separation",
     "Stopped",
     "Terminal",
+    "Unidentified",
     "diagnose",
     "estimate_costs",
     "fit",

@@ -19,16 +19,17 @@ from dichroic.em import (
     GaussianFit,
     Mixture,
     Population,
+    as_mixture,
     gaussian_em,
     make_plan,
     mixture_em,
-    as_mixture,
     run_stages,
     start_state,
 )
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.gate import pass_design
 from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
@@ -66,8 +67,9 @@ def fit(
 
     **Returns:** the finished `Run`.
 
-    **Raises:** `RunError` when `out` holds a run of another problem or other settings; `Stopped` after SIGTERM or
-    SIGUSR1; `Diverged` when most draws are useless.
+    **Raises:** `RunError` when `out` holds a run of another problem or other settings; `Unidentified` when the design
+    leaves something undetermined and the settings do not allow that; `Stopped` after SIGTERM or SIGUSR1; `Diverged`
+    when most draws are useless.
     """
     folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
     known = known_priors(frozen or {}, problem)
@@ -76,11 +78,15 @@ def fit(
         _check_same(folder, config, description)
     settings = folder.config() if folder.exists else config or FitConfig()
     job = _Fit(problem, held_out, known, folder, settings)
+    progress = progress or Quiet()
+    design = None if folder.exists else pass_design(problem, known, settings.allow_unidentified, progress.say)
     folder.path.mkdir(parents=True, exist_ok=True)
-    watched = Watchdog(progress or Quiet())
+    watched = Watchdog(progress)
     try:
         with folder.lock(), _signals() as asked:
             if not folder.exists:
+                if design is not None:
+                    folder.save_design(design)
                 folder.create(settings, description, provenance())
             folder.tidy()
             return job.run(watched, asked)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.diagnose.design import DesignReport
+from dichroic.diagnose.design_file import load_design, save_design
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, FitConfig, GaussianFit, Population, load_state, save_state
 
@@ -23,8 +25,8 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`config.toml`, `problem.json`, `provenance.json`, `gaussian.npz`, `metrics.jsonl`, `checkpoint/`, `priors/`,
-    `separated.zarr` and `report.html` under one path.
+    """`config.toml`, `problem.json`, `provenance.json`, `design.npz`, `gaussian.npz`, `metrics.jsonl`, `checkpoint/`,
+    `priors/`, `separated.zarr` and `report.html` under one path.
 
     Files are written under a temporary name and renamed: a killed process leaves no half file behind.
     """
@@ -86,6 +88,14 @@ class RunFolder:
         for folder in (self.path, self.path / "checkpoints", self.path / "priors"):
             for left in folder.glob(".*.tmp*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def save_design(self, report: DesignReport) -> None:
+        """Keeps what was found out about the design."""
+        save_design(report, self.path / "design.npz")
+
+    def design(self) -> DesignReport | None:
+        """The report on the design, None where there is none."""
+        return load_design(self.path / "design.npz")
 
     def save_gaussian(self, fit: GaussianFit) -> None:
         """Keeps the Gaussian stage."""

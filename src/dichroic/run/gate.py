@@ -1,0 +1,43 @@
+"""The gate before a fit: a design with a null space is refused, unless it is asked for."""
+
+from collections.abc import Callable, Collection
+
+from dichroic.diagnose.design import DesignReport, check_design
+from dichroic.problem import Problem
+from dichroic.run.folder import RunError
+
+__all__ = ["Unidentified", "pass_design"]
+
+
+class Unidentified(RunError):
+    """A design that leaves something undetermined, however many observations there are. `report` says what."""
+
+    def __init__(self, report: DesignReport):
+        self.report = report
+        lines = [f"  - {f.where}: {f.text} [{f.code}]" for f in report.findings() if f.level == "red"]
+        super().__init__(
+            "this design leaves something undetermined, however many observations there are:\n"
+            + "\n".join(lines)
+            + "\nChange the design, or fit it all the same with --allow-unidentified (allow_unidentified = true): what "
+            "no data determines is then what the first guess makes of it"
+        )
+
+
+def pass_design(
+    problem: Problem, known: Collection[str], allow_unidentified: bool, say: Callable[[str], None]
+) -> DesignReport | None:
+    """Judges the design; warnings are told to `say`.
+
+    **Returns:** the report, None when there is nothing to learn.
+
+    **Raises:** `Unidentified` for a design with a null space, unless that is allowed.
+    """
+    report = check_design(problem, known)
+    if report is None:
+        return None
+    if not report.identified and not allow_unidentified:
+        raise Unidentified(report)
+    for finding in report.findings():
+        if finding.level != "green":
+            say(f"{finding.level}: {finding.where}: {finding.text} [{finding.code}]")
+    return report
