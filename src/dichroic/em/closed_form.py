@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from dichroic.diffusion import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, Prior, Scaling
 from dichroic.em.mixture_views import Mixture, bind_mixture_view
@@ -41,7 +41,7 @@ def mixture_prior(mixture: Mixture, like: Prior) -> Prior:
 
 
 def closed_form_draws(
-    view: View, priors: Mapping[str, Prior], keys: PRNGKeyArray
+    view: View, priors: Mapping[str, Prior], keys: Key[Array, " n"]
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " n"]] | None:
     """One exact draw of every observation, and its chi-square per observed value; None where there is no such route."""
     known = {s: as_mixture(priors[s]) for s in view.mixing}

@@ -153,7 +153,7 @@ def mixture_view(
     """A view of `n` observations of all sources, each through a random matrix of its own with rows of unit length, and
     the posterior of every observation.
     """
-    view = _view(_rng(seed, 3), sources, dict.fromkeys(sources, 1.0), n, observed, noise, one_matrix=False)  # pyright: ignore
+    view = _view(_rng(seed, 3), sources, dict.fromkeys(sources, 1.0), n, observed, noise, one_matrix=False)
     view = view.bind({s: source.means.shape[1:] for s, source in sources.items()})
     matrices = {s: np.asarray(operator.value.matrix, float) for s, operator in view.mixing.items()}  # pyright: ignore
     covariance = float(np.float32(noise)) ** 2 * np.eye(observed)

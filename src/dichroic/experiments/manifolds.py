@@ -16,6 +16,7 @@ held-out sets, have the same sources. Scores take the dynamic range :data:`PEAK`
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +28,15 @@ __all__ = ["PEAK", "Manifold", "contrastive", "differing", "manifolds", "mixed",
 SPAN = 2.0  # every coordinate runs from -SPAN to SPAN
 PEAK = 2 * SPAN
 GRID = 20_001  # points at which a manifold's range is found; the fastest sine has ten periods
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """Any source that can be drawn from."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draws, shape `(n, d)`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def _both(
 
 def _view(
     rng: np.random.Generator,
-    known: Mapping[str, Manifold],
+    known: Mapping[str, Sampled],
     amplitudes: Mapping[str, float],
     n: int,
     observed: int,

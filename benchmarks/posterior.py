@@ -1,0 +1,297 @@
+"""Posterior samplers against the exact posterior: quality for the network evaluations and seconds of a draw.
+
+    python benchmarks/posterior.py [--observations 64] [--pairs 4] [--only WORDS] [--out docs/benchmarks]
+
+Two random manifolds in five dimensions, made mixtures of 256 Gaussians, are seen through random 3 x 5 matrices with
+noise 0.01, so that denoisers and joint posterior are exact (`dichroic.experiments.exact_mixture`). Writes a table and a
+figure. Every number is a mean over `pairs` pairs of manifolds and their observations.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial import cKDTree  # pyright: ignore
+
+from dichroic.diffusion import (
+    MLPConfig,
+    NetworkDenoiser,
+    Prior,
+    Schedule,
+    WithMixture,
+    measure_spread,
+    mixture_cost,
+    mixture_of,
+)
+from dichroic.em import PRESETS, SamplingConfig, draw_posterior, preset
+from dichroic.experiments.exact_mixture import MixturePosterior, mixture_view, mixtures_along_manifolds
+from dichroic.experiments.manifolds import manifolds
+
+SCHEDULE = Schedule(5e-3, 20.0)
+EXACT, NOISE = 32, 0.01
+PUBLISHED = "published (PC, one CG iteration)"
+OBSERVATIONS = (4096, 65536)  # of an E-step, over which what all draws share is spread
+
+
+@dataclass
+class Row:
+    """A sampler: its family (one curve), settings, draws per observation, and where a warm one starts."""
+
+    family: str
+    label: str
+    sampling: dict
+    draws: int = 4
+    warm: bool = False
+    reference: bool = False  # candidates of the true components: a stochastic denoiser without error
+    forwards: int | None = None  # evaluations as counted for exact stochastic denoisers
+    score: dict = field(default_factory=dict)
+
+
+def rows() -> list[Row]:
+    """All samplers."""
+    found = []
+
+    def add(family: str, numbers, settings: dict, **options) -> None:
+        for n in numbers:
+            few = {"draws": 2} if n >= 256 else {}
+            found.append(Row(family, f"{n} steps", {"steps": n, **settings}, **few, **options))
+
+    add(PUBLISHED, (32, 64, 256, 1024), {"step": "pc", "posterior": "krylov", "iterations": 1})
+    add("exact solve, PC", (8, 32, 64), {"step": "pc", "posterior": "exact"})
+    add("exact solve, DDIM", (8, 32), {"step": "ddim", "posterior": "exact"})
+    add("exact solve, Heun", (4, 16), {"step": "heun", "posterior": "exact"})
+    add("exact solve, ancestral", (4, 8, 16, 64), {"step": "ancestral", "posterior": "exact"})
+    add("exact solve, decoupled", (1, 2, 4, 8, 16, 24), {"step": "decoupled", "posterior": "exact"})
+    add("three CG iterations, ancestral", (8, 32), {"step": "ancestral", "posterior": "krylov", "iterations": 3})
+    cg = {"posterior": "krylov", "iterations": 3, "root_iterations": 4}
+    add("three CG iterations, decoupled", (8, 24), {"step": "decoupled", **cg})
+    add("measured covariance, decoupled", (8, 24), {"step": "decoupled", "posterior": "surrogate"})
+    warm = {"posterior": "exact", "restart": 0.8}
+    for step, n in (("ancestral", 4), ("ancestral", 8), ("decoupled", 4), ("decoupled", 8)):
+        found.append(
+            Row("warm start, exact solve", f"{step}, {n} steps", {"step": step, "warm_steps": n, **warm}, warm=True)
+        )
+    for steps, components, tuples, finish in (
+        (4, 512, 1024, 1),
+        (4, 512, 4096, 1),
+        (8, 512, 4096, 0),
+        (8, 512, 4096, 2),
+        (8, 2048, 4096, 2),
+    ):
+        label = f"{steps} steps, {components} Gaussians, {tuples} pairs, {finish} network steps"
+        settings = {"steps": steps, "components": components, "tuples": tuples, "finish_steps": finish}
+        found.append(Row("candidates", label, {"posterior": "candidates", **settings}))
+    for K in (16, 64):
+        settings = {"posterior": "candidates", "steps": 7, "tuples": K**2, "finish_steps": 0}
+        label = f"{K} per source, 8 levels"
+        found.append(Row("candidates, exact", label, settings, reference=True, forwards=8 * K))
+    for name in PRESETS:
+        found.append(Row("presets", name, preset(name).sampling.model_dump()))
+    return found
+
+
+class Pair:
+    """Two manifolds with their observations, exact posterior draws, and draws of a blurred lap before."""
+
+    def __init__(self, seed: int, n: int, most: int):
+        self.sources = mixtures_along_manifolds(2, seed)
+        self.view, self.posteriors = mixture_view(self.sources, n, seed, noise=NOISE)
+        self.n = n
+        rng = np.random.default_rng(seed)
+        self.exact = np.stack([_stack(p.sample(rng, EXACT)) for p in self.posteriors])
+        self.variance = np.mean([np.diag(p.moments()[1]).mean() for p in self.posteriors])
+        self.curves = [cKDTree(m(np.linspace(0, 1, 20001))) for m in manifolds(2, seed).values()]
+        blurred = mixtures_along_manifolds(2, seed, sd=0.3)
+        before = [MixturePosterior.of(blurred, p.A, p.y, p.noise).sample(rng, most) for p in self.posteriors]
+        self.before = {s: np.stack([b[s] for b in before], axis=1).astype(np.float32) for s in self.sources}
+        self.exact_priors = {s: mixture.prior(SCHEDULE) for s, mixture in self.sources.items()}
+        self.priors = {s: _as_network(prior, k) for k, (s, prior) in enumerate(self.exact_priors.items())}
+        self._mixed: dict[int, dict[str, Prior]] = {}
+
+    def mixed(self, components: int) -> dict[str, Prior]:
+        """The priors with mixtures of their own draws, made once: in an E-step, they are made once for all draws."""
+        if components not in self._mixed:
+            self._mixed[components] = {}
+            for k, (s, prior) in enumerate(self.priors.items()):
+                mixture = mixture_of(prior.denoiser, SCHEDULE, key=jax.random.key(10 + k), size=components)
+                denoiser = WithMixture(prior.denoiser, mixture)
+                self._mixed[components][s] = Prior(denoiser, SCHEDULE, prior.scaling)
+        return self._mixed[components]
+
+    def tiled(self, draws: int):
+        """Every observation `draws` times."""
+        return self.view.select(np.tile(np.arange(self.n), draws))
+
+    def untile(self, x: np.ndarray) -> np.ndarray:
+        """Shape `(n, draws, d)` from tiled draws."""
+        return np.swapaxes(x.reshape(-1, self.n, x.shape[-1]), 0, 1)
+
+    def off(self, x: np.ndarray) -> float:
+        """Mean distance of draws `(..., 10)` to the manifolds."""
+        parts = np.split(x.reshape(-1, x.shape[-1]), 2, axis=1)
+        return float(np.mean([tree.query(part)[0].mean() for tree, part in zip(self.curves, parts, strict=True)]))
+
+
+def _as_network(prior: Prior, number: int) -> Prior:
+    """The same denoiser as a network: nothing can be known of it but its values and its derivatives.
+
+    The network adds zero to the exact denoiser, and carries the covariance of its errors.
+    """
+    denoiser = NetworkDenoiser.create(
+        prior.shape, MLPConfig(width=8, depth=1), key=jax.random.key(0), base=prior.denoiser
+    )
+    mixture, d = prior.denoiser, prior.shape[0]
+    rng = np.random.default_rng(number)
+    x = np.asarray(mixture.means)[rng.integers(len(mixture.means), size=2048)]  # pyright: ignore
+    x = x + np.sqrt(np.asarray(mixture.values).mean()) * rng.standard_normal(x.shape)  # pyright: ignore
+    basis = jnp.asarray(np.linalg.svd(x - x.mean(0), full_matrices=False)[2].T, jnp.float32)
+    spread = measure_spread(denoiser, SCHEDULE, jnp.asarray(x, jnp.float32), basis[:, :d], key=jax.random.key(1))
+    return Prior(NetworkDenoiser(denoiser.network, denoiser.base, denoiser.precision, spread), SCHEDULE, prior.scaling)
+
+
+def measure(row: Row, pairs: list[Pair]) -> dict:
+    """Scores of one sampler."""
+    sampling = SamplingConfig(**{**row.sampling, "batch": pairs[0].n * row.draws})
+    mixed = not row.reference and sampling.posterior in ("candidates", "best")
+    shared = mixture_cost(pairs[0].priors["source1"].denoiser, sampling.components).total if mixed else 0
+    energy, off, chi, variance, seconds = [], [], [], [], []
+    drawn = None
+    for number, pair in enumerate(pairs):
+        view = pair.tiled(row.draws)
+        priors = pair.exact_priors if row.reference else pair.priors
+        if shared:
+            priors = pair.mixed(sampling.components)
+        start = {s: x[: row.draws].reshape(-1, x.shape[-1]) for s, x in pair.before.items()} if row.warm else None
+        begin = time.perf_counter()
+        drawn = draw_posterior(view, priors, sampling, key=jax.random.key(number), start=start)
+        seconds.append(time.perf_counter() - begin)
+        x = np.stack([pair.untile(sample) for sample in drawn.samples.values()])
+        x = np.concatenate(list(x), axis=-1)
+        energy.append(energy_distances(x, pair.exact))
+        off.append(pair.off(x))
+        chi.append(drawn.chi_square.mean())
+        variance.append(x.var(axis=1, ddof=1).mean() / pair.variance)
+    assert drawn is not None
+    found = np.concatenate(energy)
+    return {
+        "energy": found.mean(),
+        "error": found.std() / np.sqrt(len(found)),
+        "off": np.mean(off),
+        "chi": np.mean(chi),
+        "std": np.sqrt(np.mean(variance)),
+        "calls": drawn.cost.forward,
+        "evaluations": row.forwards or drawn.cost.total,
+        "shared": shared,
+        # the first pair compiles
+        "seconds": np.mean(seconds[1:] or seconds) / len(pairs[0].tiled(row.draws)),
+    }
+
+
+def energy_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Energy distance of draws `(n, r, d)` and `(n, s, d)` for every observation, without bias."""
+    between = np.linalg.norm(x[:, :, None] - y[:, None], axis=-1).mean((1, 2))
+    return 2 * between - _within(x) - _within(y)
+
+
+def _within(x: np.ndarray) -> np.ndarray:
+    r = x.shape[1]
+    return np.linalg.norm(x[:, :, None] - x[:, None], axis=-1).sum((1, 2)) / (r * (r - 1))
+
+
+def _stack(x: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate(list(x.values()), axis=-1)
+
+
+def table(found: list[Row], floor: dict) -> str:
+    """The scores as Markdown."""
+    columns = ["sampler", "setting", "denoiser calls", "evaluations per draw", "shared evaluations", "ms per draw"]
+    columns += ["energy distance", "off the manifold", "χ²", "std"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines.append(
+        f"| exact posterior | | | | | | {floor['energy']:.3f} | {floor['off']:.3f} | {floor['chi']:.2f} | 1.00 |"
+    )
+    for row in found:
+        s = row.score
+        shared = f"{s['shared']:,}" if s["shared"] else ""
+        evaluations = f"{s['evaluations']}" if row.forwards is None else f"({s['evaluations']})"
+        lines.append(
+            f"| {row.family} | {row.label} | {s['calls'] or ''} | {evaluations} | {shared} "
+            f"| {1e3 * s['seconds']:.2f} | {s['energy']:.3f} ± {s['error']:.3f} "
+            f"| {s['off']:.3f} | {s['chi']:.2f} | {s['std']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def figure(found: list[Row], path: Path) -> None:
+    """Energy distance against evaluations and against seconds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    families = list(dict.fromkeys(row.family for row in found if row.family != "presets"))
+    fig, axes = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
+    colours = plt.get_cmap("tab20")
+    least = 0.01  # below it a distance is the noise of the benchmark
+    for number, family in enumerate(families):
+        members = [row for row in found if row.family == family]
+        y = [max(row.score["energy"], least) for row in members]
+        e = [row.score["error"] for row in members]
+        style = {"color": "black", "linewidth": 2.5} if family == PUBLISHED else {"color": colours(number % 20)}
+        joined = "-" if "candidates" not in family and "warm" not in family else ""
+        marker = "s" if "candidates" in family else "^" if "warm" in family else "o"
+        for axis, x in (
+            (axes[0], [max(r.score["evaluations"] + r.score["shared"] / OBSERVATIONS[0], 1) for r in members]),
+            (axes[1], [1e3 * r.score["seconds"] for r in members]),
+        ):
+            low = [min(a, b - least) for a, b in zip(e, y, strict=True)]
+            axis.errorbar(
+                x, y, yerr=[np.maximum(low, 0), e], marker=marker, linestyle=joined, label=family, capsize=2, **style
+            )
+    axes[0].set(xscale="log", yscale="log", xlabel="network evaluations per draw (a transposed product is one more)")
+    axes[0].set_ylabel("energy distance to the exact posterior, per observation")
+    axes[1].set(xscale="log", xlabel="milliseconds per draw")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[0].annotate(
+        "at or below the noise of the benchmark", (1, least), xytext=(4, 4), textcoords="offset points", fontsize=8
+    )
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    fig.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--observations", type=int, default=64, help="per pair of manifolds")
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--only", default="", help="samplers whose family contains these words")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    arguments = parser.parse_args()
+    begin = time.perf_counter()
+    found = [row for row in rows() if arguments.only in row.family]
+    pairs = [Pair(seed, arguments.observations, 4) for seed in range(arguments.pairs)]
+    halves = [energy_distances(p.exact[:, : EXACT // 2], p.exact[:, EXACT // 2 :]).mean() for p in pairs]
+    residuals = []
+    for p in pairs:
+        A = np.stack([np.concatenate(list(q.A.values()), axis=1) for q in p.posteriors])
+        y = np.stack([q.y for q in p.posteriors])
+        residuals.append((((np.einsum("nij,nrj->nri", A, p.exact) - y[:, None]) / NOISE) ** 2).mean())
+    floor = {"energy": np.mean(halves), "off": np.mean([p.off(p.exact) for p in pairs]), "chi": np.mean(residuals)}
+    print(f"exact draws: {floor}", flush=True)
+    for row in found:
+        row.score = measure(row, pairs)
+        score = {k: round(float(v), 4) for k, v in row.score.items()}
+        print(f"{time.perf_counter() - begin:5.0f} s  {row.family}, {row.label}: {score}", flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "posterior_table.md").write_text(table(found, floor) + "\n")
+    figure(found, arguments.out / "posterior.png")
+    print(f"{time.perf_counter() - begin:.0f} seconds; written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
