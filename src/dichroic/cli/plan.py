@@ -88,15 +88,14 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
 
 
 def _as_preset(name: str, table: Mapping[str, Any]) -> "FitConfig":
-    """The settings of the file with what presets are about, laps and steps, as in the preset."""
-    from dichroic.em import preset
+    """The settings of the file, but for those that some preset is about: these are as in this preset."""
+    from dichroic.em import PRESETS, preset
 
-    wanted = preset(name)
-    flags = {
-        "laps": wanted.laps,
-        "training": {"steps": wanted.training.steps},
-        "sampling": {"steps": wanted.sampling.steps, "warm_steps": wanted.sampling.warm_steps},
-    }
+    wanted, flags = preset(name).model_dump(), {}
+    for settings in PRESETS.values():
+        for key, value in settings.items():
+            inner = {k: wanted[key][k] for k in value} if isinstance(value, dict) else None
+            flags[key] = wanted[key] if inner is None else flags.get(key, {}) | inner
     return settle(flags, {**table, "preset": name})
 
 
@@ -121,8 +120,8 @@ def show(found: Mapping[str, Any]) -> None:
     say(
         "These are estimates. Times are for all laps: a fit ends a stage early when held-out data is predicted no\n"
         "better. Memory is main memory: the peak of this measurement, and the draws that a fit holds beyond it.\n"
-        "Disk is the run folder at its largest, uncompressed and without the report. Presets differ in laps and\n"
-        "steps; all other settings are those of the file."
+        "Disk is the run folder at its largest, uncompressed and without the report. What presets do not set is as\n"
+        "in the file."
     )
 
 

@@ -236,6 +236,8 @@ def _draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNG
     few, many = both(1)
     first = more = Line.through(few, many)
     if len(view) > batch:
+        if not costs[_MANY]:  # exact draws of closed-form priors: one program for every number of observations
+            run(1 + _THREADS, False)
         all_few, all_many = both(1 + _THREADS)
         more = Line.through((all_few - few) / _THREADS, (all_many - many) / _THREADS)
     evaluations = Line.through(costs[_FEW], costs[_MANY])
