@@ -285,12 +285,12 @@ class TestContraction:
 
     def test_without_matrices(self, monkeypatch):
         """Conjugate gradients and random signs against exact traces."""
-        problem = problem_of((24, 24), {"a": {"x": 1.0, "z": _blur()}, "b": {"z": 1.0}})
+        problem = problem_of((12, 12), {"a": {"x": 1.0, "z": _blur()}, "b": {"z": 1.0}})
         exact = check_design(problem).contraction
         monkeypatch.setattr("dichroic.diagnose.contraction._DENSE", 0)
         estimated = check_design(problem).contraction
         for view, shares in exact.items():
-            assert estimated[view] == pytest.approx(shares, abs=0.03)
+            assert estimated[view] == pytest.approx(shares, abs=0.05)
 
     def test_noise_of_several_sizes(self):
         """Observations of two kinds of entries, one all noise: it tells nothing about the size of the source."""
@@ -307,4 +307,4 @@ class TestContraction:
 def _blur():
     from dichroic import Convolve
 
-    return Convolve(np.ones((3, 3)) / 9, (24, 24))
+    return Convolve(np.ones((3, 3)) / 9, (12, 12))
