@@ -40,6 +40,24 @@ class GaussianFlags:
 
 
 @dataclass(kw_only=True)
+class MixtureFlags:
+    """The mixture stage."""
+
+    components: int | None = None
+    """At most so many Gaussians per source; 1 for no mixture stage."""
+    laps: int | None = None
+    """At most so many laps of EM after components were split."""
+    polish: int | None = None
+    """At most so many after the last split."""
+    ties: float | None = None
+    """Observations per dimension that the components' mean covariance counts for at first."""
+    subset: int | None = None
+    """At most so many observations per view."""
+    budget: float | None = None
+    """Floating-point operations of a lap above which no component is split."""
+
+
+@dataclass(kw_only=True)
 class NetworkFlags:
     """The network of every source."""
 
@@ -151,6 +169,7 @@ class FitFlags:
     draws: int | None = None
     """Posterior draws of every held-out observation at the end."""
     gaussian: GaussianFlags | None = None
+    mixture: MixtureFlags | None = None
     network: NetworkFlags | None = None
     training: TrainingFlags | None = None
     sampling: SamplingFlags | None = None

@@ -12,6 +12,7 @@ from dichroic.problem import View
 
 __all__ = ["PRESETS", "FitConfig", "SamplingConfig", "preset"]
 
+_SMALL = 16  # data per observation up to which every one is a system of its own
 _DENSE = 2048  # data per observation up to which a shared system is factorised
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -58,6 +59,17 @@ class SamplingConfig(BaseModel):
         """How `joint_posterior` is to treat the observations of a view."""
         dense = view.shared and prod(view.event_shape) <= _DENSE
         return self.iterations, self.root_iterations, dense, self.tuples
+
+    def gains_from_sharing(self, view: View) -> bool:
+        """Whether the observations of a view, which differ, are better drawn kind by kind.
+
+        The surrogate then factorises one system per noise level, in place of a solve per observation.
+        """
+        return (
+            self.posterior in ("auto", "best", "surrogate")
+            and not view.shared
+            and _SMALL < prod(view.event_shape) <= _DENSE
+        )
 
     def batch_size(self, shapes: dict[str, tuple[int, ...]]) -> int:
         """Observations per batch: fewer the larger the sources."""

@@ -15,12 +15,14 @@ from dichroic.em.closed_form import closed_form_draws
 from dichroic.em.config import SamplingConfig
 from dichroic.em.method import Method, prepare
 from dichroic.em.parallel import side_by_side
+from dichroic.em.whitened_view import split_alike
 from dichroic.operators import take
 from dichroic.posterior import WhitenedObservation, joint_posterior
 from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
 
+_FEW = 64  # observations per kind, on average, below which it does not pay to treat every kind by itself
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
 
 
@@ -84,6 +86,22 @@ def draw_posterior(
         if exact is not None:
             return exact
     warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
+    if sampling.gains_from_sharing(view):
+        parts = split_alike(view, max(1, n // _FEW))
+        if parts:
+            options = {"key": key, "report": report}
+            return _join(
+                [
+                    (
+                        i,
+                        draw_posterior(
+                            part, priors, sampling, start=_rows(start, i), warm=warm[i], indices=indices[i], **options
+                        ),
+                    )
+                    for i, part in parts
+                ],
+                n,
+            )
     shapes = {s: priors[s].shape for s in view.mixing}
     samples = {s: np.empty((n, *shape), np.float32) for s, shape in shapes.items()}
     chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
@@ -138,6 +156,31 @@ def draw_posterior(
 def _bare(denoisers: Mapping[str, Denoiser]) -> dict[str, Denoiser]:
     """Without mixtures: the networks themselves have the last word."""
     return {s: d.denoiser if isinstance(d, WithMixture) else d for s, d in denoisers.items()}
+
+
+def _rows(samples: Mapping[str, np.ndarray] | None, indices: np.ndarray) -> dict[str, np.ndarray] | None:
+    return None if samples is None else {s: x[indices] for s, x in samples.items()}
+
+
+def _join(parts: list[tuple[np.ndarray, Draws]], n: int) -> Draws:
+    """The draws of parts of a view, each with its indices, in the order of the view."""
+    order = np.argsort(np.concatenate([indices for indices, _ in parts]))
+    draws = [found for _, found in parts]
+
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([getattr(d, name) for d in draws])[order]
+
+    samples = {s: np.concatenate([d.samples[s] for d in draws])[order] for s in draws[0].samples}
+    largest = max(draws, key=lambda d: d.cost.total)
+    return Draws(
+        samples,
+        join("chi_square"),
+        join("residual"),
+        join("stopped"),
+        join("diverged"),
+        largest.cost,
+        largest.shared,
+    )
 
 
 def _exact(view: View, priors: Mapping[str, Prior], key: PRNGKeyArray, indices: np.ndarray) -> Draws | None:

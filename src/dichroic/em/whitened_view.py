@@ -16,7 +16,7 @@ from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["Group", "Stacked", "group_alike", "grouped", "stacked", "value_count", "whiten", "widen"]
+__all__ = ["Group", "Stacked", "group_alike", "grouped", "split_alike", "stacked", "value_count", "whiten", "widen"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,22 @@ def group_alike(view: View) -> list[np.ndarray]:
     for i in range(len(view)):
         members.setdefault(b"".join(np.ascontiguousarray(c[i]).tobytes() for c in columns), []).append(i)
     return [np.asarray(group) for group in members.values()]
+
+
+def split_alike(view: View, most: int) -> list[tuple[np.ndarray, View]]:
+    """A view as views whose observations share operators, noise and mask, with their indices.
+
+    **Returns** nothing where that takes more than `most` of them.
+    """
+    groups = group_alike(view)
+    if len(groups) > most:
+        return []
+    parts = []
+    for members in groups:
+        part = view.select(members)
+        mixing = {s: take(operator, 0) for s, operator in part.mixing.items()}
+        parts.append((members, View(part.y, mixing, take(part.noise, 0), part.observed, part.truth, True)))
+    return parts
 
 
 def widen(leaf):

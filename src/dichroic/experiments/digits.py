@@ -21,8 +21,9 @@ SIZE = 8
 # settings of `dichroic demo`: what two cores do in the minutes a demo may take
 DEMO_FIT = {
     "plan": "joint",
-    "laps": 20,
-    "held_out_limit": 144,
+    "laps": 12,
+    "patience": 0,
+    "held_out_limit": 288,
     "training": {"steps": 768, "batch": 256},
     "sampling": {"step": "decoupled", "steps": 32, "warm_steps": 24, "restart": 3.0, "cold_laps": 1, "batch": 144},
 }
@@ -30,7 +31,7 @@ DEMO_FIT = {
 
 def grassy_digits(
     classes: Sequence[int] = (0, 1),
-    n_grass: int = 2048,
+    n_grass: int = 8192,
     repeats: int = 8,
     seed: int = 0,
     *,

@@ -1,0 +1,33 @@
+"""Observations of a few kinds, drawn kind by kind, are what each of them would be by itself."""
+
+import jax
+import numpy as np
+import pytest
+
+from dichroic.diffusion import GaussianDenoiser, Prior
+from dichroic.em import SamplingConfig, draw_posterior, estep
+from dichroic.operators import Mask, PerSample
+from dichroic.problem import Problem, Source, View
+
+
+@pytest.mark.parametrize("masked", ["operator", "missing"])
+def test_kinds_are_drawn_as_every_observation_by_itself(monkeypatch, masked):
+    rng = np.random.default_rng(0)
+    n = 150
+    kind = rng.integers(0, 2, n)
+    mask = np.where(kind[:, None, None] == 0, 1.0, np.arange(36).reshape(6, 6) % 2).astype(np.float32)
+    y, truth = rng.normal(size=(n, 6, 6)), rng.normal(size=(n, 6, 6))
+    if masked == "operator":
+        view = View(y, {"a": PerSample(Mask(mask))}, 0.1, truth={"a": truth})  # pyright: ignore
+    else:
+        view = View(np.where(mask > 0, y, np.nan), {"a": 1.0}, 0.1, truth={"a": truth})
+    view = Problem({"a": Source((6, 6))}, {"v": view}).views["v"]
+    prior = Prior(GaussianDenoiser.from_covariance(np.zeros((6, 6)), np.eye(36)))
+    sampling = SamplingConfig(posterior="surrogate", steps=6, warm_steps=3)
+    options = {"key": jax.random.key(0), "start": {"a": truth}, "warm": rng.random(n) < 0.5}
+    together = draw_posterior(view, {"a": prior}, sampling, **options)
+    monkeypatch.setattr(estep, "_FEW", 10**9)
+    apart = draw_posterior(view, {"a": prior}, sampling, **options)
+    np.testing.assert_allclose(together.samples["a"], apart.samples["a"], atol=1e-4)
+    np.testing.assert_allclose(together.chi_square, apart.chi_square, atol=1e-3)
+    assert together.cost == apart.cost
