@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -66,7 +66,7 @@ class Baseline(ABC):
         """
 
     @classmethod
-    def fit(cls, problem: Problem, config: Any = None, seed: int = 0) -> Self:
+    def fit(cls, problem: Problem, config: Any = None, seed: int = 0) -> "Baseline":
         """Fits the method to the observations of a problem; truth is never looked at.
 
         **Arguments:** `config`, a `Config` (default: its defaults); `seed`, of everything random.
@@ -166,7 +166,7 @@ class Baseline(ABC):
             os.replace(temporary, folder / name)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> "Baseline":
         """Reads what `save` wrote.
 
         **Raises:** `FileNotFoundError`; `ValueError` when the folder holds another baseline, or one that is newer than

@@ -40,8 +40,9 @@ def over_observations(
     **Returns:** what `function` returns, as numpy arrays with a first axis over the observations.
     """
     n = len(view)
-    batch = min(n, batch or max(8, _ENTRIES // max(1, int(np.prod(view.event_shape)))))
-    batch = min(batch, 4096)
+    batch = batch or min(4096, max(8, _ENTRIES // max(1, int(np.prod(view.event_shape)))))
+    # rounded up to a power of two: problems of about the same size share a compiled program
+    batch = min(batch, 1 << (n - 1).bit_length())
     indices = np.arange(n) if indices is None else indices
     parts = []
     for begin in range(0, n, batch):

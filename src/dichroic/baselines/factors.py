@@ -42,10 +42,9 @@ class FactorModel(eqx.Module):
     def draw(self, observation: Observation, key: PRNGKeyArray) -> dict[str, Array]:
         """Posterior draw, by Matheron's rule: a prior draw, moved by the gain of what it fails to explain."""
         M, r = self._system(observation)
-        latent_key, noise_key = jax.random.split(key)
-        z = jax.random.normal(latent_key, M.shape[1:], M.dtype)
+        m, q = M.shape
         # where nothing is observed M and r have zero rows, and the noise drawn there has no effect
-        n = jax.random.normal(noise_key, r.shape, r.dtype)
+        z, n = jnp.split(jax.random.normal(key, (q + m,), M.dtype), [q])
         return self._sources(observation, z + _gain(M, r - M @ z - n))
 
     def __call__(self, observation: Observation, key: PRNGKeyArray | None) -> dict[str, Array]:

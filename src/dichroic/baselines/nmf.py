@@ -1,7 +1,7 @@
 """Non-negative matrix factorisation (Lee and Seung, 1999), from scikit-learn, for sources and amplitudes of one sign.
 
-Blind, like `FastICA`: known amplitudes give the components their names and scales. The factors are not unique unless
-some values show one source alone.
+Blind, like `FastICA`: known amplitudes give the components their names and scales. The factors are not unique
+unless some values and some channels show each source alone, or nearly so.
 """
 
 import warnings

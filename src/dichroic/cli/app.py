@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from dichroic import __version__
+from dichroic.cli.baseline import baseline
 from dichroic.cli.diagnose import diagnose
 from dichroic.cli.environment import prepare
 from dichroic.cli.plan import plan
@@ -245,6 +246,7 @@ def sample(
 
 
 app.command(score)
+app.command(baseline)
 app.command(diagnose)
 
 

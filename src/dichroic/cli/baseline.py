@@ -1,0 +1,113 @@
+"""`dichroic baseline`: a classical method on a problem file, scored as a run is."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from dichroic.cli.environment import prepare
+from dichroic.cli.settings import SettingsError
+
+__all__ = ["baseline"]
+
+
+def baseline(
+    name: str,
+    problem: Path,
+    *,
+    out: Path | None = None,
+    set: Annotated[list[str] | None, Parameter(name=("--set", "-s"), negative="")] = None,
+    draws: int = 8,
+    seed: int = 0,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Fit a classical method to a problem, and separate its held-out observations.
+
+    Parameters
+    ----------
+    name
+        The method: pcpca, cpca, clvm-linear, clvm-vae, wiener, fastica or nmf.
+    problem
+        The problem file, or its folder.
+    out
+        A folder for the fitted method and its separation (default: nothing is kept).
+    set
+        A setting of the method, such as gamma=0.4 or network.kind=conv; as often as wanted.
+    draws
+        Posterior draws of every observation; 0 for posterior means. Methods without a posterior give point estimates.
+    seed
+        Seed of the fit and of the draws.
+    overwrite
+        Replace what is in the folder.
+    json
+        Print the scores as JSON.
+    """
+    prepare()
+    from dichroic.baselines import BASELINES
+    from dichroic.cli.messages import say
+    from dichroic.cli.output import print_json, show_views
+    from dichroic.cli.settings import settle
+    from dichroic.problem import load_problem
+    from dichroic.problem.faults import did_you_mean, names
+    from dichroic.run import RunError
+    from dichroic.run.fit import split
+    from dichroic.run.summary import view_scores
+
+    if name not in BASELINES:
+        raise SettingsError(f"no baseline '{name}'; there are: {names(BASELINES)}{did_you_mean(name, BASELINES)}")
+    cls = BASELINES[name]
+    if out is not None and (out / "baseline.json").exists() and not overwrite:
+        raise RunError(f"{out} holds a fitted baseline already; choose another folder, or say --overwrite")
+    loaded = load_problem(problem)
+    config = _configure(cls.Config, set or [])
+    kept, held_out = split(loaded.problem, loaded.held_out, settle({}, loaded.fit))
+    fitted = cls.fit(kept, config, seed)
+    if out is not None:
+        fitted.save(out)
+    store = None if out is None else out / "separated.zarr"
+    observed = kept if held_out is None else held_out
+    found = fitted.separate(observed, draws=draws, seed=seed, out=store, overwrite=overwrite)
+    views = view_scores(found, observed)
+    if json:
+        print_json({"baseline": name, "out": out and str(out), "point": found.point, "views": views})
+        return 0
+    what = "point estimates" if found.point else f"{draws} draws"
+    where = "Held-out observations" if held_out is not None else "Observations of the fit, for none are held out"
+    show_views(f"{where}: {cls.title}, {what}", views)
+    if out is not None:
+        say(f"baseline: {out}")
+    return 0
+
+
+def _configure(config: Any, pairs: list[str]) -> Any:
+    """Settings from `key=value`, with values as in TOML and dots for tables.
+
+    **Raises:** `SettingsError`, with a line for every unknown or impossible setting.
+    """
+    import tomllib
+
+    from pydantic import ValidationError
+
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set: expected key=value, got {pair!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text  # words need no quotes
+        *tables, last = key.split(".")
+        table = given
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = value
+    if isinstance(given.get("network"), dict):
+        given["network"].setdefault("kind", "mlp")
+    try:
+        return config.model_validate(given)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, d['loc']))}: {d['msg']}, got {d['input']!r}" for d in error.errors()]
+        known = ", ".join(config.model_fields)
+        raise SettingsError("\n".join([*lines, f"settings of this method: {known}"])) from None

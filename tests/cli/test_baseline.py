@@ -1,0 +1,43 @@
+"""`dichroic baseline`, in this process."""
+
+import json
+
+import pytest
+
+from dichroic.baselines import load_baseline
+from dichroic.cli import main
+from dichroic.run import Separation
+from run_cases import write_tiny
+
+
+def test_a_baseline_is_fitted_scored_and_kept(tmp_path, capsys):
+    problem, out = write_tiny(tmp_path / "data"), tmp_path / "out"
+    arguments = ["baseline", "pcpca", str(problem), "--out", str(out), "--draws", "3"]
+    assert main([*arguments, "--set", "gamma=0.2", "--set", "components=1", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["baseline"] == "pcpca" and printed["point"] is False
+    assert printed["views"]["both"]["observations"] == 16  # a quarter is held out, as for a fit
+    assert set(printed["views"]["both"]["psnr"]["star"]) == {"mean", "draw"}
+    assert load_baseline(out).config.gamma == 0.2
+    assert Separation.open(out / "separated.zarr").draws("both", "star").shape == (16, 3, 2)
+    assert main(arguments) == 1
+    assert "say --overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite", "--draws", "0"]) == 0
+    assert "PCPCA, point estimates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["pcpa"], "did you mean 'pcpca'"),
+        (["pcpca", "--set", "gamma"], "expected key=value, got 'gamma'"),
+        (["pcpca", "--set", "gama=1"], "gama: Extra inputs are not permitted"),
+        (["pcpca", "--set", "gamma=2"], "gamma: Input should be less than 1, got 2"),
+        (["fastica"], "are taken to be draws of their own"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, capsys, arguments, said):
+    problem = write_tiny(tmp_path / "data")
+    name, *rest = arguments
+    assert main(["baseline", name, str(problem), *rest]) == 1
+    assert said in " ".join(capsys.readouterr().err.split())
