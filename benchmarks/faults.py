@@ -28,7 +28,9 @@ from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 
 D, NOISE = 6, 0.3
-LEARNED = Budget(observations=2048, prior=4096, fission=(256, 15), sbc=(256, 31), leakage=(128, 7), maps=(64, 8))
+LEARNED = Budget(
+    observations=1024, prior=2048, replicates=3, fission=(128, 7), sbc=(192, 15), leakage=(64, 3), maps=(32, 4)
+)
 NAMES = ("a", "b")
 
 
@@ -125,7 +127,7 @@ def learn(rows: int, folder: Path) -> dict[str, Prior]:
 def believe_learned(priors: dict[str, Prior], fault: Fault) -> Model:
     """The same faults with learned priors."""
     chosen = dict(zip(NAMES, reversed(priors.values()), strict=True)) if fault.swapped else dict(priors)
-    scale = np.sqrt(fault.prior)
+    scale = float(np.sqrt(fault.prior))
     for s, prior in chosen.items():
         chosen[s] = replace(prior, scaling=Scaling(scale * prior.scaling.shift, scale * prior.scaling.scale))
     model = LearnedModel(chosen, SamplingConfig(steps=32))
@@ -156,7 +158,7 @@ def examine(name: str, rows: int, seed: int, budget: Budget, priors: dict[str, P
     }
 
 
-def table(rows: int, repeats: int, healthy: int, budget: Budget, priors: dict[str, Prior] | None) -> dict:
+def table(rows: int, repeats: int, healthy: int, budget: Budget, priors: dict[str, Prior] | None, first: int) -> dict:
     """The share of repetitions in which each check is not green, fault by fault."""
     checks = [check for check in CHECKS if check != "maps"]
     print(f"\n{rows} numbers observed of {2 * D} unknown; share of repetitions in which a check is not green")
@@ -164,7 +166,7 @@ def table(rows: int, repeats: int, healthy: int, budget: Budget, priors: dict[st
     found = {}
     for name in FAULTS:
         count = healthy if name == "none" else repeats
-        runs = [examine(name, rows, seed, budget, priors) for seed in range(count)]
+        runs = [examine(name, rows, seed, budget, priors) for seed in range(first, first + count)]
         seen = {c: float(np.mean([run["levels"][c] != "green" for run in runs])) for c in checks}
         some = float(np.mean([run["level"] != "green" for run in runs]))
         red = float(np.mean([run["level"] == "red" for run in runs]))
@@ -195,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, help="of every fault")
     parser.add_argument("--healthy", type=int, default=100, help="repeats of the control")
+    parser.add_argument("--seed", type=int, default=0, help="of the first repetition; the others count up")
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 24])
     parser.add_argument("--learned", action="store_true", help="priors learned by diffusion EM, posteriors by MMPS")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
@@ -203,7 +206,7 @@ def main() -> None:
     budget = LEARNED if arguments.learned else Budget()
     for rows in arguments.rows:
         priors = learn(rows, arguments.out) if arguments.learned else None
-        tables[rows] = table(rows, arguments.repeats, arguments.healthy, budget, priors)
+        tables[rows] = table(rows, arguments.repeats, arguments.healthy, budget, priors, arguments.seed)
         short += verdict_on(tables[rows], rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
     name = "faults-learned.json" if arguments.learned else "faults.json"
