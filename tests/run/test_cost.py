@@ -10,13 +10,13 @@ import pytest
 
 from dichroic import Problem, Source, View, fit
 from dichroic.cli import main
-from dichroic.cli.plan import _as_preset, show
+from dichroic.cli.plan import _as_preset
 from dichroic.diffusion import Cost, NetworkDenoiser
 from dichroic.em import PRESETS, Draws, GaussianFit, Population, make_plan, preset
-from dichroic.run import estimate_costs
+from dichroic.run import cost, estimate_costs
 from dichroic.run.cost import count_passes
 from dichroic.run.fit import split
-from dichroic.run.timing import BatchTime, Line
+from dichroic.run.timing import BatchTime, Line, Timings
 from run_cases import tiny_config, tiny_problem, write_tiny
 
 
@@ -107,6 +107,46 @@ def test_batches_are_priced_whole_and_side_by_side():
     assert Line.through(3.0, 2.5) == Line(3.0, 0.0)
 
 
+def test_prices(tmp_path, monkeypatch, capsys):
+    """What is printed, from pieces of known price: one second for a batch and a tenth for each of its steps."""
+
+    def measure(problem, held_out, config, plan, known, wanted, report):
+        report("pieces")
+        time = BatchTime(Line(1.0, 0.1), Line(1.0, 0.1), Line(1.0, 2.0), 16, 5.0)
+        stages = {stage.name: 1.0 for stage in plan}
+        closed, sizes = {"Gaussian stage": 3.0, "mixture stage": 4.0}, {s: 1000 for s in problem.sources}
+        return Timings(closed, {s: 0.5 for s in stages}, stages, stages, {w: time for w in wanted}, sizes, 100)
+
+    monkeypatch.setenv("DICHROIC_CACHE", "off")
+    monkeypatch.setattr(cost, "measure", measure)
+    write_tiny(
+        tmp_path, sampling={"step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "batch": 16, "refresh": 0}
+    )
+    assert main(["plan", str(tmp_path), "--quiet", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)["settings"]["[fit]"]
+    # of each of two views: three batches of 48 observations and one of 16 held out; three steps, then twice two
+    assert own["seconds"] == pytest.approx(
+        {
+            "Gaussian stage": 3,
+            "mixture stage": 4,
+            "compiling": 2 * 4 * 5 + 1,  # with hidden entries and without, closed forms and networks
+            "M-step": 2 * (8 * 0.5 + 1),
+            "E-step": 2 * 3 * (1.3 + 2 * 1.2),
+            "held-out draws": 2 * (1.3 + 2 * 1.2),
+            "prediction": 2 * 2 * 3 * 1.3,
+            "final draws": 2 * 2 * 1.3,
+            "total": 7 + 41 + 10 + 8 * 3.7 + 15.6 + 5.2,
+        }
+    )
+    assert own["evaluations"] == 2 * ((48 + 16) * (7 + 2 * 5) + 16 * (6 + 2) * 7)
+    assert own["memory"] > 1e8
+    assert own["disk"] > 2 * (3 * 64 * 8 + 4 * 1000)  # two checkpoints: draws, priors and the best ones
+    assert main(["plan", str(tmp_path), "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[5:9]] == ["draft", "standard", "final", "[fit]"]
+
+
+@pytest.mark.slow
 def test_command(tmp_path, monkeypatch, capsys, finished):
     monkeypatch.setenv("DICHROIC_CACHE", "off")
     write_tiny(tmp_path)
@@ -133,9 +173,6 @@ def test_command(tmp_path, monkeypatch, capsys, finished):
     unit = sum(view["evaluations"] for view in last["views"].values()) / 3  # both views, of two steps and the last one
     laps, predictions, final = (48 + 16) * 2 * (0.1 * 4 + 0.9 * 3), 16 * 2 * 2 * 4, 16 * 2 * 4
     assert found["[fit]"]["evaluations"] == pytest.approx(unit * (laps + predictions + final))
-    show({"title": "", "file": "f", "device": "CPU", "settings": found})
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[5:9]] == ["draft", "standard", "final", "[fit]"]
 
 
 @pytest.mark.slow
