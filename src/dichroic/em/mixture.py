@@ -28,7 +28,7 @@ __all__ = ["MixtureConfig", "MixtureFit", "mixture_em"]
 
 _FLOOR = 1e-6  # of the mean variance: the least variance of a component along any direction
 _APART = 0.7  # standard deviations between a component's mean and those of its halves
-_GAIN = 5e-4  # of held-out log-likelihood per observed value, below which nothing has changed
+_GAIN = 0.01  # of held-out log-likelihood per observation, below which nothing has changed
 
 
 class MixtureConfig(BaseModel):
@@ -184,16 +184,15 @@ class _Search:
         return {**mixtures, **{s: _update(mixtures[s], pooled[s], ties) for s in self.learned}}
 
     def _judge(self, mixtures: dict[str, Mixture]) -> float:
-        """Log-likelihood per observed value: of held-out data, or of the data less what the parameters are worth."""
+        """Log-likelihood per observation: of held-out data, or of the data less what the parameters are worth."""
+        judges = self.judges or self.views
+        n = sum(view.n for view in judges)
+        total = sum(float(view.log_likelihood(mixtures).sum()) for view in judges)
         if self.judges:
-            total = sum(float(view.log_likelihood(mixtures).sum()) for view in self.judges)
-            return total / sum(view.values for view in self.judges)
-        total = sum(float(view.log_likelihood(mixtures).sum()) for view in self.views)
-        n = sum(view.n for view in self.views)
-        free = sum(
-            len(mixtures[s]) * (1 + d + d * (d + 1) / 2) for s in self.learned for d in mixtures[s].means.shape[1:]
-        )
-        return (total - 0.5 * free * np.log(n)) / self.values
+            return total / n
+        sizes = {s: mixtures[s].means.shape[1] for s in self.learned}
+        free = sum(len(mixtures[s]) * (1 + d + d * (d + 1) / 2) for s, d in sizes.items())
+        return (total - 0.5 * free * np.log(n)) / n
 
     def _allowed(self, mixtures: dict[str, Mixture]) -> bool:
         cost = sum(v.cost(prod(len(mixtures[s]) for s in v.sources)) for v in self.views)
