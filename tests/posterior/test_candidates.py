@@ -67,7 +67,7 @@ def test_all_components_as_candidates_are_the_exact_posterior(problem, float64):
     sources, whitened, exact = problem
     target = CandidatePosterior.create({s: denoiser(x) for s, x in sources.items()}, whitened)
     assert target.counts == {"a": 5, "b": 4}
-    n, level = 8000, jnp.asarray(1e4)  # one draw, from noise that says nothing
+    n, level = 4000, jnp.asarray(1e4)  # one draw, from noise that says nothing
     keys = jax.random.split(jax.random.key(0), n)
     x_t = {s: jnp.zeros(2) for s in NAMES}
     drawn = jax.jit(jax.vmap(lambda key: target.draw(x_t, level, key)[0]))(keys)
@@ -124,9 +124,9 @@ def test_a_mixture_made_of_a_priors_draws_has_its_law(float64, rng):
 def test_the_cost_of_a_mixture_is_what_runs():
     tally = Tally()
     counted = tally.wrap("x", GaussianDenoiser.from_covariance(np.zeros(3), np.eye(3)))
-    mixture_of(counted, Schedule(), key=jax.random.key(0), size=4, steps=5)
+    mixture_of(counted, Schedule(), key=jax.random.key(0), size=1, steps=5)
     jax.effects_barrier()
-    cost = mixture_cost(counted, 4, 5)
+    cost = mixture_cost(counted, 1, 5)
     assert (tally.forward["x"], tally.products["x"]) == (cost.forward, cost.products)
 
 
