@@ -115,7 +115,7 @@ def test_lap_is_that_of_scikit_learn(route):
     x = np.stack([rng.multivariate_normal(truth.means[k], truth.covariances[k]) for k in label])
     problem = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-4)})
     statistics = route(problem.views["v"], {"x": (3,)}).statistics({"x": start})[1]
-    ours = _update(start, statistics["x"], ties=1e-12)
+    ours = _update(start, statistics["x"], 1e-12, start)
     theirs = GaussianMixture(
         2,
         max_iter=1,
@@ -139,7 +139,7 @@ def test_likelihood_never_falls(route):
     for _ in range(15):
         value, statistics = bound.statistics(mixtures)
         values.append(value)
-        mixtures = {s: _update(x, statistics[s], ties=1e-12) for s, x in mixtures.items()}
+        mixtures = {s: _update(x, statistics[s], 1e-12, x) for s, x in mixtures.items()}
     assert np.diff(values).min() > -1e-6
     assert values[-1] > values[0] + 1
 

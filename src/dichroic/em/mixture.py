@@ -8,10 +8,16 @@ become more likely. With the derivatives :math:`n_k, g_k, G_k` of the log-likeli
 .. math:: w_k \leftarrow \frac{n_k}{\sum_j n_j}, \qquad \delta_k = \frac{S_k g_k}{n_k}, \qquad
     \mu_k \leftarrow \mu_k + \delta_k, \qquad S_k \leftarrow S_k + \frac{S_k G_k S_k}{n_k} - \delta_k \delta_k^\top .
 
-Few observations belong to each component, and so its covariance is tied to the mean of all by the conjugate prior:
-:math:`S_k \leftarrow (n_k S_k + \tau \bar S) / (n_k + \tau)`. The ties are loosened as far as held-out observations
-gain from it. No network and no sampling takes part, and modes that a diffusion model would need tens of laps to sort
-out are told apart by exact responsibilities.
+Few observations belong to each component, and so its covariance is tied by a conjugate prior that counts for
+:math:`\tau` observations, to the mean :math:`\bar S` of all, and this to what the Gaussian stage found (:math:`S_0`),
+less what lies between the components,
+
+.. math:: S_k \leftarrow \frac{n_k S_k + \tau T}{n_k + \tau}, \qquad T = \frac{n \bar S + \tau W}{n + \tau},
+    \qquad W = \Big[S_0 - \sum_k w_k (\mu_k - \bar\mu)(\mu_k - \bar\mu)^\top\Big]_+ .
+
+The ties are loosened as far as held-out observations gain from it. A source of one component stays what it was. No
+network and no sampling takes part, and modes that a diffusion model would need tens of laps to sort out are told apart
+by exact responsibilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,6 +123,7 @@ class _Search:
 
     def run(self, mixtures: dict[str, Mixture]) -> MixtureFit:
         ties = self.config.ties
+        self.start = dict(mixtures)
         best = self._judge(mixtures)
         growing = list(self.learned)
         while growing:
@@ -132,12 +139,13 @@ class _Search:
                     break
             else:
                 break
-        while True:
+        while max(len(mixtures[s]) for s in self.learned) > 1:
             # a last round of EM from here, then again with looser ties, as long as the held-out observations gain
             mixtures, best, accepted = self._try(mixtures, mixtures, best, ties, self.config.polish)
             ties /= 8
-            if not accepted or max(len(mixtures[s]) for s in self.learned) == 1:
-                return MixtureFit(mixtures, self.history, self.kept)
+            if not accepted:
+                break
+        return MixtureFit(mixtures, self.history, self.kept)
 
     def _try(
         self, before: dict[str, Mixture], mixtures: dict[str, Mixture], best: float, ties: float, laps: int
@@ -181,7 +189,8 @@ class _Search:
         self.history.append(total / self.values)
         if self.report is not None:
             self.report(min(0.95, len(self.history) / (self.config.laps * 12)))
-        return {**mixtures, **{s: _update(mixtures[s], pooled[s], ties) for s in self.learned}}
+        grown = [s for s in self.learned if len(mixtures[s]) > 1]
+        return {**mixtures, **{s: _update(mixtures[s], pooled[s], ties, self.start[s]) for s in grown}}
 
     def _judge(self, mixtures: dict[str, Mixture]) -> float:
         """Log-likelihood per observation: of held-out data, or of the data less what the parameters are worth."""
@@ -199,20 +208,31 @@ class _Search:
         return cost <= self.config.budget and max(map(len, mixtures.values())) <= self.config.components
 
 
-def _update(mixture: Mixture, statistics: ComponentStatistics, ties: float) -> Mixture:
-    """One lap of EM for one source."""
+def _update(mixture: Mixture, statistics: ComponentStatistics, ties: float, start: Mixture) -> Mixture:
+    """One lap of EM for one source, its covariances tied to each other and to those of `start`."""
     n, S = np.maximum(statistics.count, 1e-9)[:, None, None], mixture.covariances
     delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
     S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
-    d = S.shape[-1]
-    if len(mixture) > 1:
-        mean = (n * S).sum(0) / n.sum()
-        S = (n * S + ties * d * mean) / (n + ties * d)
-    values, basis = np.linalg.eigh((S + S.swapaxes(1, 2)) / 2)
-    least = _FLOOR * float((n[:, 0] * values).sum() / n.sum() / d)
-    S = np.einsum("kij,kj,klj->kil", basis, np.maximum(values, max(least, 1e-300)), basis)
-    weights = np.maximum(statistics.count, 1e-6)
-    return Mixture(weights / weights.sum(), mixture.means + delta, S)
+    weights, means = np.maximum(statistics.count, 1e-6), mixture.means + delta
+    weights, total, tau = weights / weights.sum(), n.sum(), ties * S.shape[-1]
+    _, between = _scatter(weights, means)
+    (_, around), mean = _scatter(start.weights, start.means), (n * S).sum(0) / total
+    within = np.einsum("k,kij->ij", start.weights, start.covariances) + around - between
+    target = (total * mean + tau * _at_least(within, 0.0)) / (total + tau)
+    S = _at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
+    return Mixture(weights, means, S)
+
+
+def _scatter(weights: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the components' means, and their covariance."""
+    mean = weights @ means
+    return mean, (weights[:, None] * (means - mean)).T @ (means - mean)
+
+
+def _at_least(S: np.ndarray, least: float) -> np.ndarray:
+    """The nearest matrices whose eigenvalues are no less than a number."""
+    values, basis = np.linalg.eigh((S + S.swapaxes(-1, -2)) / 2)
+    return (basis * np.maximum(values, max(least, 1e-300))[..., None, :]) @ basis.swapaxes(-1, -2)
 
 
 def _split(mixture: Mixture) -> Mixture:
