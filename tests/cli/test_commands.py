@@ -85,7 +85,7 @@ class TestCheck:
         code, out, _ = cli("check", tmp_path)
         assert code == 3
         assert "infinite" in out
-        assert "red: sources 'star' and 'sky': 2 patterns can move from 'sky' to 'star'" in out
+        assert "red: sources 'sky' and 'star': 2 patterns can move from 'star' to 'sky'" in out
         assert "[DC113]" in out
         code, _, err = cli("fit", tmp_path, "--out", "run", "-q")
         assert code == 1

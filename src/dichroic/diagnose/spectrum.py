@@ -17,9 +17,9 @@ class Direction:
 
     `kind`: "dead", entries of one source that no observation contains; "flat", a pattern of one source that all
     operators remove although its entries are seen; "trade-off", a pattern that can move from one source to another.
-    `pattern`, `{source: array}`, has unit norm; `count` is the dimension of the space it was picked from, and
-    `information` the information about it, as a share of that about the best-determined pattern (a ratio of standard
-    errors; 0 in a null space).
+    `pattern`, `{source: array}`, has unit norm, each source being in the unit in which its best view sees it with unit
+    strength; `count` is the dimension of the space it was picked from, and `information` the information about it, as a
+    share of that about the best-determined pattern (a ratio of standard errors; 0 in a null space).
     """
 
     kind: Literal["dead", "flat", "trade-off"]
@@ -30,7 +30,7 @@ class Direction:
     @property
     def sources(self) -> list[str]:
         """The sources it concerns, the one with the largest part first."""
-        norms = {s: float(np.linalg.norm(x)) for s, x in self.pattern.items()}
+        norms = {s: round(float(np.linalg.norm(x)), 6) for s, x in self.pattern.items()}  # ties in the given order
         return sorted((s for s in norms if norms[s] > 1e-3), key=lambda s: -norms[s])
 
 
