@@ -71,7 +71,8 @@ def null_figure(report: DesignReport, material: Material | None = None) -> Figur
     shapes = list(report.shapes.values()) if material is not None else []
     caption = (
         "Patterns that the data say least about, each scaled to its largest value, sources being as strong as their "
-        "best view sees them: adding one, in any amount, leaves all data (nearly) unchanged. Good is that all of them are ones that are of no interest."
+        "best view sees them: adding one, in any amount, leaves all data (nearly) unchanged. Good is that all of them "
+        "are ones that are of no interest."
     )
     return Figure(f"{html}<tbody>{''.join(rows)}</tbody></table></div>{bars}", caption + reduced(*shapes))
 
