@@ -29,12 +29,18 @@ def both(problem, monkeypatch):
     return iterative, dense
 
 
+def parts(missing):
+    return {"observed": RNG.random((8, *S)) > missing}
+
+
+BLUR = Convolve(KERNEL, S)
+BLURS = PerSample(Convolve(RNG.random((8, 3, 3)), S)) @ PerSample(Mask(RNG.random((8, *S))))
 DESIGNS = {
-    "blur and missing": ({"a": {"x": 1.0}, "b": {"x": Convolve(KERNEL, S), "z": 0.5}}, {"observed": RNG.random((8, *S)) < 0.7}),
-    "blur of both": ({"a": {"x": 1.0}, "b": {"x": Convolve(KERNEL, S), "z": Convolve(KERNEL, S)}}, {}),
-    "nearly alike": ({"a": {"x": 1.0, "z": 0.9}, "b": {"x": 0.9, "z": 1.0}}, {"observed": RNG.random((8, *S)) < 0.7}),
-    "blur per sample": ({"a": {"x": PerSample(Convolve(RNG.random((8, 3, 3)), S)) @ PerSample(Mask(RNG.random((8, *S))))}, "b": {"x": 1.0, "z": 1.0}}, {}),
-}  # fmt: skip
+    "blur and missing": ({"a": {"x": 1.0}, "b": {"x": BLUR, "z": 0.5}}, parts(0.3)),
+    "blur of both": ({"a": {"x": 1.0}, "b": {"x": BLUR, "z": BLUR}}, {}),
+    "nearly alike": ({"a": {"x": 1.0, "z": 0.9}, "b": {"x": 0.9, "z": 1.0}}, parts(0.3)),
+    "blur per sample": ({"a": {"x": BLURS}, "b": {"x": 1.0, "z": 1.0}}, {}),
+}
 
 
 @pytest.mark.parametrize(
