@@ -160,7 +160,7 @@ def test_sources_without_a_mixture_are_refused(problem):
 def learned():
     """A view of two sources, with priors of which only the denoiser is known."""
     rng = np.random.default_rng(5)
-    sources = {"a": mixture(rng, 3, d=3), "b": mixture(rng, 2, d=3)}
+    sources = {"a": mixture(rng, 3, width=0.003), "b": mixture(rng, 2, width=0.003)}
     view, posteriors = mixture_view(sources, 6, observed=2, noise=0.2)
     priors = {s: Prior(Opaque(denoiser(x)), Schedule(5e-3, 20.0)) for s, x in sources.items()}
     return view, priors, posteriors
@@ -177,10 +177,10 @@ def test_a_draw_depends_on_its_observation_alone(learned):
     part = draw_posterior(view.select(some), priors, SamplingConfig(**SETTINGS, batch=4), key=key, indices=some)
     for s in NAMES:
         np.testing.assert_array_equal(part.samples[s], whole.samples[s][some])
-    # one draw is a network's: two calls of one forward pass and three products, behind the mixtures
-    assert (whole.cost.forward, whole.cost.products) == (2, 6)
+    # one draw is a network's: two calls of one forward pass and two products, behind the mixtures
+    assert (whole.cost.forward, whole.cost.products) == (2, 4)
     assert whole.shared == mixture_cost(priors["a"].denoiser, 128)
-    assert whole.summary["evaluations"] == pytest.approx(8 + whole.shared.total / 6)
+    assert whole.summary["evaluations"] == pytest.approx(6 + whole.shared.total / 6)
 
 
 def test_the_best_method_is_chosen_by_what_the_sources_are(learned):
@@ -190,9 +190,9 @@ def test_the_best_method_is_chosen_by_what_the_sources_are(learned):
     found = prepare(view, priors, best, key)
     assert (found.name, found.most) == ("candidates", 8)
     assert all(isinstance(d, WithMixture) for d in found.denoisers.values())
-    wide = {s: Prior(Opaque(GaussianDenoiser.from_covariance(np.zeros(3), np.eye(3)))) for s in NAMES}
-    few = prepare(view, wide, SamplingConfig(posterior="best", components=16), key)
-    assert few.name == "auto"  # sixteen places do not cover a Gaussian of three dimensions
+    wide = {s: Prior(Opaque(GaussianDenoiser.from_covariance(np.zeros(2), np.eye(2)))) for s in NAMES}
+    few = prepare(view, wide, SamplingConfig(posterior="best", components=8), key)
+    assert few.name == "auto"  # eight places do not cover a Gaussian of two dimensions
     assert prepare(view, priors, SamplingConfig(posterior="auto"), key).shared.total == 0
 
 
@@ -200,6 +200,6 @@ def test_levels_are_placed_by_the_size_of_the_sources(learned):
     view, priors, _ = learned
     key = jax.random.key(0)
     found = prepare(view, priors, SamplingConfig(posterior="exact"), key)
-    assert (found.low, found.high) == (0.02, pytest.approx(2.5 * 3**0.5))
+    assert (found.low, found.high) == (0.02, pytest.approx(2.5 * 2**0.5))
     other = prepare(view, priors, SamplingConfig(posterior="exact", step="ancestral"), key)
     assert (other.low, other.high) == (5e-3, 20.0)
