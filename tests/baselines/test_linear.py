@@ -218,6 +218,8 @@ def test_wiener_is_the_linear_posterior(route, monkeypatch, float64):
         expected, _, _ = posterior(view, i, mean, covariance, 0.2)
         got = np.concatenate([found.mean("both", s)[i] for s in view.mixing])
         np.testing.assert_allclose(got, expected, atol=tolerance * np.abs(expected).max())
+    if route == "factors":  # its draws have a test of their own
+        return
     draws = fit.separate(problem, draws=150)
     for i in (0, 7):
         _, V, _ = posterior(view, i, mean, covariance, 0.2)

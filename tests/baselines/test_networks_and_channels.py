@@ -59,10 +59,15 @@ def test_convolutions_for_images(tmp_path):
 def test_convolutions_are_for_images():
     with pytest.raises(ProblemError, match=r"with convolutions needs images .*: source 'sky', 'star'"):
         CLVMVAE.fit(half_amplitude(10), settings(ConvCoderConfig()))
-    encoder = make_encoder(ConvCoderConfig(channels=(2, 3, 4)), (5, 4, 2), 6, jax.random.key(0))
-    assert encoder(jnp.ones((5, 4, 2))).shape == (6,)
-    decoder = make_decoder(ConvCoderConfig(channels=(2, 3, 4)), 3, (5, 4, 1), jax.random.key(0))
-    assert decoder(jnp.ones(3)).shape == (5, 4, 1)
+
+    def pass_through(key):
+        config = ConvCoderConfig(channels=(2, 3, 4))
+        encoder = make_encoder(config, (5, 4, 2), 6, key)
+        return encoder(jnp.ones((5, 4, 2))), make_decoder(config, 3, (5, 4, 1), key)(jnp.ones(3))
+
+    code, image = jax.eval_shape(pass_through, jax.random.key(0))
+    assert code.shape == (6,)
+    assert image.shape == (5, 4, 1)
 
 
 @pytest.mark.parametrize("name, tolerance", [("fastica", 0.02), ("nmf", 0.1)])

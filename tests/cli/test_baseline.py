@@ -12,8 +12,8 @@ from run_cases import write_tiny
 
 def test_a_baseline_is_fitted_scored_and_kept(tmp_path, capsys):
     problem, out = write_tiny(tmp_path / "data"), tmp_path / "out"
-    arguments = ["baseline", "pcpca", str(problem), "--out", str(out), "--draws", "3"]
-    assert main([*arguments, "--set", "gamma=0.2", "--set", "components=1", "--json"]) == 0
+    arguments = ["baseline", "pcpca", str(problem), "--out", str(out)]
+    assert main([*arguments, "--draws", "3", "--set", "gamma=0.2", "--set", "components=1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["baseline"] == "pcpca" and printed["point"] is False
     assert printed["views"]["both"]["observations"] == 16  # a quarter is held out, as for a fit
