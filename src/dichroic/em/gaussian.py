@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
 from dichroic.em.gaussian_views import ViewStatistics, bind_views
+from dichroic.em.moment_start import moment_start
 from dichroic.em.population import Population, Statistics
 from dichroic.problem import Problem
 
@@ -96,12 +97,12 @@ def gaussian_em(
     shapes = {s: source.shape for s, source in problem.sources.items()}
     views = bind_views(list(problem.views.values()), shapes, config.large_subset, seed)
     rank = config.large_rank if any(view.draws_only for view in views) else config.rank
-    populations = {**_start(views, shapes), **(fixed or {})}
     history: list[float] = []
     converged = False
     # BLAS's own threads pay for large matrices only, and wait for each other where the machine is busy
     threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
     with threadpool_limits(threads, "blas"):
+        populations = _best_start(views, shapes, fixed or {})
         for lap in range(config.laps):
             pooled: dict[str, list[Statistics]] = {s: [] for s in shapes}
             log_likelihood, count = 0.0, 0
@@ -121,6 +122,24 @@ def gaussian_em(
                 if s not in (fixed or {}):
                     populations[s] = Statistics.pool(statistics).population(rank)
     return GaussianFit(populations, history, converged)
+
+
+def _best_start(
+    views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]], fixed: Mapping[str, Population]
+) -> dict[str, Population]:
+    """The likelier start: isotropic populations, or, where there are moments, those that fit them."""
+    isotropic = {**_start(views, shapes), **fixed}
+    groups = [view.moments() for view in views]
+    found = [group for part in groups if part is not None for group in part]
+    if any(part is None for part in groups) or any(len(g[0]) == 0 for g in found):
+        return isotropic
+    matched = {**moment_start(found, {s: int(np.prod(shape)) for s, shape in shapes.items()}, fixed), **fixed}
+    matched = {s: matched.get(s, isotropic[s]) for s in shapes}
+
+    def log_likelihood(populations: Mapping[str, Population]) -> float:
+        return sum(view.believe({s: populations[s] for s in view.sources}, 0).log_likelihood for view in views)
+
+    return matched if log_likelihood(matched) > log_likelihood(isotropic) else isotropic
 
 
 def _start(views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Population]:

@@ -46,6 +46,10 @@ class ViewStatistics(ABC):
     def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
         """The E-step."""
 
+    def moments(self) -> list[tuple[dict[str, np.ndarray], int, np.ndarray, np.ndarray]] | None:
+        """Matrices, numbers and sums of groups that share operators, for `moment_start`; None on other routes."""
+        return None
+
     @abstractmethod
     def power(self, source: str) -> float:
         """Variance that an isotropic source would need to explain the data by itself."""
@@ -162,6 +166,11 @@ class _Grouped(ViewStatistics):
             log_likelihood -= 0.5 * np.trace(white) + g.n * np.log(np.diag(L)).sum() + 0.5 * g.count * np.log(2 * np.pi)
             n, count = n + g.n, count + g.count
         return Belief(self.unstack(n, first, second), log_likelihood, count)  # pyright: ignore
+
+    def moments(self) -> list[tuple[dict[str, np.ndarray], int, np.ndarray, np.ndarray]] | None:
+        ends = np.cumsum([0, *self.sizes.values()])
+        blocks = {s: slice(i, j) for s, i, j in zip(self.sizes, ends, ends[1:], strict=False)}
+        return [({s: g.A[:, block] for s, block in blocks.items()}, g.n, g.total, g.second) for g in self.groups]
 
     def power(self, source: str) -> float:
         begin = sum(size for s, size in self.sizes.items() if self.sources.index(s) < self.sources.index(source))

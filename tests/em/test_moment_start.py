@@ -1,0 +1,63 @@
+"""The start of Gaussian EM: exact where moments are, and never less likely than the start from nothing."""
+
+import numpy as np
+import pytest
+
+from dichroic.em import GaussianConfig, gaussian_em
+from dichroic.em.moment_start import moment_start
+from dichroic.em.population import Population
+from dichroic.operators import Dense
+from dichroic.problem import Problem, Source, View
+from oracles import random_covariance
+
+
+def populations(rng, sizes) -> dict[str, Population]:
+    return {s: Population.of(rng.normal(size=d), random_covariance(rng, d)) for s, d in sizes.items()}
+
+
+def exact_group(A, n, truth, hidden=()):
+    """A group whose sample moments are those of the population, some values being unobserved."""
+    m = len(next(iter(A.values())))
+    seen = np.isin(np.arange(m), hidden, invert=True)
+    A = {s: matrix * seen[:, None] for s, matrix in A.items()}
+    mean = sum(A[s] @ truth[s].mean for s in A)
+    C = np.diag(seen.astype(float)) + sum(A[s] @ truth[s].covariance() @ A[s].T for s in A)
+    return A, n, n * mean, n * (C + np.outer(mean, mean))
+
+
+@pytest.mark.parametrize("known", [(), ("a",)])
+def test_exact_moments_give_the_truth(monkeypatch, known):
+    monkeypatch.setattr("dichroic.em.moment_start._ACCURACY", 1e-12)
+    monkeypatch.setattr("dichroic.em.moment_start._ITERATIONS", 500)
+    rng = np.random.default_rng(0)
+    sizes = {"a": 3, "b": 2}
+    truth = populations(rng, sizes)
+    groups = [
+        exact_group({"a": 5 * rng.normal(size=(4, 3))}, 30, truth, hidden=[1]),
+        exact_group({"b": 3 * rng.normal(size=(6, 2)), "a": rng.normal(size=(6, 3))}, 50, truth),
+        exact_group({"a": rng.normal(size=(5, 3)), "b": rng.normal(size=(5, 2))}, 20, truth, hidden=[0, 4]),
+    ]
+    found = moment_start(groups, sizes, {s: truth[s] for s in known})
+    assert set(found) == set(sizes) - set(known)
+    for s, x in found.items():
+        np.testing.assert_allclose(x.mean, truth[s].mean, atol=1e-6)
+        np.testing.assert_allclose(x.covariance(), truth[s].covariance(), atol=1e-5)
+
+
+def test_a_weak_source_needs_few_laps():
+    rng = np.random.default_rng(1)
+    d, n = 20, 3000
+    strong, weak = random_covariance(rng, d), 0.05 * random_covariance(rng, d)
+    draw = lambda S: rng.multivariate_normal(np.zeros(d), S, size=n)  # noqa: E731
+    noise = lambda: 0.05 * rng.normal(size=(n, d))  # noqa: E731
+    views = {
+        "alone": View(draw(strong) + noise(), {"a": Dense(np.eye(d))}, 0.05),
+        "both": View(draw(strong) + draw(weak) + noise(), {"a": Dense(np.eye(d)), "b": Dense(np.eye(d))}, 0.05),
+    }
+    problem = Problem({"a": Source((d,)), "b": Source((d,))}, views)
+    short, long = (gaussian_em(problem, GaussianConfig(laps=laps, tolerance=1e-12)) for laps in (6, 60))
+    assert np.diff(long.log_likelihood).min() > -1e-9
+    # by far most of what sixty laps gain is there from the beginning
+    assert long.log_likelihood[-1] - short.log_likelihood[-1] < 1e-3
+    sample_error = np.sqrt(2 / n) * (strong.diagonal().mean() + weak.diagonal().mean())
+    assert np.abs(short.populations["b"].covariance() - weak).mean() < 2 * sample_error
