@@ -84,6 +84,8 @@ def draw_posterior(
     if sampling.posterior in ("auto", "best"):
         exact = _exact(view, priors, key, indices)
         if exact is not None:
+            if report is not None:
+                report(n, n)
             return exact
     warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
     if sampling.gains_from_sharing(view):

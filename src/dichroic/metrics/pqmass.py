@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from dichroic.metrics.vectors import squared_distances, two_samples
 
@@ -58,7 +58,7 @@ def pqmass(
         cell = distances.argmin(1)
         k, l = (np.bincount(part, minlength=cells) for part in (cell[: n - from_x], cell[n - from_x :]))  # noqa: E741
         statistic[t], freedom[t] = _chi_square(k, l)
-    return PQMass(statistic, freedom, chi2.sf(statistic, np.maximum(freedom, 1)))
+    return PQMass(statistic, freedom, chdtrc(np.maximum(freedom, 1), statistic))
 
 
 def _chi_square(k: np.ndarray, l: np.ndarray) -> tuple[float, int]:  # noqa: E741

@@ -36,7 +36,7 @@ from dichroic.run.run import Run
 
 __all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume", "split"]
 
-_GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar
+_GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar: half of it for mixtures
 _FROZEN_SAMPLES = 2048
 
 
@@ -172,7 +172,7 @@ class _Fit:
             self.config.gaussian,
             fixed=fixed,
             seed=self.config.seed,
-            report=lambda lap, laps, _: self._phase("Gaussian EM", _GAUSSIAN_SHARE * lap / laps),
+            report=lambda lap, laps, _: self._phase("Gaussian EM", _GAUSSIAN_SHARE / 2 * lap / laps),
         )
         self.folder.save_gaussian(result)
         if result.log_likelihood:
@@ -208,7 +208,7 @@ class _Fit:
             held_out=self.held_out,
             fixed=list(self.frozen),
             seed=self.config.seed,
-            report=lambda share: self._phase("Gaussian mixtures", _GAUSSIAN_SHARE * share),
+            report=lambda share: self._phase("Gaussian mixtures", _GAUSSIAN_SHARE / 2 * (1 + share)),
         )
         if found is None:
             self.progress.say("mixture stage: none, for no exact route leads through every view")
