@@ -11,7 +11,6 @@ are exact. Of the posterior mean nothing of the kind is true: it leaves far less
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import chi_square_test, normal_scores, score_tests
@@ -46,6 +45,8 @@ def chi_square(case: Case, report: Report) -> Result:
 
 
 def _size(name: str, chi: np.ndarray, m: np.ndarray) -> Iterator[Part]:
+    from scipy import stats
+
     p = chi_square_test(float((m * chi).sum()), float(m.sum()))
     yield Part(name, "mean", float(chi.mean()), 1.0, p, 0.05, 0.2, weight=3.0)
     u = np.clip(stats.chi2.cdf(m * chi, m), 1e-15, 1 - 1e-15)
@@ -58,6 +59,8 @@ def _size(name: str, chi: np.ndarray, m: np.ndarray) -> Iterator[Part]:
 
 def _structure(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arrays: dict) -> Iterator[Part]:
     """What the noise would not leave: the same residual again and again, or one that resembles its neighbours."""
+    from scipy import stats
+
     n = np.maximum(seen.sum(0), 1)
     mean, variance = r.sum(0) / n, (r**2).sum(0) / n
     enough = seen.sum(0) > 0
@@ -89,6 +92,8 @@ def _structure(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arr
 
 def _noise_level(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arrays: dict) -> Iterator[Part]:
     """Chi-square per bin of the stated noise, where that varies from value to value."""
+    from scipy import stats
+
     noise = white.view.noise
     inner = noise.value if isinstance(noise, PerSample) else noise
     if not isinstance(inner, DiagonalNoise) or np.iscomplexobj(white.view.y):

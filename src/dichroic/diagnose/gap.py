@@ -14,7 +14,6 @@ less the distance of two prior samples of the same size.
 """
 
 import numpy as np
-from scipy import stats
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.result import Part, Result, conclude
@@ -71,6 +70,8 @@ def _parts(source: str, z: np.ndarray, z0: np.ndarray, scale: np.ndarray) -> lis
 
 
 def _mann_whitney(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
     return np.asarray(stats.mannwhitneyu(a, b, axis=0, method="asymptotic").pvalue)
 
 

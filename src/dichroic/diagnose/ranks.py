@@ -11,7 +11,6 @@ are too narrow give scores with a variance above 1, draws that are too wide belo
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 __all__ = ["RankCounter", "chi_square_test", "gamma_test", "mean_test", "normal_scores", "score_tests"]
 
@@ -40,11 +39,15 @@ class RankCounter:
 
 def normal_scores(u: np.ndarray) -> np.ndarray:
     """Uniform numbers as normal ones."""
+    from scipy import stats
+
     return np.asarray(stats.norm.ppf(u))
 
 
 def chi_square_test(x: float, degrees: float) -> float:
     """The two-sided p-value of a chi-square variable."""
+    from scipy import stats
+
     lower, upper = float(stats.chi2.cdf(x, degrees)), float(stats.chi2.sf(x, degrees))
     return min(1.0, 2 * min(lower, upper))
 
@@ -55,6 +58,8 @@ def score_tests(s: Float[np.ndarray, " n"]) -> dict[str, tuple[float, float]]:
     `bias`, their mean, normal; `spread`, their root mean square, chi-square; `shape`, the largest distance of their
     distribution function from the normal one (Kolmogorov). The first two p-values are exact.
     """
+    from scipy import stats
+
     s = s[np.isfinite(s)]
     n = len(s)
     if n < 8:
@@ -71,6 +76,8 @@ def score_tests(s: Float[np.ndarray, " n"]) -> dict[str, tuple[float, float]]:
 
 def mean_test(d: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """Is the mean of independent numbers zero? The mean and the p-value of Student's test."""
+    from scipy import stats
+
     d = d[np.isfinite(d)]
     if len(d) < 8 or d.std() == 0:
         return float(d.mean()) if len(d) else float("nan"), 1.0
