@@ -36,16 +36,11 @@ def moment_start(
     """
     free = [s for s in sizes if s not in fixed]
     groups = [group for group in groups if any(s in free for s in group[0])]
-    means, covariances, weights = [], [], []
+    means, weights = [], []
     for A, n, total, second in groups:
-        mean = total / n
-        seen = second.diagonal() > 0
-        known = {s: fixed[s] for s in A if s in fixed}
-        covariance = second / n - np.outer(mean, mean)
-        weights.append(n / max(float(covariance.trace()) / max(int(seen.sum()), 1), 1e-300) ** 2)
-        means.append(mean - sum(A[s] @ x.mean for s, x in known.items()))
-        excess = covariance - np.diag(seen.astype(float))
-        covariances.append(excess - sum(A[s] @ x.covariance() @ A[s].T for s, x in known.items()))
+        power = float(second.trace()) / n / max(int((second.diagonal() > 0).sum()), 1)
+        weights.append(n / max(power, 1e-300) ** 2)
+        means.append(total / n - sum(A[s] @ fixed[s].mean for s in A if s in fixed))
     parts = [{s: A[s] for s in A if s in free} for A, *_ in groups]
 
     def pull(residuals: Sequence[np.ndarray], back: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Blocks:
@@ -62,6 +57,13 @@ def moment_start(
         return pull([sum(A[s] @ x[s] @ A[s].T for s in A) for A in parts], lambda A, r: A.T @ r @ A)  # pyright: ignore
 
     mu = _least_squares(first, pull(means, lambda A, r: A.T @ r))
+    covariances = []
+    for A, n, total, second in groups:
+        # about the mean of the populations, not that of the group, which may have a single observation
+        mean = sum(A[s] @ (fixed[s].mean if s in fixed else mu[s]) for s in A)
+        cross = np.outer(total / n, mean)
+        excess = second / n - cross - cross.T + np.outer(mean, mean) - np.diag((second.diagonal() > 0).astype(float))
+        covariances.append(excess - sum(A[s] @ fixed[s].covariance() @ A[s].T for s in A if s in fixed))
     S = _least_squares(second_order, pull(covariances, lambda A, r: A.T @ r @ A))
     return {s: _population(mu[s], S[s]) for s in free if s in mu}
 
