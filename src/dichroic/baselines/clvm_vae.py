@@ -124,7 +124,7 @@ class CLVMVAE(Baseline):
 
     @cached_property
     def networks(self) -> dict[str, dict[str, Any]]:
-        """`{"encoders": {...}, "decoders": {source: ...}}`."""
+        """The networks by role: `"encoders"`, those of the views, and `"decoders"`, those of the sources."""
         inputs = {name: (s, tuple(shape)) for name, (s, shape) in self.record["inputs"].items()}
         skeleton = eqx.filter_eval_shape(lambda key: _build(self.config, self.shapes, inputs, key), jax.random.key(0))
         paths, treedef = jax.tree_util.tree_flatten_with_path(skeleton)
