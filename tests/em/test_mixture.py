@@ -7,13 +7,22 @@ import scipy.stats
 from scipy.special import logsumexp
 
 from dichroic.diffusion import GaussianMixtureDenoiser
-from dichroic.em import Mixture, MixtureConfig, gaussian_em, mixture_em, mixture_views
+from dichroic.em import Mixture, MixtureConfig, gaussian_em, mixture_em
 from dichroic.em.mixture import _split, _update
+from dichroic.em.mixture_systems import SystemView
+from dichroic.em.mixture_views import GroupedView
 from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 from oracles import SIGMAS, assert_gaussian, random_covariance
 
-ROUTES = {"per observation": mixture_views._PerObservation, "grouped": mixture_views._Grouped}
+
+class LikeliestView(SystemView):
+    """Searches for the likeliest combinations, however few there are: then it finds all of them."""
+
+    exhaustive = 0
+
+
+ROUTES = {"per observation": SystemView, "likeliest": LikeliestView, "grouped": GroupedView}
 every_route = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
 SHAPES = {"a": (3,), "b": (2,)}
 STD = 0.3

@@ -33,10 +33,10 @@ def fit(place: Path, name: str, **options) -> subprocess.CompletedProcess:
     return call(arguments, place / "cache", **options)
 
 
-def begin(place: Path, name: str) -> subprocess.Popen:
+def begin(place: Path, name: str, *settings: str) -> subprocess.Popen:
     command = "resume" if (place / name / "config.toml").exists() else "fit"
     arguments = [str(place / name)] if command == "resume" else [str(place / "problem"), "--out", str(place / name)]
-    return start([command, *arguments, "--no-report", "--quiet"], place / "cache")
+    return start([command, *arguments, *settings, "--no-report", "--quiet"], place / "cache")
 
 
 def end(process: subprocess.Popen, number: int) -> int:
@@ -94,11 +94,14 @@ def test_killed_at_every_checkpoint(place):
 
 
 def test_asked_to_stop(place):
-    name = "asked"
-    process = begin(place, name)
-    assert wait_for(process, lambda: checkpoints(place, name))
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    for attempt in range(5):  # a busy machine may end the run before it hears of the signal
+        name = f"asked{attempt}"
+        process = begin(place, name)
+        assert wait_for(process, lambda name=name: checkpoints(place, name))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+        if process.returncode != 0:
+            break
     assert process.returncode == 75, err
     assert out == ""
     assert f"stopped: stopped by a signal; continue with: dichroic resume {place / name}" in err
@@ -108,7 +111,7 @@ def test_asked_to_stop(place):
 
 
 def test_ctrl_c(place):
-    process = begin(place, "interrupted")
+    process = begin(place, "interrupted", "--laps", "10000")
     assert wait_for(process, lambda: checkpoints(place, "interrupted"))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)

@@ -6,9 +6,8 @@ from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.em.loop import Diverged, Expectation, run_stages, start_state
 from dichroic.em.mixture import MixtureConfig, MixtureFit, mixture_em
-from dichroic.em.mixture_views import Mixture
 from dichroic.em.plan import Stage, make_plan
-from dichroic.em.population import Population
+from dichroic.em.population import Mixture, Population
 from dichroic.em.state import EMState, load_state, save_state
 
 __all__ = [

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from dichroic.diffusion import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, Prior, Scaling
-from dichroic.em.mixture_views import Mixture, bind_mixture_view
+from dichroic.em.mixture_views import bind_mixture_view
+from dichroic.em.population import Mixture
 from dichroic.problem import View
 
 __all__ = ["as_mixture", "closed_form_draws", "mixture_prior"]
@@ -49,7 +50,7 @@ def closed_form_draws(
     if len(mixtures) < len(known):
         return None
     bound = bind_mixture_view(view, {s: priors[s].shape for s in view.mixing})
-    if bound is None or bound.cost(int(np.prod([len(m) for m in mixtures.values()]))) > _MOST:
+    if bound is None or bound.cost(mixtures) > _MOST:
         return None
     samples = bound.draw(mixtures, keys)
     return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)

@@ -17,10 +17,9 @@ from dichroic.em.closed_form import mixture_prior
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.gaussian import GaussianFit
-from dichroic.em.mixture_views import Mixture
 from dichroic.em.parallel import side_by_side
 from dichroic.em.plan import Stage
-from dichroic.em.population import Statistics
+from dichroic.em.population import Mixture, Statistics
 from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr

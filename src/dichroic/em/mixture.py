@@ -22,12 +22,13 @@ by exact responsibilities.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from dichroic.em.mixture_views import ComponentStatistics, Mixture, MixtureView, bind_mixture_view
+from dichroic.em.mixture_view import ComponentStatistics, MixtureView
+from dichroic.em.mixture_views import bind_mixture_view
+from dichroic.em.population import Mixture
 from dichroic.problem import Problem, View
 
 __all__ = ["MixtureConfig", "MixtureFit", "mixture_em"]
@@ -204,7 +205,7 @@ class _Search:
         return (total - 0.5 * free * np.log(n)) / n
 
     def _allowed(self, mixtures: dict[str, Mixture]) -> bool:
-        cost = sum(v.cost(prod(len(mixtures[s]) for s in v.sources)) for v in self.views)
+        cost = sum(v.cost(mixtures) for v in self.views)
         return cost <= self.config.budget and max(map(len, mixtures.values())) <= self.config.components
 
 

@@ -1,11 +1,11 @@
-"""Gaussian populations, and the statistics they are estimated from."""
+"""Gaussian populations and mixtures of them, and the statistics they are estimated from."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Belief", "Population", "Statistics"]
+__all__ = ["Belief", "Mixture", "Population", "Statistics"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,23 @@ class Population:
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The covariance as a matrix."""
         return (self.basis * (self.values - self.rest)) @ self.basis.T + self.rest * np.eye(len(self.mean))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of `K` Gaussians over a source of `d` numbers, in the user's units."""
+
+    weights: Float[np.ndarray, " K"]
+    means: Float[np.ndarray, "K d"]
+    covariances: Float[np.ndarray, "K d d"]
+
+    @classmethod
+    def of(cls, population: Population) -> "Mixture":
+        """A Gaussian as a mixture of one."""
+        return cls(np.ones(1), np.asarray(population.mean)[None], population.covariance()[None])
+
+    def __len__(self) -> int:
+        return len(self.weights)
 
 
 @dataclass(frozen=True)
