@@ -84,12 +84,14 @@ def mixture_em(
     fixed: Sequence[str] = (),
     seed: int = 0,
     report: Callable[[float], None] | None = None,
+    kept: Callable[[MixtureFit], None] | None = None,
 ) -> MixtureFit | None:
     """Fits a mixture of Gaussians to every source of a problem, from the mixtures alone.
 
     **Arguments:** `start`, for every source, as a rule the Gaussian stage's with one component; `held_out`, which
     judges (without it, the Bayesian information criterion does); `fixed`, sources that stay as they are; `report`,
-    called after every lap with the share of what may have to be done.
+    called after every lap with the share of what may have to be done; `kept`, called with what was reached after every
+    change that is kept.
 
     **Returns:** a `MixtureFit`, in the user's units; None when no exact route leads through some view.
     """
@@ -102,7 +104,7 @@ def mixture_em(
     judges = [] if held_out is None else [bind_mixture_view(view, shapes) for view in held_out.views.values()]
     if any(view is None for view in [*views, *judges]):
         return None
-    search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report)
+    search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report, kept)
     return search.run(dict(start))
 
 
@@ -116,8 +118,10 @@ class _Search:
         learned: list[str],
         config: MixtureConfig,
         report: Callable[[float], None] | None,
+        kept: Callable[[MixtureFit], None] | None,
     ):
-        self.views, self.judges, self.learned, self.config, self.report = views, judges, learned, config, report
+        self.views, self.judges, self.learned, self.config = views, judges, learned, config
+        self.report, self.tell = report, kept
         self.history: list[float] = []
         self.kept: list[tuple[dict[str, int], float]] = []
         self.values = sum(v.values for v in views)
@@ -166,6 +170,8 @@ class _Search:
         if found is None:
             return before, best, False
         self.kept.append(({s: len(found[s]) for s in self.learned}, top))
+        if self.tell is not None:
+            self.tell(MixtureFit(found, list(self.history), list(self.kept)))
         return found, top, True
 
     def _undo_idle(

@@ -18,6 +18,7 @@ from dichroic.em import (
     FitConfig,
     GaussianFit,
     Mixture,
+    MixtureFit,
     Population,
     as_mixture,
     gaussian_em,
@@ -209,6 +210,7 @@ class _Fit:
             fixed=list(self.frozen),
             seed=self.config.seed,
             report=lambda share: self._phase("Gaussian mixtures", _GAUSSIAN_SHARE / 2 * (1 + share)),
+            kept=self._say_components,
         )
         if found is None:
             self.progress.say("mixture stage: none, for no exact route leads through every view")
@@ -216,6 +218,12 @@ class _Fit:
         parts = ", ".join(f"{s} {n}" for s, n in found.components.items())
         self.progress.say(f"mixture stage: {len(found.log_likelihood)} laps; components: {parts}")
         return start_state(gaussian, self.frozen, self.problem, self.config, found.mixtures)
+
+    def _say_components(self, found: MixtureFit) -> None:
+        components, likelihood = found.held_out[-1]
+        parts = ", ".join(f"{s} {n}" for s, n in components.items())
+        what = "held-out log-likelihood" if self.held_out else "log-likelihood less its penalty,"
+        self.progress.say(f"components: {parts}; {what} per observation {likelihood:.3f}")
 
     def _position(self, state: EMState) -> None:
         self.stage, self.parts = state.stage, {}
