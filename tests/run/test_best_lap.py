@@ -55,5 +55,19 @@ def test_patience(lap, patience, ends):
     assert _exhausted(state, FitConfig(patience=patience)) == ends
 
 
+@pytest.mark.parametrize(
+    ("levels", "ends"),
+    [
+        ([0.2, 0.5, 0.6, 0.5], True),  # nothing to be hoped for from more of these
+        ([0.2, 0.5, 0.6], False),
+        ([0.2, 0.5, 0.2, 0.5, 0.6], False),  # not in a row
+        ([0.2, 0.21, 0.2, 0.21], False),  # within the noise
+    ],
+)
+def test_far_worse_laps_end_a_stage(levels, ends):
+    state = EMState(0, len(levels) - 1, {}, {}, {}, best=judge(levels))
+    assert _exhausted(state, FitConfig(patience=50)) == ends
+
+
 def test_without_scores_a_stage_takes_all_its_laps():
     assert not _exhausted(EMState(0, 100, {}, {}, {}), FitConfig(patience=1))

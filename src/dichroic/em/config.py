@@ -81,9 +81,10 @@ class FitConfig(BaseModel):
 
     `plan` "joint" learns all sources from all views at once; "sequential" learns one source after the other, each from
     the views that add it to sources already known. `held_out` is the share of every view kept for the stopping rule and
-    the scores, when the problem brings no held-out set of its own. `patience` laps without a better held-out score end
-    a stage (0: never). `residual` lets networks learn on top of the closed-form denoiser. `allow_unidentified` fits
-    designs that leave something undetermined, too, which are refused otherwise.
+    the scores, when the problem brings no held-out set of its own. `patience` laps without a better held-out score, or
+    three in a row with a far worse one, end a stage (0: never). `residual` lets networks learn on top of the
+    closed-form denoiser. `allow_unidentified` fits designs that leave something undetermined, too, which are refused
+    otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

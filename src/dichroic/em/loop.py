@@ -28,6 +28,7 @@ from dichroic.problem import Problem, View
 __all__ = ["Diverged", "Expectation", "Report", "network_base", "run_stages", "start_state"]
 
 _SPREAD_RANK, _SPREAD_DRAWS, _SPREAD_SAMPLES, _SPREAD_LEAST = 256, 4096, 512, 64
+_HOPELESS, _DECIDED = 3, 5.0  # so many laps in a row worse by so many standard errors end a stage
 _MIXTURE_BASE = 256  # numbers in a source up to which its network corrects a mixture, beyond it a Gaussian
 
 # report(what, done, total): within a phase of a lap
@@ -92,7 +93,9 @@ def run_stages(state: EMState, context: Expectation) -> Iterator[EMState]:
 
 
 def _exhausted(state: EMState, config: FitConfig) -> bool:
-    return bool(config.patience and state.best and state.lap - state.best["improved"] >= config.patience)
+    if not config.patience or not state.best:
+        return False
+    return state.lap - state.best["improved"] >= config.patience or state.best.get("worse", 0) >= _HOPELESS
 
 
 def _next_stage(state: EMState, stage: Stage) -> EMState:
@@ -246,7 +249,7 @@ def _judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, A
     """
     mean = float(scores.mean())
     if not best or not np.isfinite(best["lowest"]).all():
-        return {"lap": lap, "improved": lap, "lowest": scores.tolist(), "last": mean, "error": 0.0}
+        return {"lap": lap, "improved": lap, "lowest": scores.tolist(), "last": mean, "error": 0.0, "worse": 0}
     if not np.isfinite(mean):  # such a lap is not the best one, whatever else it is
         return {**best, "last": mean}
     difference = scores - np.asarray(best["lowest"])
@@ -258,6 +261,7 @@ def _judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, A
         "lowest": scores.tolist() if lower else best["lowest"],
         "last": mean,
         "error": error,
+        "worse": best.get("worse", 0) + 1 if difference.mean() > _DECIDED * error else 0,
     }
 
 
