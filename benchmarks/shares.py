@@ -1,0 +1,147 @@
+"""What share of the time of a lap goes into network evaluations, by kind of problem.
+
+    python benchmarks/shares.py [--out benchmarks/results]
+
+For every problem: the seconds of as many gradients of the network alone as an M-step takes, over those of the M-step;
+and the seconds of as many forward passes and transposed products of the network alone as an E-step takes, over those of
+the E-step; at the same batch size and precision, on one core. All programs are compiled first; the least of three runs
+counts.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from time import perf_counter
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+
+REPEATS = 3
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    rows = [measure(name, *build()) for name, build in PROBLEMS.items()]
+    print(f"{'problem':<36} {'M-step':>7} {'E-step':>7} {'lap':>7}")
+    for row in rows:
+        print(f"{row['problem']:<36} {row['m_step']:7.0%} {row['e_step']:7.0%} {row['lap']:7.0%}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "shares.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def manifolds():
+    """Five numbers, three data, every observation its own matrix."""
+    from dichroic.diffusion import MLPConfig
+    from dichroic.experiments import contrastive
+
+    problem, _ = contrastive(512, sources=2)
+    return problem, MLPConfig(width=128)
+
+
+def images(side: int, network: str):
+    """Two textures seen in full, one of them faint, with noise."""
+
+    def build():
+        import numpy as np
+
+        from dichroic.diffusion import MLPConfig, UNetConfig
+        from dichroic.operators import Identity, Scale
+        from dichroic.problem import Problem, Source, View
+
+        y = np.random.default_rng(0).normal(size=(64, side, side)).astype(np.float32)
+        sources = {s: Source((side, side)) for s in ("grass", "digit")}
+        problem = Problem(
+            sources, {"both": View(y, {"grass": Identity((side, side)), "digit": Scale(0.5, (side, side))}, 0.1)}
+        )
+        return problem, MLPConfig(width=256) if network == "mlp" else UNetConfig()
+
+    return build
+
+
+PROBLEMS = {
+    "manifolds, MLP 128": manifolds,
+    "8 x 8 images, MLP 256": images(8, "mlp"),
+    "28 x 28 images, U-Net": images(28, "unet"),
+}
+
+
+def measure(name: str, problem, network) -> dict:
+    """The shares of one problem."""
+    import jax
+    import jax.numpy as jnp
+
+    from dichroic.diffusion import OBJECTIVES, NetworkDenoiser, Prior, Scaling, Schedule, TrainingConfig, train
+    from dichroic.em import SamplingConfig, draw_posterior
+
+    key, schedule = jax.random.key(0), Schedule(5e-3, 20.0)
+    shape = next(iter(problem.sources.values())).shape
+    denoiser = NetworkDenoiser.create(shape, network, key=key)
+    priors = {s: Prior(denoiser, schedule, Scaling()) for s in problem.sources}
+    view = list(problem.views.values())[-1]
+    training = TrainingConfig(steps=8, batch=64 if len(shape) > 1 else 512)
+    samples = jax.random.normal(key, (512, *shape))
+
+    @jax.jit
+    def gradients(n):
+        def gradient(i, carry):
+            def loss(leaves):
+                trained = jax.tree.unflatten(structure, leaves)
+                keys = jax.random.split(jax.random.fold_in(key, i), training.batch)
+                one = OBJECTIVES[training.objective]
+                return jnp.mean(jax.vmap(lambda x, k: one(trained, schedule, x, k))(samples[: training.batch], keys))
+
+            return jax.tree.map(lambda a, b: a + 1e-9 * b, carry, jax.grad(loss)(carry))
+
+        return jax.lax.fori_loop(0, n, gradient, leaves)
+
+    leaves, structure = jax.tree.flatten(denoiser)
+    alone = best(lambda: gradients(training.steps))
+    whole = best(lambda: train(denoiser, schedule, samples, training, key=key)[1])
+    m_step = alone / whole
+
+    sampling = SamplingConfig(steps=8, batch=64)
+    part = view.select(range(64)) if len(view) > 64 else view
+    x = jax.random.normal(key, (64, *shape))
+
+    @jax.jit
+    def forward(n):
+        return jax.lax.fori_loop(0, n, lambda i, x: jax.vmap(lambda u: denoiser(u, jnp.float32(1.0)))(x), x)
+
+    @jax.jit
+    def both(n):
+        def one(u):
+            value, pull = jax.vjp(lambda v: denoiser(v, jnp.float32(1.0)), u)
+            return pull(value)[0]
+
+        return jax.lax.fori_loop(0, n, lambda i, x: jax.vmap(one)(x), x)
+
+    forward_seconds = best(lambda: forward(8)) / 8
+    product_seconds = max(best(lambda: both(8)) / 8 - forward_seconds, 0.0)
+    drawn = draw_posterior(part, priors, sampling, key=key)
+    seconds = best(lambda: draw_posterior(part, priors, sampling, key=key).samples)
+    evaluations = len(priors) * (drawn.cost.forward * forward_seconds + drawn.cost.products * product_seconds)
+    e_step = evaluations / seconds
+    # a default lap: 1,024 training steps of every source, 8 sampling steps of each of 4,096 observations
+    m_lap, e_lap = 1024 * len(priors) * whole / training.steps, 4096 / 64 * seconds
+    lap = (m_step * m_lap + e_step * e_lap) / (m_lap + e_lap)
+    return {"problem": name, "m_step": m_step, "e_step": e_step, "lap": lap, "e_seconds": seconds, "m_seconds": whole}
+
+
+def best(run) -> float:
+    """The least time of a few runs, the program being compiled."""
+    import jax
+
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(REPEATS):
+        begin = perf_counter()
+        jax.block_until_ready(run())
+        times.append(perf_counter() - begin)
+    return min(times)
+
+
+if __name__ == "__main__":
+    main()
