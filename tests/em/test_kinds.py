@@ -9,25 +9,45 @@ from dichroic.em import SamplingConfig, draw_posterior, estep
 from dichroic.operators import Mask, PerSample
 from dichroic.problem import Problem, Source, View
 
+N = 150
+SAMPLING = SamplingConfig(posterior="surrogate", steps=6, warm_steps=3)
 
-@pytest.mark.parametrize("masked", ["operator", "missing"])
-def test_kinds_are_drawn_as_every_observation_by_itself(monkeypatch, masked):
-    rng = np.random.default_rng(0)
-    n = 150
-    kind = rng.integers(0, 2, n)
+
+def two_kinds(rng, masked: str) -> View:
+    """Images of which every other one, about, lacks half of its pixels."""
+    kind = rng.integers(0, 2, N)
     mask = np.where(kind[:, None, None] == 0, 1.0, np.arange(36).reshape(6, 6) % 2).astype(np.float32)
-    y, truth = rng.normal(size=(n, 6, 6)), rng.normal(size=(n, 6, 6))
+    y, truth = rng.normal(size=(N, 6, 6)), rng.normal(size=(N, 6, 6))
     if masked == "operator":
         view = View(y, {"a": PerSample(Mask(mask))}, 0.1, truth={"a": truth})  # pyright: ignore
     else:
         view = View(np.where(mask > 0, y, np.nan), {"a": 1.0}, 0.1, truth={"a": truth})
-    view = Problem({"a": Source((6, 6))}, {"v": view}).views["v"]
-    prior = Prior(GaussianDenoiser.from_covariance(np.zeros((6, 6)), np.eye(36)))
-    sampling = SamplingConfig(posterior="surrogate", steps=6, warm_steps=3)
-    options = {"key": jax.random.key(0), "start": {"a": truth}, "warm": rng.random(n) < 0.5}
-    together = draw_posterior(view, {"a": prior}, sampling, **options)
+    return Problem({"a": Source((6, 6))}, {"v": view}).views["v"]
+
+
+def prior() -> Prior:
+    return Prior(GaussianDenoiser.from_covariance(np.zeros((6, 6)), np.eye(36)))
+
+
+@pytest.mark.parametrize("masked", ["operator", "missing"])
+def test_kinds_are_drawn_as_every_observation_by_itself(monkeypatch, masked):
+    rng = np.random.default_rng(0)
+    view = two_kinds(rng, masked)
+    options = {"key": jax.random.key(0), "start": view.truth, "warm": rng.random(N) < 0.5}
+    together = draw_posterior(view, {"a": prior()}, SAMPLING, **options)
     monkeypatch.setattr(estep, "_FEW", 10**9)
-    apart = draw_posterior(view, {"a": prior}, sampling, **options)
+    apart = draw_posterior(view, {"a": prior()}, SAMPLING, **options)
     np.testing.assert_allclose(together.samples["a"], apart.samples["a"], atol=1e-4)
     np.testing.assert_allclose(together.chi_square, apart.chi_square, atol=1e-3)
     assert together.cost == apart.cost
+
+
+def test_progress_over_kinds_never_falls():
+    view, seen = two_kinds(np.random.default_rng(0), "operator"), []
+    sampling = SAMPLING.model_copy(update={"batch": 32})
+    draw_posterior(view, {"a": prior()}, sampling, key=jax.random.key(0), report=lambda *now: seen.append(now))
+    done = [now for now, _ in seen]
+    assert len(done) > 2
+    assert done == sorted(done)
+    assert {total for _, total in seen} == {N}
+    assert done[-1] == N

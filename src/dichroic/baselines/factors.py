@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.baselines.batches import whitened
-from dichroic.linalg import cholesky, solve_lower, solve_upper
+from dichroic.linalg import cholesky, gain, solve_lower
 from dichroic.problem import Observation
 
 __all__ = ["FactorModel", "ScaledLikelihood", "log_normal"]
@@ -37,7 +37,7 @@ class FactorModel(eqx.Module):
     def mean(self, observation: Observation) -> dict[str, Array]:
         """Posterior mean of the sources that enter the observation."""
         M, r = self._system(observation)
-        return self._sources(observation, _gain(M, r))
+        return self._sources(observation, gain(M, r))
 
     def draw(self, observation: Observation, key: PRNGKeyArray) -> dict[str, Array]:
         """Posterior draw, by Matheron's rule: a prior draw, moved by the gain of what it fails to explain."""
@@ -45,7 +45,7 @@ class FactorModel(eqx.Module):
         m, q = M.shape
         # where nothing is observed M and r have zero rows, and the noise drawn there has no effect
         z, n = jnp.split(jax.random.normal(key, (q + m,), M.dtype), [q])
-        return self._sources(observation, z + _gain(M, r - M @ z - n))
+        return self._sources(observation, z + gain(M, r - M @ z - n))
 
     def __call__(self, observation: Observation, key: PRNGKeyArray | None) -> dict[str, Array]:
         """A draw; the mean without a key."""
@@ -90,12 +90,3 @@ def log_normal(M: Float[Array, "m q"], r: Float[Array, " m"]) -> Float[Array, ""
     L = cholesky(jnp.eye(q, dtype=M.dtype) + M.T @ M)
     a = solve_lower(L, M.T @ r)
     return -0.5 * (r @ r - a @ a) - jnp.sum(jnp.log(jnp.diagonal(L)))
-
-
-def _gain(M: Float[Array, "m q"], r: Float[Array, " m"]) -> Float[Array, " q"]:
-    m, q = M.shape
-    if m <= q:
-        L = cholesky(jnp.eye(m, dtype=M.dtype) + M @ M.T)
-        return M.T @ solve_upper(L, solve_lower(L, r))
-    L = cholesky(jnp.eye(q, dtype=M.dtype) + M.T @ M)
-    return solve_upper(L, solve_lower(L, M.T @ r))
