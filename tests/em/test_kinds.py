@@ -6,7 +6,8 @@ import pytest
 
 from dichroic.diffusion import GaussianDenoiser, Prior
 from dichroic.em import SamplingConfig, draw_posterior, estep
-from dichroic.operators import Mask, PerSample
+from dichroic.em.whitened_view import split_alike
+from dichroic.operators import Mask, PerSample, take
 from dichroic.problem import Problem, Source, View
 
 N = 150
@@ -51,3 +52,26 @@ def test_progress_over_kinds_never_falls():
     assert done == sorted(done)
     assert {total for _, total in seen} == {N}
     assert done[-1] == N
+
+
+@pytest.mark.parametrize(
+    ("smallest", "sizes", "shared"),
+    [(1, [5, 3, 2], [True] * 3), (3, [5, 3, 2], [True] * 3), (4, [5, 5], [True, False]), (6, [10], [False])],
+)
+def test_kinds_are_split_and_small_ones_left_together(smallest, sizes, shared):
+    rng = np.random.default_rng(1)
+    kind = rng.permutation([0] * 5 + [1] * 3 + [2] * 2)
+    mask, scale = rng.random((3, 4)) > 0.3, np.array([1.0, 2.0, 3.0])
+    y = np.where(mask[kind], rng.normal(size=(10, 4)), np.nan)
+    view = View(y, {"a": PerSample(scale[kind])}, 0.1, truth={"a": rng.normal(size=(10, 4))})
+    view = Problem({"a": Source((4,))}, {"v": view}).views["v"]
+    parts = split_alike(view, smallest)
+    assert sorted(len(members) for members, _ in parts) == sorted(sizes)
+    assert [part.shared for _, part in sorted(parts, key=lambda p: not p[1].shared)] == shared
+    np.testing.assert_array_equal(np.sort(np.concatenate([members for members, _ in parts])), np.arange(10))
+    for members, part in parts:
+        np.testing.assert_array_equal(part.y, view.y[members])
+        np.testing.assert_array_equal(part.observed, view.observed[members])
+        np.testing.assert_array_equal(part.truth["a"], view.truth["a"][members])
+        for i, number in enumerate(members):
+            assert take(part.mixing["a"], i).factor == scale[kind[number]]

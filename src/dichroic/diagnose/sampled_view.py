@@ -104,8 +104,7 @@ class SampledView(DesignView):
         """See `DesignView`."""
         most = min(most, self.used)
         if self.unknowns <= _DENSE:
-            at = self.offsets()
-            columns = np.concatenate([at[s].start + entries[s] for s in self.sources])
+            columns = np.concatenate([self.blocks[s].start + entries[s] for s in self.sources])
             for M in self.matrices(most):
                 M = M[:, :, columns]
                 yield M.swapaxes(1, 2) @ M

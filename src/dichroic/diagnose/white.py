@@ -61,7 +61,7 @@ class WhiteView:
     @cached_property
     def count(self) -> np.ndarray:
         """Values measured per observation, shape `(n,)`."""
-        return self.observed.sum(1)
+        return self.view.counts
 
     @cached_property
     def y(self) -> Float[np.ndarray, "n m"]:

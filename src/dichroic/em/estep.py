@@ -22,7 +22,7 @@ from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
 
-_FEW = 64  # observations per kind, on average, below which it does not pay to treat every kind by itself
+_FEW = 64  # observations of a kind, below which it does not pay to treat it by itself
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
 
 
@@ -89,8 +89,8 @@ def draw_posterior(
             return exact
     warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
     if sampling.gains_from_sharing(view):
-        parts = split_alike(view, max(1, n // _FEW))
-        if parts:
+        parts = split_alike(view, _FEW)
+        if len(parts) > 1 or parts[0][1].shared:  # or else there are small groups only
             drawn, before = [], 0
             for i, part in parts:
                 own = {"start": _rows(start, i), "warm": warm[i], "indices": indices[i]}

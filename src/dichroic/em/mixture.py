@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from dichroic.em.mixture_view import ComponentStatistics, MixtureView
 from dichroic.em.mixture_views import bind_mixture_view
 from dichroic.em.population import Mixture
-from dichroic.problem import Problem, View
+from dichroic.problem import Problem
 
 __all__ = ["MixtureConfig", "MixtureFit", "mixture_em"]
 
@@ -100,7 +100,7 @@ def mixture_em(
     if config.components == 1 or not learned:
         return None
     shapes = {s: source.shape for s, source in problem.sources.items()}
-    views = [bind_mixture_view(_subset(view, config.subset, seed), shapes) for view in problem.views.values()]
+    views = [bind_mixture_view(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
     judges = [] if held_out is None else [bind_mixture_view(view, shapes) for view in held_out.views.values()]
     if any(view is None for view in [*views, *judges]):
         return None
@@ -252,9 +252,3 @@ def _split(mixture: Mixture) -> Mixture:
         np.concatenate([mixture.means + step, mixture.means - step]),
         np.concatenate([S, S]),
     )
-
-
-def _subset(view: View, most: int, seed: int) -> View:
-    if len(view) <= most:
-        return view
-    return view.select(np.sort(np.random.default_rng(seed).permutation(len(view))[:most]))

@@ -26,7 +26,7 @@ from dichroic.em.mixture_systems import SystemView
 from dichroic.em.mixture_view import ComponentStatistics, MixtureView
 from dichroic.em.parallel import side_by_side
 from dichroic.em.population import Mixture
-from dichroic.em.whitened_view import Group, data_size, group_alike, grouped
+from dichroic.em.whitened_view import Group, group_alike, grouped
 from dichroic.problem import View
 
 __all__ = ["GroupedView", "bind_mixture_view"]
@@ -39,7 +39,7 @@ _NOTHING = 1e-12  # responsibilities below this are left out
 
 def bind_mixture_view(view: View, shapes: Mapping[str, tuple[int, ...]]) -> MixtureView | None:
     """Chooses the route of a view; None where there is no exact one at a bearable cost."""
-    unknowns, data = sum(prod(shapes[s]) for s in view.mixing), data_size(view)
+    unknowns, data = sum(prod(shapes[s]) for s in view.mixing), view.data_size
     if data <= _SMALL and unknowns <= 8 * _SMALL:
         return SystemView(view, shapes)
     if max(data, max(prod(shapes[s]) for s in view.mixing)) <= _DENSE and len(group_alike(view)) <= _GROUPS:
