@@ -25,13 +25,13 @@ from jaxtyping import Array, PRNGKeyArray
 from pydantic import PositiveInt
 
 from dichroic.baselines.base import Baseline, BaselineConfig
-from dichroic.baselines.batches import whitened
 from dichroic.baselines.coders import CoderConfig, MLPCoderConfig, make_decoder, make_encoder
 from dichroic.baselines.contrast import required_contrasts
 from dichroic.baselines.elbo import train_elbo
 from dichroic.baselines.features import features, standards
 from dichroic.diffusion import Cost, Scaling, TrainingConfig
 from dichroic.em import GaussianConfig, gaussian_em
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.problem.faults import names
 
@@ -206,7 +206,7 @@ class Bound(eqx.Module):
             x[s] = self.scalings[s].to_user(networks["decoders"][s](z, dropout[len(seen) + i]))
             divergence += 0.5 * jnp.sum(jnp.exp(log_variance) + mean**2 - 1 - log_variance)
             begin += mean.size
-        w = whitened(observation, {s: a.shape for s, a in x.items()})
+        w = WhitenedObservation.unscaled(observation, {s: a.shape for s, a in x.items()})
         return -0.5 * jnp.sum((w.y - w.forward(x)) ** 2) - divergence
 
 

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.baselines.batches import whitened
 from dichroic.linalg import cholesky, gain, solve_lower
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Observation
 
 __all__ = ["FactorModel", "ScaledLikelihood", "log_normal"]
@@ -52,14 +52,14 @@ class FactorModel(eqx.Module):
         return self.mean(observation) if key is None else self.draw(observation, key)
 
     def _system(self, observation: Observation) -> tuple[Float[Array, "m q"], Float[Array, " m"]]:
-        w = whitened(observation, {s: jnp.shape(m) for s, m in self.means.items()})
+        w = WhitenedObservation.unscaled(observation, {s: jnp.shape(m) for s, m in self.means.items()})
         columns = [jax.vmap(lambda e, s=s: w.forward({s: e}))(jnp.asarray(self.loadings[s], w.dtype)) for s in w.shapes]
         r = w.y - w.forward({s: jnp.asarray(self.means[s], w.dtype) for s in w.shapes})
         return jnp.concatenate(columns).T, r
 
     def _sources(self, observation: Observation, z: Float[Array, " q"]) -> dict[str, Array]:
         out, begin = {}, 0
-        for s in (s for s in observation.mixing if s in self.means):
+        for s in (s for s in self.means if s in observation.mixing):
             W = jnp.asarray(self.loadings[s], z.dtype)
             out[s] = self.means[s] + jnp.tensordot(z[begin : begin + len(W)], W, 1)
             begin += len(W)

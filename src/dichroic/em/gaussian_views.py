@@ -18,9 +18,10 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from dichroic.em.population import Belief, Population, Statistics
-from dichroic.em.whitened_view import group_alike, grouped, stacked, whiten
+from dichroic.em.whitened_view import group_alike, grouped, stacked
 from dichroic.linalg import cholesky, solve_lower
 from dichroic.operators import count_samples, take
+from dichroic.posterior import WhitenedObservation
 from dichroic.posterior.krylov import conjugate_gradient
 from dichroic.problem import View, blocks_of
 
@@ -191,7 +192,7 @@ class _MatrixFree(ViewStatistics):
     @eqx.filter_jit
     def _draw(self, populations, observations, keys):
         def one(i, key):
-            w = whiten(take(observations, i), self.shapes)
+            w = WhitenedObservation.unscaled(take(observations, i), self.shapes)
             noise_key, *source_keys = jax.random.split(key, 1 + len(self.sources))
             x = {
                 s: _thin_draw(populations[s], k).reshape(self.shapes[s])
@@ -213,7 +214,7 @@ class _MatrixFree(ViewStatistics):
         probe = jax.random.normal(self.key, self.shapes[source])
 
         def one(i):
-            w = whiten(take(observations, i), self.shapes)
+            w = WhitenedObservation.unscaled(take(observations, i), self.shapes)
             return jnp.sum(w.y**2), jnp.sum(w.forward({source: probe}) ** 2)
 
         data, gain = jax.vmap(one)(jnp.arange(count_samples(observations) or 1))

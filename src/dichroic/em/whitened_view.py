@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.diffusion import Scaling
 from dichroic.operators import PerSample, take
 from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["Group", "Stacked", "group_alike", "grouped", "split_alike", "stacked", "whiten", "widen"]
+__all__ = ["Group", "Stacked", "group_alike", "grouped", "split_alike", "stacked", "widen"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,6 @@ class Group:
     A: Float[np.ndarray, "m d"]
     y: Float[np.ndarray, "n m"]
     count: float
-
-
-def whiten(observation, shapes: Mapping[str, tuple[int, ...]]) -> WhitenedObservation:
-    """One observation, in the user's units."""
-    return WhitenedObservation.of(observation, {s: Scaling() for s in observation.mixing}, shapes)
 
 
 def stacked(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Stacked:
@@ -67,23 +61,21 @@ def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[st
 @eqx.filter_jit
 def _every(i, observations, shapes):
     def one(i):
-        observation = take(observations, i)
-        A, count = _matrix(observation, shapes)
-        return A, whiten(observation, dict(shapes)).y, count
+        w = WhitenedObservation.unscaled(take(observations, i), dict(shapes))
+        return w.matrix(), w.y, w.count
 
     return jax.vmap(one)(i)
 
 
 @eqx.filter_jit
 def _matrix(observation, shapes):
-    w = whiten(observation, dict(shapes))
-    found = w.matrices()
-    return jnp.concatenate([found[s] for s, _ in shapes], 1), w.count
+    w = WhitenedObservation.unscaled(observation, dict(shapes))
+    return w.matrix(), w.count
 
 
 @eqx.filter_jit
 def _data(i, observations, shapes):
-    return jax.vmap(lambda i: whiten(take(observations, i), dict(shapes)).y)(i)
+    return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).y)(i)
 
 
 def group_alike(view: View) -> list[np.ndarray]:
