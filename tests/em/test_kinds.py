@@ -71,7 +71,7 @@ def test_kinds_are_split_and_small_ones_left_together(smallest, sizes, shared):
     np.testing.assert_array_equal(np.sort(np.concatenate([members for members, _ in parts])), np.arange(10))
     for members, part in parts:
         np.testing.assert_array_equal(part.y, view.y[members])
-        np.testing.assert_array_equal(part.observed, view.observed[members])
+        np.testing.assert_array_equal(part.counts, view.counts[members])
         np.testing.assert_array_equal(part.truth["a"], view.truth["a"][members])
         for i, number in enumerate(members):
             assert take(part.mixing["a"], i).factor == scale[kind[number]]
