@@ -64,9 +64,6 @@ class CLVMLinear(Baseline):
             arrays[f"{s}/loadings"] = scale * found.parameters["loadings"][s]
         return arrays, {"log_likelihood": found.values, "converged": found.converged}
 
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
-
     def modelled(self) -> list[str]:
         return list(self.shapes)
 

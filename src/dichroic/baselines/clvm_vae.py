@@ -112,9 +112,6 @@ class CLVMVAE(Baseline):
             "contrasts": [c.describe(problem) for c in required_contrasts(problem, cls.title)],
         }
 
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
-
     def modelled(self) -> list[str]:
         return list(self.shapes)
 

@@ -70,9 +70,6 @@ class Wiener(Baseline):
         }
         return arrays, {"log_likelihood": fit.log_likelihood, "converged": fit.converged}
 
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
-
     def modelled(self) -> list[str]:
         return list(self.shapes)
 

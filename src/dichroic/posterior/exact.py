@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, Info, Target, exact_moments, noise_like
+from dichroic.diffusion import Cost, Denoiser, Info, Target, exact_moments, pure_noise
 from dichroic.linalg import gain
 from dichroic.posterior.whitened import WhitenedObservation
 
@@ -49,8 +49,7 @@ class ExactMMPS(Target):
         return self._combine(means, roots, z + gain(U, residual - U @ z - n)), Info.none()
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        zeros = {s: jnp.zeros(shape, self.y.dtype) for s, shape in self.observation.shapes.items()}
-        return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
 
     @property
     def mean_cost(self) -> Cost:
