@@ -21,7 +21,7 @@ by exact responsibilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
@@ -221,19 +221,11 @@ def _update(mixture: Mixture, statistics: ComponentStatistics, ties: float, star
     delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
     S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
     weights, means = np.maximum(statistics.count, 1e-6), mixture.means + delta
-    weights, total, tau = weights / weights.sum(), n.sum(), ties * S.shape[-1]
-    _, between = _scatter(weights, means)
-    (_, around), mean = _scatter(start.weights, start.means), (n * S).sum(0) / total
-    within = np.einsum("k,kij->ij", start.weights, start.covariances) + around - between
+    moved, total, tau = Mixture(weights / weights.sum(), means, S), n.sum(), ties * S.shape[-1]
+    mean, within = (n * S).sum(0) / total, start.moments()[1] - moved.between()
     target = (total * mean + tau * _at_least(within, 0.0)) / (total + tau)
     S = _at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
-    return Mixture(weights, means, S)
-
-
-def _scatter(weights: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the components' means, and their covariance."""
-    mean = weights @ means
-    return mean, (weights[:, None] * (means - mean)).T @ (means - mean)
+    return replace(moved, covariances=S)
 
 
 def _at_least(S: np.ndarray, least: float) -> np.ndarray:
