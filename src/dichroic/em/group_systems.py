@@ -40,17 +40,15 @@ class GroupSystems:
     def log_joint(self) -> Float[np.ndarray, "combinations n"]:
         """Log-density of the data and of every combination, together."""
         out = np.empty((len(self.combinations), len(self.group.y)))
-        constant = 0.5 * self.group.count * np.log(2 * np.pi)
 
         def log_joint(c: int) -> np.ndarray:
             L = self.factor(c)
-            z = scipy.linalg.solve_triangular(L, (self.group.y - self.mean(c)).T, lower=True, check_finite=False)
             log_w = sum(self.log_weights[s][k] for s, k in self.combinations[c].items())
-            return log_w - 0.5 * (z**2).sum(0) - np.log(np.diag(L)).sum() - constant
+            return log_w - 0.5 * (self._white(c, L, self.group.y) ** 2).sum(0) - np.log(np.diag(L)).sum()
 
         for c, row in _threads(log_joint, range(len(self.combinations))):
             out[c] = row
-        return out
+        return out - 0.5 * self.group.count * np.log(2 * np.pi)
 
     def derivatives(self) -> tuple[float, dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
         """The log-likelihood of the group, and its derivatives by the components as `ComponentStatistics` has them."""
@@ -59,12 +57,13 @@ class GroupSystems:
         shares = np.exp(log_joint - evidence)
 
         def derivatives(c: int) -> tuple[float, np.ndarray, np.ndarray]:
-            some = shares[c] > _NOTHING
-            L = self.factor(c)
-            v = scipy.linalg.cho_solve((L, True), (self.group.y[some] - self.mean(c)).T, check_finite=False)
-            inverse = scipy.linalg.cho_solve((L, True), np.eye(len(L)), check_finite=False)
-            r = shares[c, some]
-            return r.sum(), v @ r, (v * r) @ v.T - r.sum() * inverse
+            some, L = shares[c] > _NOTHING, self.factor(c)
+            z, r = self._white(c, L, self.group.y[some]), shares[c, some]
+
+            def back(x: np.ndarray) -> np.ndarray:
+                return scipy.linalg.solve_triangular(L, x, lower=True, trans=1, check_finite=False)
+
+            return r.sum(), back(z @ r), back(back((z * r) @ z.T - r.sum() * np.eye(len(L))).T)
 
         # by means and covariances of the data, all combinations of a component together; then once per component back
         sums = {
@@ -91,6 +90,10 @@ class GroupSystems:
         if len(self.combinations) * L.size <= _KEPT:
             self._factors[c] = L
         return L
+
+    def _white(self, c: int, L: np.ndarray, y: Float[np.ndarray, "k m"]) -> Float[np.ndarray, "m k"]:
+        """Residuals of some observations, white if they are of one combination, whose factor is `L`."""
+        return scipy.linalg.solve_triangular(L, (y - self.mean(c)).T, lower=True, check_finite=False)
 
     def mean(self, c: int) -> Float[np.ndarray, " m"]:
         """Mean of the data for one combination."""
