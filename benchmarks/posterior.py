@@ -29,7 +29,7 @@ from dichroic.diffusion import (
     mixture_of,
 )
 from dichroic.em import PRESETS, SamplingConfig, draw_posterior, preset
-from dichroic.experiments.exact_mixture import MixturePosterior, mixture_view, mixtures_along_manifolds
+from dichroic.experiments.exact_mixture import MixturePosterior, exact_prior, mixture_view, mixtures_along_manifolds
 from dichroic.experiments.manifolds import manifolds
 
 SCHEDULE = Schedule(5e-3, 20.0)
@@ -118,7 +118,7 @@ class Pair:
         blurred = mixtures_along_manifolds(2, seed, sd=0.3)
         before = [MixturePosterior.of(blurred, p.A, p.y, p.noise).sample(rng, most) for p in self.posteriors]
         self.before = {s: np.stack([b[s] for b in before], axis=1).astype(np.float32) for s in self.sources}
-        self.exact_priors = {s: mixture.prior(SCHEDULE) for s, mixture in self.sources.items()}
+        self.exact_priors = {s: exact_prior(mixture, SCHEDULE) for s, mixture in self.sources.items()}
         self.priors = {s: _as_network(prior, k) for k, (s, prior) in enumerate(self.exact_priors.items())}
         self._mixed: dict[int, dict[str, Prior]] = {}
 

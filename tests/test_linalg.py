@@ -7,7 +7,9 @@ import pytest
 
 from dichroic import linalg
 
-cholesky, solve_lower, solve_upper = (jax.jit(f) for f in (linalg.cholesky, linalg.solve_lower, linalg.solve_upper))
+cholesky, solve_lower, solve_upper, gain = (
+    jax.jit(f) for f in (linalg.cholesky, linalg.solve_lower, linalg.solve_upper, linalg.gain)
+)
 solve_spd, psd_part, symmetric_eigen = (jax.jit(f) for f in (linalg.solve_spd, linalg.psd_part, linalg.symmetric_eigen))
 
 SIZES = range(1, 13)
@@ -119,6 +121,14 @@ def test_eigen_reaches_the_small_eigenvalues_of_a_posterior_covariance(n, float6
     Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
     w, _ = symmetric_eigen(jnp.asarray((Q * values) @ Q.T))
     np.testing.assert_allclose(np.sort(w), np.sort(values), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 5), (5, 3), (7, 7), (12, 4), (4, 12)])
+def test_gain_is_that_of_the_large_system(m, k, dtype, rng):
+    U, r = rng.normal(size=(m, k)), rng.normal(size=m)
+    found = gain(jnp.asarray(U, dtype), jnp.asarray(r, dtype))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, U.T @ np.linalg.solve(np.eye(m) + U @ U.T, r), atol=tolerance(dtype))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7, 12])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["cholesky", "psd_part", "solve_lower", "solve_spd", "solve_upper", "symmetric_eigen"]
+__all__ = ["cholesky", "gain", "psd_part", "solve_lower", "solve_spd", "solve_upper", "symmetric_eigen"]
 
 _ENTRIES = 6  # up to this size, entry by entry: beyond it the programs get long to compile
 
@@ -66,6 +66,18 @@ def solve_spd(C: Float[Array, "n n"], b: Float[Array, " n"]) -> Float[Array, " n
     r"""The `x` with :math:`C x = b`, for a symmetric positive definite `C`."""
     L = cholesky(C)
     return solve_upper(L, solve_lower(L, b))
+
+
+def gain(U: Float[Array, "m k"], r: Float[Array, " m"]) -> Float[Array, " k"]:
+    r""":math:`U^\top (I + U U^\top)^{-1} r = (I + U^\top U)^{-1} U^\top r`, through the smaller of the two systems.
+
+    This is the posterior mean of latents :math:`z \sim \mathcal N(0, I)` given :math:`r = U z + n`,
+    :math:`n \sim \mathcal N(0, I)`.
+    """
+    m, k = U.shape
+    if m <= k:
+        return U.T @ solve_spd(jnp.eye(m, dtype=U.dtype) + U @ U.T, r)
+    return solve_spd(jnp.eye(k, dtype=U.dtype) + U.T @ U, U.T @ r)
 
 
 def psd_part(S: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:

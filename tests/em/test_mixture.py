@@ -199,6 +199,12 @@ def test_split_keeps_the_moments():
         np.testing.assert_allclose(after, before, atol=1e-12)
 
 
+def test_moments_are_those_of_draws():
+    rng = np.random.default_rng(8)
+    x = random_mixture(rng, 3, 4)
+    assert_gaussian(x.sample(rng, 20_000), *x.moments())
+
+
 def test_matched_gaussian():
     rng = np.random.default_rng(7)
     x = random_mixture(rng, 3, 4)

@@ -6,7 +6,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dichroic.diffusion import Schedule
-from dichroic.experiments.exact_mixture import Mixture, MixturePosterior, mixture_view, mixtures_along_manifolds
+from dichroic.em import Mixture
+from dichroic.experiments.exact_mixture import MixturePosterior, exact_prior, mixture_view, mixtures_along_manifolds
 from dichroic.experiments.manifolds import manifolds
 from oracles import SIGMAS, random_covariance
 
@@ -122,7 +123,7 @@ def test_mixtures_follow_their_manifolds():
 
 
 def test_the_prior_is_the_mixture_in_other_units(float64):
-    prior = SOURCES["a"].prior(Schedule(), scale=2.0)
+    prior = exact_prior(SOURCES["a"], Schedule(), scale=2.0)
     x_t, sigma = np.array([0.8]), 0.6
     grid = np.linspace(-8, 8, 20_001)
     weights = density(SOURCES["a"], grid) * np.exp(-0.5 * ((x_t - grid) / sigma) ** 2)

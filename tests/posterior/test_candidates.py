@@ -18,9 +18,9 @@ from dichroic.diffusion import (
     mixture_of,
     own_share,
 )
-from dichroic.em import SamplingConfig, draw_posterior
+from dichroic.em import Mixture, SamplingConfig, draw_posterior
 from dichroic.em.method import prepare
-from dichroic.experiments.exact_mixture import Mixture, MixturePosterior, mixture_view
+from dichroic.experiments.exact_mixture import MixturePosterior, mixture_view
 from dichroic.operators import Dense, DiagonalNoise
 from dichroic.posterior import CandidatePosterior
 from oracles import SIGMAS, Tally, assert_gaussian, random_covariance

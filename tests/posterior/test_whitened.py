@@ -4,6 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dichroic.operators import Dense, DiagonalNoise
+from dichroic.posterior import WhitenedObservation
+from dichroic.problem import Observation
 from posterior_cases import CASES
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -35,9 +38,19 @@ def test_forward_and_adjoint_are_the_matrices(make, rng):
     z = case.split(rng.normal(size=sum(B.shape[1] for B in matrices.values())))
     expected = sum(matrices[s] @ z[s].ravel() for s in case.names)
     np.testing.assert_allclose(whitened.forward({s: jnp.asarray(x) for s, x in z.items()}), expected, atol=1e-10)
+    np.testing.assert_array_equal(whitened.matrix(), np.concatenate([matrices[s] for s in whitened.shapes], axis=1))
     v = rng.normal(size=len(expected))
     for s, u in whitened.adjoint(jnp.asarray(v)).items():
         np.testing.assert_allclose(u.reshape(-1), matrices[s].T @ v, atol=1e-10)
+
+
+def test_unscaled_shows_the_sources_asked_for_in_the_users_units(rng):
+    A = {s: rng.normal(size=(4, d)) for s, d in {"a": 2, "b": 3, "c": 1}.items()}
+    y = rng.normal(size=4)
+    observation = Observation(y, np.ones(4, bool), {s: Dense(m) for s, m in A.items()}, DiagonalNoise(0.5))
+    whitened = WhitenedObservation.unscaled(observation, {"c": (1,), "elsewhere": (7,), "a": (2,)})
+    np.testing.assert_allclose(whitened.matrix(), np.concatenate([A["c"], A["a"]], axis=1) / 0.5)
+    np.testing.assert_allclose(whitened.y, y / 0.5)
 
 
 @pytest.mark.parametrize("name", ["missing data", "missing complex data", "dense noise, missing data"])

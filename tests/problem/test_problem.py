@@ -20,7 +20,7 @@ from dichroic.operators import (
     Scale,
     take,
 )
-from dichroic.problem import Problem, ProblemError, Source, View
+from dichroic.problem import Problem, ProblemError, Source, View, blocks_of
 
 pytestmark = pytest.mark.usefixtures("as_for_users")
 
@@ -269,7 +269,33 @@ def test_truth_of_a_source_that_is_not_in_the_view():
         Problem({"a": Source((D,)), "b": Source((D,))}, views)
 
 
-# ---- parts and fingerprints
+# ---- sizes, parts and fingerprints
+
+
+def test_blocks_lie_side_by_side():
+    stacked = np.arange(11)
+    found = {s: stacked[at].tolist() for s, at in blocks_of({"b": (2, 3), "a": (1,), "c": (4,)}).items()}
+    assert found == {"b": [0, 1, 2, 3, 4, 5], "a": [6], "c": [7, 8, 9, 10]}
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+def test_numbers_per_observation(kind):
+    y = Y.astype(kind)
+    y[1, 2] = y[4, 0] = y[4, 3] = np.nan
+    view, per_value = View(y, {"a": 1.0}, 0.1), 2 if kind is complex else 1
+    assert view.data_size == D * per_value
+    np.testing.assert_array_equal(view.counts, np.array([4, 3, 4, 4, 2, 4]) * per_value)
+    np.testing.assert_array_equal(View(Y.astype(kind), {"a": 1.0}, 0.1).counts, np.full(N, D * per_value))
+
+
+def test_subset_is_random_and_in_order():
+    view = problem().views["v"]
+    assert view.subset(N, seed=0) is view
+    chosen = [view.subset(3, seed=seed).y[:, 0] for seed in range(20)]
+    places = [[int(np.flatnonzero(Y[:, 0] == value)[0]) for value in values] for values in chosen]
+    assert all(place == sorted(set(place)) and len(place) == 3 for place in places)
+    assert {i for place in places for i in place} == set(range(N))
+    np.testing.assert_array_equal(view.subset(3, seed=7).y[:, 0], chosen[7])
 
 
 def test_select_keeps_the_pairs_together():

@@ -136,9 +136,9 @@ class Baseline(ABC):
             raise ProblemError([f"{self.title} has no model of source '{source}'; it has: {names(modelled)}{hint}"])
         return np.asarray(self._sample(source, n, jax.random.key(seed)), np.float32)
 
-    @abstractmethod
     def estimates(self, problem: Problem, view: str) -> list[str]:
-        """The sources that the method estimates in a view."""
+        """The sources that the method estimates in a view: all of them, unless it says otherwise."""
+        return list(problem.views[view].mixing)
 
     def modelled(self) -> list[str]:
         """The sources that new samples can be drawn of."""

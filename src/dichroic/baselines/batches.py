@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from dichroic.diffusion import Scaling
 from dichroic.operators import take
 from dichroic.posterior import WhitenedObservation
-from dichroic.problem import Observation, View
+from dichroic.problem import View
 
-__all__ = ["chi_square", "over_observations", "whitened"]
+__all__ = ["chi_square", "over_observations"]
 
 _ENTRIES = 2**20  # of one array of a batch
 
@@ -64,13 +63,6 @@ def _map(function, observations, rest, indices, key):
     return jax.vmap(one)(jnp.arange(len(indices)), jnp.asarray(indices))
 
 
-def whitened(observation: Observation, shapes: Mapping[str, tuple[int, ...]]) -> WhitenedObservation:
-    """One observation in the user's units, as if it showed nothing but the sources in `shapes`."""
-    mixing = {s: operator for s, operator in observation.mixing.items() if s in shapes}
-    only = Observation(observation.y, observation.observed, mixing, observation.noise)
-    return WhitenedObservation.of(only, {s: Scaling() for s in mixing}, shapes)
-
-
 def chi_square(view: View, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
     """Residual per observed value of one estimate of every source of a view."""
     return over_observations(_ChiSquare(tuple(samples)), view, *samples.values())
@@ -81,4 +73,4 @@ class _ChiSquare(eqx.Module):
 
     def __call__(self, observation, *sources_and_key):
         x = dict(zip(self.names, sources_and_key, strict=False))
-        return whitened(observation, {s: a.shape for s, a in x.items()}).chi_square(x)
+        return WhitenedObservation.unscaled(observation, {s: a.shape for s, a in x.items()}).chi_square(x)

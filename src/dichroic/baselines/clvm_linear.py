@@ -19,29 +19,25 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.base import Baseline
 from dichroic.baselines.batches import over_observations
 from dichroic.baselines.climb import climb
 from dichroic.baselines.contrast import required_contrasts
 from dichroic.baselines.factors import FactorModel, ScaledLikelihood
+from dichroic.baselines.latents import LatentConfig
 from dichroic.baselines.least_squares import principal_start
 from dichroic.problem import Problem
 
 __all__ = ["CLVMLinear", "CLVMLinearConfig"]
 
 
-class CLVMLinearConfig(BaselineConfig):
+class CLVMLinearConfig(LatentConfig):
     """Settings of `CLVMLinear`: `components`, latents of every source or `{source: latents}`; `iterations` and
     `tolerance` of the climb.
     """
 
-    components: PositiveInt | dict[str, PositiveInt] = 5
     iterations: PositiveInt = 300
     tolerance: PositiveFloat = 1e-9
-
-    def components_of(self, source: str) -> int:
-        """Latents of a source."""
-        return self.components if isinstance(self.components, int) else self.components.get(source, 5)
 
 
 class CLVMLinear(Baseline):
@@ -67,9 +63,6 @@ class CLVMLinear(Baseline):
             arrays[f"{s}/mean"] = scale * found.parameters["means"][s]
             arrays[f"{s}/loadings"] = scale * found.parameters["loadings"][s]
         return arrays, {"log_likelihood": found.values, "converged": found.converged}
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
 
     def modelled(self) -> list[str]:
         return list(self.shapes)

@@ -24,21 +24,22 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from pydantic import PositiveInt
 
-from dichroic.baselines.base import Baseline, BaselineConfig
-from dichroic.baselines.batches import whitened
+from dichroic.baselines.base import Baseline
 from dichroic.baselines.coders import CoderConfig, MLPCoderConfig, make_decoder, make_encoder
 from dichroic.baselines.contrast import required_contrasts
 from dichroic.baselines.elbo import train_elbo
 from dichroic.baselines.features import features, standards
+from dichroic.baselines.latents import LatentConfig
 from dichroic.diffusion import Cost, Scaling, TrainingConfig
 from dichroic.em import GaussianConfig, gaussian_em
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.problem.faults import names
 
 __all__ = ["CLVMVAE", "CLVMVAEConfig"]
 
 
-class CLVMVAEConfig(BaselineConfig):
+class CLVMVAEConfig(LatentConfig):
     """Settings of `CLVMVAE`.
 
     `components`, latents of every source or `{source: latents}`; `network`, of all encoders and decoders, `"mlp"` or
@@ -46,16 +47,11 @@ class CLVMVAEConfig(BaselineConfig):
     spread, two numbers that the networks' outputs are in units of. `encoders` and `amplitudes`: see the module.
     """
 
-    components: PositiveInt | dict[str, PositiveInt] = 5
     network: CoderConfig = MLPCoderConfig()
     training: TrainingConfig = TrainingConfig(steps=8192, batch=256, rate=1e-3, ema=0.99)
     scaling_laps: PositiveInt = 16
     encoders: Literal["per_view", "shared"] = "per_view"
     amplitudes: Literal["correct", "published"] = "correct"
-
-    def components_of(self, source: str) -> int:
-        """Latents of a source."""
-        return self.components if isinstance(self.components, int) else self.components.get(source, 5)
 
     def encoder_name(self, view: str, source: str) -> str:
         """The encoder of a source in a view."""
@@ -115,9 +111,6 @@ class CLVMVAE(Baseline):
             "scaling": {s: [scaling.shift, scaling.scale] for s, scaling in scalings.items()},
             "contrasts": [c.describe(problem) for c in required_contrasts(problem, cls.title)],
         }
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
 
     def modelled(self) -> list[str]:
         return list(self.shapes)
@@ -206,7 +199,7 @@ class Bound(eqx.Module):
             x[s] = self.scalings[s].to_user(networks["decoders"][s](z, dropout[len(seen) + i]))
             divergence += 0.5 * jnp.sum(jnp.exp(log_variance) + mean**2 - 1 - log_variance)
             begin += mean.size
-        w = whitened(observation, {s: a.shape for s, a in x.items()})
+        w = WhitenedObservation.unscaled(observation, {s: a.shape for s, a in x.items()})
         return -0.5 * jnp.sum((w.y - w.forward(x)) ** 2) - divergence
 
 

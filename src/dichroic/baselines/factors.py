@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.baselines.batches import whitened
-from dichroic.linalg import cholesky, solve_lower, solve_upper
+from dichroic.linalg import cholesky, gain, solve_lower
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Observation
 
 __all__ = ["FactorModel", "ScaledLikelihood", "log_normal"]
@@ -37,7 +37,7 @@ class FactorModel(eqx.Module):
     def mean(self, observation: Observation) -> dict[str, Array]:
         """Posterior mean of the sources that enter the observation."""
         M, r = self._system(observation)
-        return self._sources(observation, _gain(M, r))
+        return self._sources(observation, gain(M, r))
 
     def draw(self, observation: Observation, key: PRNGKeyArray) -> dict[str, Array]:
         """Posterior draw, by Matheron's rule: a prior draw, moved by the gain of what it fails to explain."""
@@ -45,21 +45,21 @@ class FactorModel(eqx.Module):
         m, q = M.shape
         # where nothing is observed M and r have zero rows, and the noise drawn there has no effect
         z, n = jnp.split(jax.random.normal(key, (q + m,), M.dtype), [q])
-        return self._sources(observation, z + _gain(M, r - M @ z - n))
+        return self._sources(observation, z + gain(M, r - M @ z - n))
 
     def __call__(self, observation: Observation, key: PRNGKeyArray | None) -> dict[str, Array]:
         """A draw; the mean without a key."""
         return self.mean(observation) if key is None else self.draw(observation, key)
 
     def _system(self, observation: Observation) -> tuple[Float[Array, "m q"], Float[Array, " m"]]:
-        w = whitened(observation, {s: jnp.shape(m) for s, m in self.means.items()})
+        w = WhitenedObservation.unscaled(observation, {s: jnp.shape(m) for s, m in self.means.items()})
         columns = [jax.vmap(lambda e, s=s: w.forward({s: e}))(jnp.asarray(self.loadings[s], w.dtype)) for s in w.shapes]
         r = w.y - w.forward({s: jnp.asarray(self.means[s], w.dtype) for s in w.shapes})
         return jnp.concatenate(columns).T, r
 
     def _sources(self, observation: Observation, z: Float[Array, " q"]) -> dict[str, Array]:
         out, begin = {}, 0
-        for s in (s for s in observation.mixing if s in self.means):
+        for s in (s for s in self.means if s in observation.mixing):
             W = jnp.asarray(self.loadings[s], z.dtype)
             out[s] = self.means[s] + jnp.tensordot(z[begin : begin + len(W)], W, 1)
             begin += len(W)
@@ -90,12 +90,3 @@ def log_normal(M: Float[Array, "m q"], r: Float[Array, " m"]) -> Float[Array, ""
     L = cholesky(jnp.eye(q, dtype=M.dtype) + M.T @ M)
     a = solve_lower(L, M.T @ r)
     return -0.5 * (r @ r - a @ a) - jnp.sum(jnp.log(jnp.diagonal(L)))
-
-
-def _gain(M: Float[Array, "m q"], r: Float[Array, " m"]) -> Float[Array, " q"]:
-    m, q = M.shape
-    if m <= q:
-        L = cholesky(jnp.eye(m, dtype=M.dtype) + M @ M.T)
-        return M.T @ solve_upper(L, solve_lower(L, r))
-    L = cholesky(jnp.eye(q, dtype=M.dtype) + M.T @ M)
-    return solve_upper(L, solve_lower(L, M.T @ r))

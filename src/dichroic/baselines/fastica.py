@@ -73,9 +73,6 @@ class FastICA(Baseline):
         _, cosines = assign(np.zeros((1, len(channels.sources))), mixing, channels.gains)
         return arrays, {"converged": converged, "cosines": dict(zip(channels.sources, cosines.tolist(), strict=True))}
 
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
-
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         channels = channels_of(problem, self.config.paired, self.title)
         mean = self.arrays["mean"]

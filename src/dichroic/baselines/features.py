@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from dichroic.baselines.batches import over_observations, whitened
+from dichroic.baselines.batches import over_observations
 from dichroic.operators import PerSample
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
@@ -62,6 +63,6 @@ class _CarriedBack(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, observation, _):
-        w = whitened(observation, {self.source: self.shape})
+        w = WhitenedObservation.unscaled(observation, {self.source: self.shape})
         seen = w.forward({self.source: jnp.ones(self.shape, w.dtype)})
         return jnp.concatenate([w.adjoint(w.y)[self.source], w.adjoint(seen)[self.source]], -1)

@@ -8,7 +8,8 @@ import numpy as np
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
-from dichroic.baselines.batches import over_observations, whitened
+from dichroic.baselines.batches import over_observations
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Problem, ProblemError, View
 
 __all__ = ["least_squares", "principal_start", "require_invertible"]
@@ -23,8 +24,8 @@ class _Undo(eqx.Module):
     known: dict[str, Array]
 
     def __call__(self, observation, _):
-        y = whitened(observation, {s: m.shape for s, m in self.known.items()})
-        w = whitened(observation, {self.source: self.shape})
+        y = WhitenedObservation.unscaled(observation, {s: m.shape for s, m in self.known.items()})
+        w = WhitenedObservation.unscaled(observation, {self.source: self.shape})
         residual = w.y - y.forward(self.known) if self.known else w.y
         return _solve(w, self.source, residual)
 
@@ -33,7 +34,7 @@ class _UndoProbe(eqx.Module):
     source: str = eqx.field(static=True)
 
     def __call__(self, observation, x, _):
-        w = whitened(observation, {self.source: x.shape})
+        w = WhitenedObservation.unscaled(observation, {self.source: x.shape})
         return _solve(w, self.source, w.forward({self.source: x}))
 
 

@@ -56,9 +56,6 @@ class NMF(Baseline):
         said = {"converged": converged, "cosines": dict(zip(channels.sources, cosines.tolist(), strict=True))}
         return {"mixing": blind.components_.T}, said
 
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
-
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         from sklearn.decomposition import non_negative_factorization
 

@@ -32,12 +32,13 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from scipy.sparse.linalg import LinearOperator, cg
 
 from dichroic.baselines.base import Baseline, BaselineConfig
-from dichroic.baselines.batches import over_observations, whitened
+from dichroic.baselines.batches import over_observations
 from dichroic.baselines.climb import Objective, climb
 from dichroic.baselines.contrast import matching, required_contrasts
 from dichroic.baselines.factors import FactorModel, ScaledLikelihood
 from dichroic.baselines.least_squares import least_squares, principal_start
 from dichroic.operators import DiagonalNoise
+from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Problem, ProblemError, View
 
 __all__ = ["PCPCA", "PCPCAConfig"]
@@ -204,7 +205,7 @@ class _Backward(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, observation, _):
-        w = whitened(observation, {self.source: self.shape})
+        w = WhitenedObservation.unscaled(observation, {self.source: self.shape})
         return w.adjoint(w.y if self.x is None else w.forward({self.source: self.x.astype(w.dtype)}))[self.source]
 
 

@@ -9,7 +9,7 @@ It is the best that can be done with means and covariances, and what every learn
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,10 +24,9 @@ from dichroic.baselines.batches import over_observations
 from dichroic.baselines.factors import FactorModel
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule
 from dichroic.em import GaussianConfig, GaussianFit, Population, gaussian_em
-from dichroic.em.whitened_view import group_alike
-from dichroic.operators import take
+from dichroic.em.whitened_view import split_alike
 from dichroic.posterior import WhitenedObservation, joint_posterior
-from dichroic.problem import Problem, View
+from dichroic.problem import Problem
 
 __all__ = ["Wiener", "WienerConfig"]
 
@@ -71,9 +70,6 @@ class Wiener(Baseline):
         }
         return arrays, {"log_likelihood": fit.log_likelihood, "converged": fit.converged}
 
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return list(problem.views[view].mixing)
-
     def modelled(self) -> list[str]:
         return list(self.shapes)
 
@@ -103,7 +99,7 @@ class Wiener(Baseline):
         unsolved = 0
         if all(int(np.prod(self.shapes[s])) <= EXACT_SIZE for s in observed.mixing):
             return over_observations(self._factors(list(observed.mixing)), observed, key=key)
-        for rows, part in _parts(observed, self.config.smallest_group):
+        for rows, part in split_alike(observed, self.config.smallest_group):
             shared = part.shared and int(np.prod(part.event_shape)) <= _DENSE
             linear = _Linear(denoisers, scalings, shared)
             sources, residual = over_observations(linear, part, key=key, indices=rows)
@@ -149,22 +145,3 @@ class _Linear(eqx.Module):
         sigma = jnp.asarray(_FAR, w.dtype)
         z, info = target.mean(x_t, sigma) if key is None else target.draw(x_t, sigma, key)
         return {s: self.scalings[s].to_user(x) for s, x in z.items()}, info.residual
-
-
-def _parts(view: View, smallest: int) -> Iterator[tuple[np.ndarray, View]]:
-    """Observations that share operators, noise and mask as views of their own, and what is left as another."""
-    if view.shared:
-        yield np.arange(len(view)), view
-        return
-    left = []
-    for rows in group_alike(view):
-        if len(rows) < smallest:
-            left.append(rows)
-            continue
-        first = int(rows[0])
-        mixing = {s: take(operator, first) for s, operator in view.mixing.items()}
-        observed = None if view.observed is None else view.observed[rows]
-        yield rows, View(view.y[rows], mixing, take(view.noise, first), observed, {}, True)
-    if left:
-        rows = np.sort(np.concatenate(left))
-        yield rows, view.select(rows)

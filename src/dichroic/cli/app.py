@@ -14,6 +14,7 @@ from dichroic.cli.baseline import baseline
 from dichroic.cli.diagnose import diagnose
 from dichroic.cli.environment import prepare
 from dichroic.cli.plan import plan
+from dichroic.cli.progress import meter
 from dichroic.cli.score import score
 from dichroic.cli.settings import FitFlags, SettingsError, settle
 
@@ -104,7 +105,7 @@ def fit(
     folder = out if out is not None else fresh_folder(loaded.problem)
     # a run that was started with flags goes on with them, without their being said again
     going_on = RunFolder(folder).exists and not given and preset is None
-    with _progress(quiet) as progress, _resumable(folder):
+    with meter(quiet) as progress, _resumable(folder):
         announce_device(progress)
         if going_on and config != RunFolder(folder).config():
             progress.say("going on with the settings that the run was started with")
@@ -138,7 +139,7 @@ def resume(folder: Path, *, report: bool = True, quiet: Quiet = False, json: Jso
     prepare()
     from dichroic.run import resume as resume_run
 
-    with _progress(quiet) as progress, _resumable(folder):
+    with meter(quiet) as progress, _resumable(folder):
         run = resume_run(folder, progress=progress)
     return _finish(run, report, json)
 
@@ -187,7 +188,7 @@ def separate(
     run = Run(folder)
     check_free(out, overwrite)
     observations = None if problem is None else load_problem(problem).problem
-    with _progress(quiet) as progress:
+    with meter(quiet) as progress:
         result = run.separate(
             observations,
             draws=draws,
@@ -289,7 +290,7 @@ def demo(*, out: Path = Path("runs/demo"), report: bool = True, quiet: Quiet = F
     from dichroic.experiments.demo import demo as run_demo
     from dichroic.experiments.demo import scores
 
-    with _progress(quiet) as progress, _resumable(out):
+    with meter(quiet) as progress, _resumable(out):
         announce_device(progress)
         run = run_demo(out, progress)
         progress.advance(0.99, "scores")
@@ -361,18 +362,6 @@ def _users(error: Exception) -> int | None:
     if isinstance(error, Stopped):
         return 75
     return 1 if isinstance(error, ProblemError | RunError | Diverged) else None
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Any]:
-    from dichroic.run import Quiet as Silent
-    from dichroic.run import Terminal
-
-    progress = Silent() if quiet else Terminal()
-    try:
-        yield progress
-    finally:
-        progress.close()
 
 
 @contextmanager

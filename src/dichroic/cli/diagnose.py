@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
 
@@ -61,7 +62,6 @@ def diagnose(
         Print the result as JSON.
     """
     prepare()
-    from dichroic.cli.app import _progress
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json
     from dichroic.diagnose import Budget
@@ -75,7 +75,7 @@ def diagnose(
         work["observations"] = observations
     run = Run(folder)
     others = None if problem is None else load_problem(problem).problem
-    with _progress(quiet) as progress:
+    with meter(quiet) as progress:
         found = examine(run, others, budget=Budget(**work, seed=seed), checks=check, progress=progress)
     written = run.report() if report else None
     if json:

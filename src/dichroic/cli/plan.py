@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.progress import meter
 from dichroic.cli.settings import settle
 
 if TYPE_CHECKING:
@@ -38,10 +39,9 @@ def plan(
         Print the answer as JSON.
     """
     prepare()
-    from dichroic.cli.app import _progress
     from dichroic.cli.output import announce_device, print_json
 
-    with _progress(quiet) as progress:
+    with meter(quiet) as progress:
         announce_device(progress)
         found = work_out(problem, progress)
     print_json(found) if json else show(found)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import complain, say
+from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
     from dichroic.run import Progress
@@ -55,10 +56,9 @@ def score(
         Print the answer as JSON.
     """
     prepare()
-    from dichroic.cli.app import _progress
     from dichroic.cli.output import print_json
 
-    with _progress(quiet) as progress:
+    with meter(quiet) as progress:
         found = rank(folder, source, file, draws=draws, steps=steps, probes=probes, seed=seed, progress=progress)
     print_json(found) if json else show(found)
     return 0

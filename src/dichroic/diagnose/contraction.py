@@ -72,7 +72,6 @@ def _excess(view: DesignView) -> float:
 
 def _exact(view: DesignView, variances: Mapping[str, float]) -> dict[str, float]:
     """From the matrices of some observations, in units of the prior's standard deviation."""
-    at = view.offsets()
     root = np.concatenate([np.full(view.sizes[s], np.sqrt(variances[s])) for s in view.sources]) / view.noise
     every = {s: np.arange(size) for s, size in view.sizes.items()}
     most = int(np.clip(1e10 / view.unknowns**3, 1, _OBSERVATIONS))
@@ -83,7 +82,7 @@ def _exact(view: DesignView, variances: Mapping[str, float]) -> dict[str, float]
             P = np.linalg.inv(np.eye(view.unknowns) + G * root[:, None] * root)
             left += (len(C) if same else 1) * np.diag(P)
         count += len(C)
-    return {s: float(1 - np.mean(left[at[s]]) / count) for s in view.sources}
+    return {s: float(1 - np.mean(left[view.blocks[s]]) / count) for s in view.sources}
 
 
 def _estimated(view: DesignView, variances: Mapping[str, float]) -> dict[str, float]:

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from dichroic.diagnose.spectrum import EXACT, Direction, Spectrum
+from dichroic.problem import blocks_of
 
-__all__ = ["blocks_of", "dense_spectrum", "split", "with_source_alone"]
+__all__ = ["dense_spectrum", "split", "with_source_alone"]
 
 
 def dense_spectrum(G: Float[np.ndarray, "D D"], shapes: Mapping[str, tuple[int, ...]]) -> Spectrum:
@@ -59,12 +60,6 @@ def split(v: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.
     if abs(largest.sum()) < 1e-6 * np.abs(largest).sum():
         sign = np.sign(largest.ravel()[np.abs(largest).argmax()])
     return {s: sign * x for s, x in found.items()}
-
-
-def blocks_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, slice]:
-    """Where every source stands in the stacked vector."""
-    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
-    return {s: slice(int(a), int(b)) for s, a, b in zip(shapes, ends[:-1], ends[1:], strict=True)}
 
 
 def _hidden(G: np.ndarray, floor: float) -> tuple[int, np.ndarray]:

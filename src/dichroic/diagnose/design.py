@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.diagnose.contraction import expected_contraction, source_variances
-from dichroic.diagnose.dense_spectrum import blocks_of, dense_spectrum, with_source_alone
+from dichroic.diagnose.dense_spectrum import dense_spectrum, with_source_alone
 from dichroic.diagnose.design_views import DesignView
 from dichroic.diagnose.finding import Finding, worst_first
 from dichroic.diagnose.iterative_spectrum import Information, iterative_spectrum
@@ -33,7 +33,7 @@ from dichroic.diagnose.pairs import pair_spectrum
 from dichroic.diagnose.sampled_view import SampledView
 from dichroic.diagnose.spectrum import Spectrum
 from dichroic.diagnose.weighted_view import WeightedView
-from dichroic.problem import Problem
+from dichroic.problem import Problem, blocks_of
 
 __all__ = ["DesignReport", "check_design"]
 
@@ -250,8 +250,7 @@ def _dense(views: list[DesignView], shapes: Mapping[str, tuple[int, ...]]):
             G = view.gram()
             rows = np.concatenate([np.arange(at[s].start, at[s].stop) for s in view.sources])
             total[np.ix_(rows, rows)] += G
-            own = view.offsets()
-            powers[view.name] = {s: float(np.mean(np.diag(G)[own[s]])) for s in view.sources}
+            powers[view.name] = {s: float(np.mean(np.diag(G)[view.blocks[s]])) for s in view.sources}
         scales = _scales(powers)
         t = np.concatenate([np.full(at[s].stop - at[s].start, scales.get(s, 1.0)) for s in shapes])
         total = total * t[:, None] * t
@@ -272,10 +271,10 @@ def _iterative(views: list[DesignView], shapes: Mapping[str, tuple[int, ...]], s
     rows = {view.name: {s: at[s] for s in view.sources} for view in views}
     powers, dead = {}, np.ones(size, bool)
     for view in views:
-        own = Information(lambda x, view=view: _stacked(view, {s: 1.0 for s in shapes}, view.offsets(), x), view.shapes)
+        own = Information(lambda x, view=view: _stacked(view, {s: 1.0 for s in shapes}, view.blocks, x), view.shapes)
         diagonal, zero = own.diagonal(8, seed)
-        powers[view.name] = {s: float(max(np.mean(diagonal[a]), 0.0)) for s, a in view.offsets().items()}
-        for s, a in view.offsets().items():
+        powers[view.name] = {s: float(max(np.mean(diagonal[a]), 0.0)) for s, a in view.blocks.items()}
+        for s, a in view.blocks.items():
             dead[at[s]] &= zero[a]
     scales = {s: _scales(powers).get(s, 1.0) for s in shapes}
 

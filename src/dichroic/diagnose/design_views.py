@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.problem import View
+from dichroic.problem import View, blocks_of
 
 __all__ = ["Block", "DesignView", "on_device"]
 
@@ -31,9 +31,10 @@ class DesignView(ABC):
         self.name, self.view, self.n = name, view, len(view)
         self.shapes = {s: tuple(shape) for s, shape in shapes.items() if s in view.mixing}
         self.sources = list(self.shapes)
+        self.blocks = blocks_of(self.shapes)
         self.sizes = {s: int(np.prod(shape)) for s, shape in self.shapes.items()}
         self.unknowns = sum(self.sizes.values())
-        self.data = int(np.prod(view.event_shape)) * (2 if np.iscomplexobj(view.y) else 1)
+        self.data = view.data_size
         self.used = self.n
         self.order = np.random.default_rng(seed).permutation(self.n)
 
@@ -57,11 +58,6 @@ class DesignView(ABC):
     @abstractmethod
     def single(self, i: int, x: Block) -> Block:
         """`M_i^T M_i` of one observation times several patterns."""
-
-    def offsets(self) -> dict[str, slice]:
-        """Where every source stands in the stacked vector."""
-        ends = np.cumsum([0, *self.sizes.values()])
-        return {s: slice(int(a), int(b)) for s, a, b in zip(self.sources, ends[:-1], ends[1:], strict=True)}
 
     def units(self, source: str, entries: np.ndarray) -> Float[np.ndarray, "r ..."]:
         """Patterns of a source that are zero but for one entry each."""

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from dichroic.diagnose.dense_spectrum import blocks_of, split
+from dichroic.diagnose.dense_spectrum import split
 from dichroic.diagnose.spectrum import EXACT, Direction, Spectrum
+from dichroic.problem import blocks_of
 
 __all__ = ["Information", "iterative_spectrum"]
 

@@ -16,7 +16,7 @@ from jaxtyping import PRNGKeyArray
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.diffusion import Ancestral, Prior
 from dichroic.em import SamplingConfig, draw_posterior
-from dichroic.problem import View
+from dichroic.problem import View, blocks_of
 
 __all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
 
@@ -123,8 +123,6 @@ class GaussianModel:
         def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
             z = generator(key).standard_normal(mean.shape)
             stacked = mean + self.width * (root @ z[..., None])[..., 0]
-            ends = np.cumsum([int(np.prod(self.shapes[s])) for s in names])[:-1]
-            parts = np.split(stacked, ends, axis=1)
-            return {s: part.reshape(len(mean), *self.shapes[s]) for s, part in zip(names, parts, strict=True)}
+            return {s: stacked[:, at].reshape(len(mean), *white.shapes[s]) for s, at in blocks_of(white.shapes).items()}
 
         return draw

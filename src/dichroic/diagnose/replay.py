@@ -20,6 +20,7 @@ from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import RankCounter, mean_test, normal_scores, score_tests
 from dichroic.diagnose.result import Part, Result, conclude
 from dichroic.diagnose.white import WhiteView
+from dichroic.problem import blocks_of
 
 __all__ = ["replay"]
 
@@ -106,11 +107,10 @@ class _Standard:
         if white.can_be_dense and len(white) * sum(p.shape[1] for p in pools.values()) < 2**18:
             A = white.matrices()
             A = A if self.P is None else self.P.T @ A
-            total, begin = np.zeros((len(A), self.size, self.size)), 0
-            for pool in pools.values():
-                block = A[:, :, begin : begin + pool.shape[1]]
-                begin += pool.shape[1]
-                total += block @ np.atleast_2d(np.cov(pool.T)) @ block.transpose(0, 2, 1)
+            total = np.zeros((len(A), self.size, self.size))
+            for s, at in blocks_of(white.shapes).items():
+                block = A[:, :, at]
+                total += block @ np.atleast_2d(np.cov(pools[s].T)) @ block.transpose(0, 2, 1)
             return total
         if white.view.shared:
             rows, count = np.zeros(_POOL, int), 1

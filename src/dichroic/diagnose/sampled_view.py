@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from dichroic.diagnose.design_views import ENTRIES, Block, DesignView, on_device
 from dichroic.diagnose.peel import lift
-from dichroic.diffusion import Scaling
 from dichroic.operators import DiagonalNoise, PerSample, take
 from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
@@ -104,8 +103,7 @@ class SampledView(DesignView):
         """See `DesignView`."""
         most = min(most, self.used)
         if self.unknowns <= _DENSE:
-            at = self.offsets()
-            columns = np.concatenate([at[s].start + entries[s] for s in self.sources])
+            columns = np.concatenate([self.blocks[s].start + entries[s] for s in self.sources])
             for M in self.matrices(most):
                 M = M[:, :, columns]
                 yield M.swapaxes(1, 2) @ M
@@ -126,24 +124,15 @@ class SampledView(DesignView):
             yield self.order[begin : min(begin + step, most)]
 
 
-def _whiten(observation: Any, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> WhitenedObservation:
-    named = dict(shapes)
-    return WhitenedObservation(observation, {s: Scaling() for s in named}, named)
-
-
 @eqx.filter_jit
 def _matrices(observations: Any, index: Array, shapes: Any) -> Array:
-    def one(i):
-        found = _whiten(take(observations, i), shapes).matrices()
-        return jnp.concatenate([found[s] for s, _ in shapes], axis=1)
-
-    return jax.vmap(one)(index)
+    return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).matrix())(index)
 
 
 @eqx.filter_jit
 def _normal(observations: Any, index: Array, shapes: Any, x: dict[str, Array]) -> dict[str, Array]:
     def one(i):
-        w = _whiten(take(observations, i), shapes)
+        w = WhitenedObservation.unscaled(take(observations, i), dict(shapes))
         return jax.vmap(lambda z: w.adjoint(w.forward(z)))(x)
 
     return jax.tree.map(lambda a: a.sum(0), jax.vmap(one)(index))
@@ -151,7 +140,7 @@ def _normal(observations: Any, index: Array, shapes: Any, x: dict[str, Array]) -
 
 @eqx.filter_jit
 def _columns(observation: Any, shapes: Any, units: dict[str, Array]) -> Array:
-    w = _whiten(observation, shapes)
+    w = WhitenedObservation.unscaled(observation, dict(shapes))
     return jnp.concatenate([jax.vmap(lambda e, s=s: w.forward({s: e}))(units[s]) for s, _ in shapes])
 
 

@@ -103,7 +103,7 @@ class WeightedView(DesignView):
 
     def gram(self) -> Float[np.ndarray, "D D"]:
         """See `DesignView`."""
-        G, at, event = np.zeros((self.unknowns, self.unknowns)), self.offsets(), self.view.event_shape
+        G, at, event = np.zeros((self.unknowns, self.unknowns)), self.blocks, self.view.event_shape
         for (_, cores), moments in zip(self.groups, self.moments, strict=True):
             images = {
                 s: self._images(core, s, np.arange(self.sizes[s])) for s, core in cores.items() if core is not None

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from dichroic.diffusion import Scaling
 from dichroic.operators import DenseNoise, DiagonalNoise, Noise, PerSample, take
 from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
@@ -61,7 +60,7 @@ class WhiteView:
     @cached_property
     def count(self) -> np.ndarray:
         """Values measured per observation, shape `(n,)`."""
-        return self.observed.sum(1)
+        return self.view.counts
 
     @cached_property
     def y(self) -> Float[np.ndarray, "n m"]:
@@ -126,7 +125,7 @@ class WhiteView:
 
 
 def _whitened(observations: Any, i: Any, shapes: Any) -> WhitenedObservation:
-    return WhitenedObservation.of(take(observations, i), {s: Scaling() for s, _ in shapes}, dict(shapes))
+    return WhitenedObservation.unscaled(take(observations, i), dict(shapes))
 
 
 @partial(jax.jit, static_argnames="shapes")
@@ -141,11 +140,7 @@ def _mix(observations, rows, inputs, *, shapes):
 
 @partial(jax.jit, static_argnames="shapes")
 def _matrices(observations, rows, inputs, *, shapes):
-    def one(i):
-        matrices = _whitened(observations, i, shapes).matrices()
-        return jnp.concatenate([matrices[s] for s, _ in shapes], 1)
-
-    return jax.vmap(one)(rows)
+    return jax.vmap(lambda i: _whitened(observations, i, shapes).matrix())(rows)
 
 
 @partial(jax.jit, static_argnames="shapes")

@@ -13,7 +13,7 @@ from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
 from dichroic.diffusion.objective import OBJECTIVES
 from dichroic.diffusion.prior import Prior, Scaling
-from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, run_sampler
+from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
@@ -63,6 +63,7 @@ __all__ = [
     "mixture_of",
     "noise_like",
     "own_share",
+    "pure_noise",
     "rank_candidates",
     "run_sampler",
     "train",

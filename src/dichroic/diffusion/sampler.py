@@ -5,6 +5,7 @@ one noise level to the next. The loop knows neither observations nor networks.
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-__all__ = ["Cost", "Info", "Step", "Target", "noise_like", "run_sampler"]
+__all__ = ["Cost", "Info", "Step", "Target", "noise_like", "pure_noise", "run_sampler"]
 
 
 class Info(eqx.Module):
@@ -99,6 +100,14 @@ def noise_like(key: PRNGKeyArray, x: PyTree) -> PyTree:
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
     return jax.tree.unflatten(treedef, drawn)
+
+
+def pure_noise(
+    key: PRNGKeyArray, shapes: Mapping[str, tuple[int, ...]], sigma: Float[Array, ""], dtype: Any = None
+) -> dict[str, Array]:
+    """Where sampling starts: every source nothing but noise of standard deviation `sigma`."""
+    zeros = {s: jnp.zeros(shape, dtype) for s, shape in shapes.items()}
+    return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
 
 
 def run_sampler(

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion.denoiser import Denoiser
 from dichroic.diffusion.moments import exact_moments, lanczos_root
-from dichroic.diffusion.sampler import Cost, Info, Target, noise_like
+from dichroic.diffusion.sampler import Cost, Info, Target, noise_like, pure_noise
 
 __all__ = ["EXACT_SIZE", "PriorTarget"]
 
@@ -27,8 +27,7 @@ class PriorTarget(Target):
         return {s: _draw(denoiser, x_t[s], sigma, epsilon[s]) for s, denoiser in self.denoisers.items()}, Info.none()
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        zeros = {s: jnp.zeros(denoiser.shape) for s, denoiser in self.denoisers.items()}
-        return jax.tree.map(lambda e: sigma * e, noise_like(key, zeros))
+        return pure_noise(key, {s: denoiser.shape for s, denoiser in self.denoisers.items()}, sigma)
 
     @property
     def mean_cost(self) -> Cost:

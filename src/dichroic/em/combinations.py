@@ -22,9 +22,9 @@ from dichroic.linalg import cholesky, solve_lower
 __all__ = ["Branches", "Part", "component_tree", "gaussians", "likeliest", "log_weights"]
 
 # log-weights (K,), means (K, d) and covariances (K, d, d) of one source; K and d differ between sources
-Part = tuple[Float[Array, "_"], Float[Array, "_ _"], Float[Array, "_ _ _"]]
+Part = tuple[Float[Array, " _"], Float[Array, "_ _"], Float[Array, "_ _ _"]]
 # levels of a tree from the coarsest on, and the component that each of the last level's branches is, -1 for none
-Branches = tuple[list[Part], Int[Array, "_"]]
+Branches = tuple[list[Part], Int[Array, " _"]]
 
 NOTHING = -1e30  # log-weight of what is not there; minus infinity would turn derivatives into NaN
 

@@ -22,7 +22,7 @@ from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
 
-_FEW = 64  # observations per kind, on average, below which it does not pay to treat every kind by itself
+_FEW = 64  # observations of a kind, below which it does not pay to treat it by itself
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
 
 
@@ -89,21 +89,15 @@ def draw_posterior(
             return exact
     warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
     if sampling.gains_from_sharing(view):
-        parts = split_alike(view, max(1, n // _FEW))
-        if parts:
-            options = {"key": key, "report": report}
-            return _join(
-                [
-                    (
-                        i,
-                        draw_posterior(
-                            part, priors, sampling, start=_rows(start, i), warm=warm[i], indices=indices[i], **options
-                        ),
-                    )
-                    for i, part in parts
-                ],
-                n,
-            )
+        parts = split_alike(view, _FEW)
+        if len(parts) > 1 or parts[0][1].shared:  # or else there are small groups only
+            drawn, before = [], 0
+            for i, part in parts:
+                own = {"start": _rows(start, i), "warm": warm[i], "indices": indices[i]}
+                counted = _after(before, n, report)
+                drawn.append((i, draw_posterior(part, priors, sampling, key=key, report=counted, **own)))
+                before += len(i)
+            return _join(drawn)
     shapes = {s: priors[s].shape for s in view.mixing}
     samples = {s: np.empty((n, *shape), np.float32) for s, shape in shapes.items()}
     chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
@@ -164,7 +158,12 @@ def _rows(samples: Mapping[str, np.ndarray] | None, indices: np.ndarray) -> dict
     return None if samples is None else {s: x[indices] for s, x in samples.items()}
 
 
-def _join(parts: list[tuple[np.ndarray, Draws]], n: int) -> Draws:
+def _after(before: int, n: int, report: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
+    """How a part of `n` observations is to report when the ones `before` it are done: counted among all of them."""
+    return None if report is None else lambda done, _: report(before + done, n)
+
+
+def _join(parts: list[tuple[np.ndarray, Draws]]) -> Draws:
     """The draws of parts of a view, each with its indices, in the order of the view."""
     order = np.argsort(np.concatenate([indices for indices, _ in parts]))
     draws = [found for _, found in parts]

@@ -18,11 +18,12 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from dichroic.em.population import Belief, Population, Statistics
-from dichroic.em.whitened_view import data_size, group_alike, grouped, stacked, whiten
+from dichroic.em.whitened_view import group_alike, grouped, stacked
 from dichroic.linalg import cholesky, solve_lower
 from dichroic.operators import count_samples, take
+from dichroic.posterior import WhitenedObservation
 from dichroic.posterior.krylov import conjugate_gradient
-from dichroic.problem import View
+from dichroic.problem import View, blocks_of
 
 __all__ = ["ViewStatistics", "bind_view", "bind_views"]
 
@@ -38,8 +39,8 @@ class ViewStatistics(ABC):
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         self.sources = list(view.mixing)
-        self.sizes = {s: int(np.prod(shapes[s])) for s in self.sources}
         self.shapes = {s: tuple(shapes[s]) for s in self.sources}
+        self.blocks = blocks_of(self.shapes)
         self.view = view
 
     @abstractmethod
@@ -61,12 +62,7 @@ class ViewStatistics(ABC):
 
     def unstack(self, n: int, first: np.ndarray, second: np.ndarray) -> dict[str, Statistics]:
         """Statistics per source from stacked ones."""
-        out, begin = {}, 0
-        for s, size in self.sizes.items():
-            block = slice(begin, begin + size)
-            out[s] = Statistics(n, first[block], second[block, block])
-            begin += size
-        return out
+        return {s: Statistics(n, first[block], second[block, block]) for s, block in self.blocks.items()}
 
 
 def bind_views(
@@ -82,7 +78,7 @@ def bind_views(
 def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int) -> ViewStatistics:
     """Chooses the route for a view by itself."""
     unknowns = sum(int(np.prod(shapes[s])) for s in view.mixing)
-    data = data_size(view)
+    data = view.data_size
     if min(data, unknowns) <= _SMALL and max(data, unknowns) <= 4 * _SMALL:
         return _PerObservation(view, shapes)
     if max(data, unknowns) <= _DENSE:
@@ -108,8 +104,7 @@ class _PerObservation(ViewStatistics):
         return Belief(self.unstack(len(self.view), first, second), log_likelihood, self.count)
 
     def power(self, source: str) -> float:
-        begin = sum(size for s, size in self.sizes.items() if self.sources.index(s) < self.sources.index(source))
-        A = np.asarray(self.A)[..., begin : begin + self.sizes[source]]
+        A = np.asarray(self.A)[..., self.blocks[source]]
         return float(np.sum(np.asarray(self.y) ** 2) / max(np.sum(A**2), 1e-300))
 
 
@@ -168,14 +163,10 @@ class _Grouped(ViewStatistics):
         return Belief(self.unstack(n, first, second), log_likelihood, count)  # pyright: ignore
 
     def moments(self) -> list[tuple[dict[str, np.ndarray], int, np.ndarray, np.ndarray]] | None:
-        ends = np.cumsum([0, *self.sizes.values()])
-        blocks = {s: slice(i, j) for s, i, j in zip(self.sizes, ends, ends[1:], strict=False)}
-        return [({s: g.A[:, block] for s, block in blocks.items()}, g.n, g.total, g.second) for g in self.groups]
+        return [({s: g.A[:, block] for s, block in self.blocks.items()}, g.n, g.total, g.second) for g in self.groups]
 
     def power(self, source: str) -> float:
-        begin = sum(size for s, size in self.sizes.items() if self.sources.index(s) < self.sources.index(source))
-        block = slice(begin, begin + self.sizes[source])
-        scale = sum(g.n * np.sum(g.A[:, block] ** 2) for g in self.groups)
+        scale = sum(g.n * np.sum(g.A[:, self.blocks[source]] ** 2) for g in self.groups)
         return float(sum(np.trace(g.second) for g in self.groups) / max(scale, 1e-300))
 
 
@@ -183,8 +174,7 @@ class _MatrixFree(ViewStatistics):
     draws_only = True
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int):
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(view))[:subset])
-        super().__init__(view.select(chosen), shapes)
+        super().__init__(view.subset(subset, seed), shapes)
         self.key = jax.random.key(seed)
 
     def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
@@ -202,7 +192,7 @@ class _MatrixFree(ViewStatistics):
     @eqx.filter_jit
     def _draw(self, populations, observations, keys):
         def one(i, key):
-            w = whiten(take(observations, i), self.shapes)
+            w = WhitenedObservation.unscaled(take(observations, i), self.shapes)
             noise_key, *source_keys = jax.random.split(key, 1 + len(self.sources))
             x = {
                 s: _thin_draw(populations[s], k).reshape(self.shapes[s])
@@ -224,7 +214,7 @@ class _MatrixFree(ViewStatistics):
         probe = jax.random.normal(self.key, self.shapes[source])
 
         def one(i):
-            w = whiten(take(observations, i), self.shapes)
+            w = WhitenedObservation.unscaled(take(observations, i), self.shapes)
             return jnp.sum(w.y**2), jnp.sum(w.forward({source: probe}) ** 2)
 
         data, gain = jax.vmap(one)(jnp.arange(count_samples(observations) or 1))

@@ -66,8 +66,7 @@ def prepare(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, k
     size = max(prod(prior.shape) for prior in priors.values())
     name, step = sampling.posterior, sampling.make_step()
     if name == "best":
-        values = prod(view.event_shape) * (2 if np.iscomplexobj(view.y) else 1)
-        small = size <= EXACT_SIZE and values <= _MOST_VALUES and len(priors) <= _MOST_SOURCES
+        small = size <= EXACT_SIZE and view.data_size <= _MOST_VALUES and len(priors) <= _MOST_SOURCES
         name = "candidates" if small else "auto"
     if name == "candidates":
         denoisers, shared, share = _with_mixtures(priors, sampling, key)

@@ -21,7 +21,7 @@ by exact responsibilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from dichroic.em.mixture_view import ComponentStatistics, MixtureView
 from dichroic.em.mixture_views import bind_mixture_view
 from dichroic.em.population import Mixture
-from dichroic.problem import Problem, View
+from dichroic.problem import Problem
 
 __all__ = ["MixtureConfig", "MixtureFit", "mixture_em"]
 
@@ -100,7 +100,7 @@ def mixture_em(
     if config.components == 1 or not learned:
         return None
     shapes = {s: source.shape for s, source in problem.sources.items()}
-    views = [bind_mixture_view(_subset(view, config.subset, seed), shapes) for view in problem.views.values()]
+    views = [bind_mixture_view(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
     judges = [] if held_out is None else [bind_mixture_view(view, shapes) for view in held_out.views.values()]
     if any(view is None for view in [*views, *judges]):
         return None
@@ -221,19 +221,11 @@ def _update(mixture: Mixture, statistics: ComponentStatistics, ties: float, star
     delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
     S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
     weights, means = np.maximum(statistics.count, 1e-6), mixture.means + delta
-    weights, total, tau = weights / weights.sum(), n.sum(), ties * S.shape[-1]
-    _, between = _scatter(weights, means)
-    (_, around), mean = _scatter(start.weights, start.means), (n * S).sum(0) / total
-    within = np.einsum("k,kij->ij", start.weights, start.covariances) + around - between
+    moved, total, tau = Mixture(weights / weights.sum(), means, S), n.sum(), ties * S.shape[-1]
+    mean, within = (n * S).sum(0) / total, start.moments()[1] - moved.between()
     target = (total * mean + tau * _at_least(within, 0.0)) / (total + tau)
     S = _at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
-    return Mixture(weights, means, S)
-
-
-def _scatter(weights: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the components' means, and their covariance."""
-    mean = weights @ means
-    return mean, (weights[:, None] * (means - mean)).T @ (means - mean)
+    return replace(moved, covariances=S)
 
 
 def _at_least(S: np.ndarray, least: float) -> np.ndarray:
@@ -252,9 +244,3 @@ def _split(mixture: Mixture) -> Mixture:
         np.concatenate([mixture.means + step, mixture.means - step]),
         np.concatenate([S, S]),
     )
-
-
-def _subset(view: View, most: int, seed: int) -> View:
-    if len(view) <= most:
-        return view
-    return view.select(np.sort(np.random.default_rng(seed).permutation(len(view))[:most]))

@@ -3,14 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from jaxtyping import Array, Float
 
 from dichroic.em.population import Mixture
-from dichroic.em.whitened_view import value_count
-from dichroic.problem import View
+from dichroic.problem import View, blocks_of
 
 __all__ = ["ComponentStatistics", "MixtureView"]
 
@@ -37,11 +35,10 @@ class MixtureView(ABC):
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         self.sources = list(view.mixing)
-        ends = np.cumsum([0, *[prod(shapes[s]) for s in self.sources]])
-        self.blocks = {s: slice(int(a), int(b)) for s, a, b in zip(self.sources, ends, ends[1:], strict=False)}
         self.shapes = {s: tuple(shapes[s]) for s in self.sources}
+        self.blocks = blocks_of(self.shapes)
         self.n = len(view)
-        self.values = value_count(view)
+        self.values = int(view.counts.sum())
 
     @abstractmethod
     def log_likelihood(self, mixtures: Mapping[str, Mixture]) -> Float[np.ndarray, " n"]:

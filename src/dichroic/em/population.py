@@ -37,7 +37,7 @@ class Population:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of `K` Gaussians over a source of `d` numbers, in the user's units."""
+    """A mixture of `K` Gaussians over a source of `d` numbers, in the user's units; the weights sum to one."""
 
     weights: Float[np.ndarray, " K"]
     means: Float[np.ndarray, "K d"]
@@ -50,6 +50,21 @@ class Mixture:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n d"]:
+        """Independent draws."""
+        chosen = rng.choice(len(self), size=n, p=self.weights)
+        factors = np.linalg.cholesky(self.covariances)[chosen]
+        return self.means[chosen] + np.einsum("nij,nj->ni", factors, rng.standard_normal((n, self.means.shape[1])))
+
+    def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
+        """Mean and covariance of the whole."""
+        return self.weights @ self.means, np.einsum("k,kij->ij", self.weights, self.covariances) + self.between()
+
+    def between(self) -> Float[np.ndarray, "d d"]:
+        """The part of the covariance that lies between the components: that of their means."""
+        centred = self.means - self.weights @ self.means
+        return (self.weights * centred.T) @ centred
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 import equinox as eqx
 import jax
@@ -10,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.diffusion import Scaling
 from dichroic.operators import PerSample, take
 from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["Group", "Stacked", "group_alike", "grouped", "split_alike", "stacked", "value_count", "whiten", "widen"]
+__all__ = ["Group", "Stacked", "group_alike", "grouped", "split_alike", "stacked", "widen"]
 
 
 @dataclass(frozen=True)
@@ -36,23 +34,6 @@ class Group:
     A: Float[np.ndarray, "m d"]
     y: Float[np.ndarray, "n m"]
     count: float
-
-
-def whiten(observation, shapes: Mapping[str, tuple[int, ...]]) -> WhitenedObservation:
-    """One observation, in the user's units."""
-    return WhitenedObservation.of(observation, {s: Scaling() for s in observation.mixing}, shapes)
-
-
-def data_size(view: View) -> int:
-    """Real values per observation."""
-    return prod(view.event_shape) * (2 if np.iscomplexobj(view.y) else 1)
-
-
-def value_count(view: View) -> int:
-    """Real values observed in the whole view."""
-    if view.observed is None:
-        return data_size(view) * len(view)
-    return int(view.observed.sum()) * (2 if np.iscomplexobj(view.y) else 1)
 
 
 def stacked(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Stacked:
@@ -80,23 +61,21 @@ def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[st
 @eqx.filter_jit
 def _every(i, observations, shapes):
     def one(i):
-        observation = take(observations, i)
-        A, count = _matrix(observation, shapes)
-        return A, whiten(observation, dict(shapes)).y, count
+        w = WhitenedObservation.unscaled(take(observations, i), dict(shapes))
+        return w.matrix(), w.y, w.count
 
     return jax.vmap(one)(i)
 
 
 @eqx.filter_jit
 def _matrix(observation, shapes):
-    w = whiten(observation, dict(shapes))
-    found = w.matrices()
-    return jnp.concatenate([found[s] for s, _ in shapes], 1), w.count
+    w = WhitenedObservation.unscaled(observation, dict(shapes))
+    return w.matrix(), w.count
 
 
 @eqx.filter_jit
 def _data(i, observations, shapes):
-    return jax.vmap(lambda i: whiten(take(observations, i), dict(shapes)).y)(i)
+    return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).y)(i)
 
 
 def group_alike(view: View) -> list[np.ndarray]:
@@ -118,20 +97,33 @@ def group_alike(view: View) -> list[np.ndarray]:
     return [np.asarray(group) for group in members.values()]
 
 
-def split_alike(view: View, most: int) -> list[tuple[np.ndarray, View]]:
+def split_alike(view: View, smallest: int) -> list[tuple[np.ndarray, View]]:
     """A view as views whose observations share operators, noise and mask, with their indices.
 
-    **Returns** nothing where that takes more than `most` of them.
+    Groups of fewer than `smallest` observations are left together as one last view, which shares nothing (unless it is
+    a single group).
     """
+    if view.shared:
+        return [(np.arange(len(view)), view)]
     groups = group_alike(view)
-    if len(groups) > most:
-        return []
-    parts = []
-    for members in groups:
-        part = view.select(members)
-        mixing = {s: take(operator, 0) for s, operator in part.mixing.items()}
-        parts.append((members, View(part.y, mixing, take(part.noise, 0), part.observed, part.truth, True)))
+    large = [members for members in groups if len(members) >= smallest]
+    small = [members for members in groups if len(members) < smallest]
+    if len(small) == 1:
+        large, small = [*large, *small], []
+    parts = [(members, _alike(view, members)) for members in large]
+    if small:
+        left = np.sort(np.concatenate(small))
+        parts.append((left, view.select(left)))
     return parts
+
+
+def _alike(view: View, members: np.ndarray) -> View:
+    """Observations with the same operators, noise and mask, said so by having one of each."""
+    first = int(members[0])
+    mixing = {s: take(operator, first) for s, operator in view.mixing.items()}
+    observed = None if view.observed is None else view.observed[members]
+    truth = {s: x[members] for s, x in view.truth.items()}
+    return View(view.y[members], mixing, take(view.noise, first), observed, truth, True)
 
 
 def widen(leaf):

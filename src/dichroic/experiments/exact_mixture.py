@@ -13,7 +13,7 @@ means and :math:`C_\kappa` the block-diagonal covariance,
     m_\kappa &= \mu_\kappa + C_\kappa A^\top S_\kappa^{-1} (y - A \mu_\kappa), \qquad
     P_\kappa = C_\kappa - C_\kappa A^\top S_\kappa^{-1} A C_\kappa .
 
-Nothing here is shared with the samplers: everything is NumPy in double precision, for one observation at a time.
+The posterior shares nothing with the samplers: it is NumPy in double precision, for one observation at a time.
 """
 
 from collections.abc import Mapping
@@ -23,48 +23,13 @@ import numpy as np
 from scipy.special import logsumexp
 
 from dichroic.diffusion import GaussianMixtureDenoiser, Prior, Scaling, Schedule
+from dichroic.em import Mixture
 from dichroic.experiments.manifolds import Manifold, _rng, _view, manifolds
 from dichroic.problem import View
 
-__all__ = ["Mixture", "MixturePosterior", "mixture_view", "mixtures_along_manifolds"]
+__all__ = ["MixturePosterior", "exact_prior", "mixture_along", "mixture_view", "mixtures_along_manifolds"]
 
 _MOST_TUPLES = 2_000_000
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """A Gaussian mixture in the user's units.
-
-    **Arguments:** `weights`, shape `(K,)`, summing to one; `means`, `(K, d)`; `covariances`, `(K, d, d)`.
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-
-    @classmethod
-    def along(cls, manifold: Manifold, components: int = 256, sd: float = 0.03) -> "Mixture":
-        """Round components of standard deviation `sd` at equal steps of the manifold's coordinate."""
-        means = manifold((np.arange(components) + 0.5) / components)
-        weights = np.full(components, 1 / components)
-        return cls(weights, means, np.tile(sd**2 * np.eye(means.shape[1]), (components, 1, 1)))
-
-    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Draws, shape `(n, d)`."""
-        chosen = rng.choice(len(self.weights), size=n, p=self.weights)
-        factors = np.linalg.cholesky(self.covariances)[chosen]
-        return self.means[chosen] + np.einsum("nij,nj->ni", factors, rng.standard_normal((n, self.means.shape[1])))
-
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean, shape `(d,)`, and covariance, `(d, d)`."""
-        return _mixture_moments(self.weights, self.means, self.covariances)
-
-    def prior(self, schedule: Schedule | None = None, scale: float = 1.25) -> Prior:
-        """The prior with the exact denoiser; the default scale is that of a random manifold."""
-        denoiser = GaussianMixtureDenoiser.from_covariances(
-            self.weights, self.means / scale, self.covariances / scale**2
-        )
-        return Prior(denoiser, schedule or Schedule(), Scaling(0.0, scale))
 
 
 @dataclass(frozen=True)
@@ -133,18 +98,34 @@ class MixturePosterior:
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean `(D,)` and covariance `(D, D)` of the stacked sources, without tuples of weight below 1e-15."""
         chosen = np.flatnonzero(self.weights > 1e-15)
-        return _mixture_moments(self.weights[chosen], *self.components(chosen))
+        weights = self.weights[chosen] / self.weights[chosen].sum()
+        return Mixture(weights, *self.components(chosen)).moments()
 
     def _split(self, x: np.ndarray) -> dict[str, np.ndarray]:
         ends = np.cumsum([a.shape[1] for a in self.A.values()])
         return dict(zip(self.A, np.split(x, ends[:-1], axis=1), strict=True))
 
 
+def mixture_along(manifold: Manifold, components: int = 256, sd: float = 0.03) -> Mixture:
+    """Round components of standard deviation `sd` at equal steps of a manifold's coordinate."""
+    means = manifold((np.arange(components) + 0.5) / components)
+    weights = np.full(components, 1 / components)
+    return Mixture(weights, means, np.tile(sd**2 * np.eye(means.shape[1]), (components, 1, 1)))
+
+
+def exact_prior(mixture: Mixture, schedule: Schedule | None = None, scale: float = 1.25) -> Prior:
+    """The prior with the exact denoiser; the default scale is that of a random manifold."""
+    denoiser = GaussianMixtureDenoiser.from_covariances(
+        mixture.weights, mixture.means / scale, mixture.covariances / scale**2
+    )
+    return Prior(denoiser, schedule or Schedule(), Scaling(0.0, scale))
+
+
 def mixtures_along_manifolds(
     count: int = 2, seed: int = 0, components: int = 256, sd: float = 0.03
 ) -> dict[str, Mixture]:
     """The random manifolds `source1`, `source2`, ... of a seed, made Gaussian mixtures."""
-    return {name: Mixture.along(manifold, components, sd) for name, manifold in manifolds(count, seed).items()}
+    return {name: mixture_along(manifold, components, sd) for name, manifold in manifolds(count, seed).items()}
 
 
 def mixture_view(
@@ -162,10 +143,3 @@ def mixture_view(
         for i in range(n)
     ]
     return view, posteriors
-
-
-def _mixture_moments(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weights = weights / weights.sum()
-    mean = weights @ means
-    centred = means - mean
-    return mean, np.einsum("k,kij->ij", weights, covariances) + (weights * centred.T) @ centred

@@ -23,7 +23,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, GaussianMixtureDenoiser, Info, Target, known_mixture, noise_like
+from dichroic.diffusion import (
+    Cost,
+    Denoiser,
+    GaussianMixtureDenoiser,
+    Info,
+    Target,
+    known_mixture,
+    noise_like,
+    pure_noise,
+)
 from dichroic.linalg import cholesky, solve_lower, solve_upper
 from dichroic.posterior.whitened import WhitenedObservation
 
@@ -102,8 +111,7 @@ class CandidatePosterior(Target):
         return out, Info.none()
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        zeros = {s: jnp.zeros(shape, self.y.dtype) for s, shape in self.observation.shapes.items()}
-        return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
 
     @property
     def mean_cost(self) -> Cost:

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, Info, Target, exact_moments, noise_like
-from dichroic.linalg import cholesky, solve_lower, solve_upper
+from dichroic.diffusion import Cost, Denoiser, Info, Target, exact_moments, pure_noise
+from dichroic.linalg import gain
 from dichroic.posterior.whitened import WhitenedObservation
 
 __all__ = ["ExactMMPS"]
@@ -38,7 +38,7 @@ class ExactMMPS(Target):
 
     def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
         means, roots, U, residual = self._latent(x_t, sigma)
-        return self._combine(means, roots, _gain(U, residual)), Info.none()
+        return self._combine(means, roots, gain(U, residual)), Info.none()
 
     def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
         # Matheron's rule: a prior draw, moved by the gain of what it fails to explain
@@ -46,11 +46,10 @@ class ExactMMPS(Target):
         latent_key, noise_key = jax.random.split(key)
         z = jax.random.normal(latent_key, U.shape[1:], U.dtype)
         n = jax.random.normal(noise_key, residual.shape, residual.dtype)
-        return self._combine(means, roots, z + _gain(U, residual - U @ z - n)), Info.none()
+        return self._combine(means, roots, z + gain(U, residual - U @ z - n)), Info.none()
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        zeros = {s: jnp.zeros(shape, self.y.dtype) for s, shape in self.observation.shapes.items()}
-        return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
 
     @property
     def mean_cost(self) -> Cost:
@@ -74,13 +73,3 @@ class ExactMMPS(Target):
             out[s] = means[s] + (R @ z[begin : begin + len(R)]).reshape(means[s].shape)
             begin += len(R)
         return out
-
-
-def _gain(U: Float[Array, "m k"], r: Float[Array, " m"]) -> Float[Array, " k"]:
-    r""":math:`U^\top (I + U U^\top)^{-1} r`, through the smaller of the two systems."""
-    m, k = U.shape
-    if m <= k:
-        L = cholesky(jnp.eye(m, dtype=U.dtype) + U @ U.T)
-        return U.T @ solve_upper(L, solve_lower(L, r))
-    L = cholesky(jnp.eye(k, dtype=U.dtype) + U.T @ U)
-    return solve_upper(L, solve_lower(L, U.T @ r))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, Info, Target, lanczos_root, noise_like
+from dichroic.diffusion import Cost, Denoiser, Info, Target, lanczos_root, noise_like, pure_noise
 from dichroic.posterior.whitened import WhitenedObservation
 
 __all__ = ["KrylovMMPS", "conjugate_gradient"]
@@ -63,8 +63,7 @@ class KrylovMMPS(Target):
         return self._shift(drawn, covariance, self.y - n)
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        zeros = {s: jnp.zeros(shape, self.y.dtype) for s, shape in self.observation.shapes.items()}
-        return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
 
     @property
     def mean_cost(self) -> Cost:

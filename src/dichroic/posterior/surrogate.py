@@ -15,7 +15,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, GaussianDenoiser, Info, NetworkDenoiser, Spread, Target, noise_like
+from dichroic.diffusion import (
+    Cost,
+    Denoiser,
+    GaussianDenoiser,
+    Info,
+    NetworkDenoiser,
+    Spread,
+    Target,
+    noise_like,
+    pure_noise,
+)
 from dichroic.posterior.krylov import conjugate_gradient
 from dichroic.posterior.whitened import WhitenedObservation
 
@@ -77,8 +87,7 @@ class SurrogateMMPS(Target):
         return self._shift(drawn, sigma, self.y - self.observation.observed * n)
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        zeros = {s: jnp.zeros(shape, self.y.dtype) for s, shape in self.observation.shapes.items()}
-        return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
 
     @property
     def mean_cost(self) -> Cost:

@@ -36,6 +36,12 @@ class WhitenedObservation(eqx.Module):
         names = list(observation.mixing)
         return cls(observation, {s: scalings[s] for s in names}, {s: tuple(shapes[s]) for s in names})
 
+    @classmethod
+    def unscaled(cls, observation: Observation, shapes: Mapping[str, tuple[int, ...]]) -> "WhitenedObservation":
+        """In the user's units, as if it showed nothing but the sources in `shapes`; those that enter, in that order."""
+        shapes = {s: tuple(shape) for s, shape in shapes.items() if s in observation.mixing}
+        return cls(observation, {s: Scaling() for s in shapes}, shapes)
+
     @property
     def y(self) -> Float[Array, " m"]:
         """The data, `y'`."""
@@ -65,6 +71,10 @@ class WhitenedObservation(eqx.Module):
             return jax.vmap(lambda e: self.forward({source: e}))(units).T
 
         return {s: matrix(s, shape) for s, shape in self.shapes.items()}
+
+    def matrix(self) -> Float[Array, "m d"]:
+        """The matrices of all sources side by side, in the order of `shapes`."""
+        return jnp.concatenate(list(self.matrices().values()), axis=1)
 
     @property
     def observed(self) -> Float[Array, " m"]:

@@ -4,7 +4,7 @@ from dichroic.problem.faults import ProblemError
 from dichroic.problem.files import ProblemFile, load_problem
 from dichroic.problem.problem import Problem
 from dichroic.problem.save import save_problem
-from dichroic.problem.source import Source
+from dichroic.problem.source import Source, blocks_of
 from dichroic.problem.view import Observation, View
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ProblemFile",
     "Source",
     "View",
+    "blocks_of",
     "load_problem",
     "save_problem",
 ]

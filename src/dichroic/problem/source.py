@@ -1,12 +1,13 @@
 """Sources: what is to be separated."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from operator import index
 
 from dichroic.problem.faults import ProblemError
 
-__all__ = ["Source"]
+__all__ = ["Source", "blocks_of"]
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,12 @@ class Source:
     def size(self) -> int:
         """Number of values of one sample."""
         return prod(self.shape)
+
+
+def blocks_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, slice]:
+    """Where every source stands in the vector of all of them, one after the other."""
+    blocks, begin = {}, 0
+    for s, shape in shapes.items():
+        blocks[s] = slice(begin, begin + prod(shape))
+        begin = blocks[s].stop
+    return blocks

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import equinox as eqx
@@ -87,6 +88,23 @@ class View:
         """Shape of one observation."""
         return self.y.shape[1:]
 
+    @property
+    def per_value(self) -> int:
+        """Real numbers that a value consists of: 2 where the data are complex."""
+        return 2 if np.iscomplexobj(self.y) else 1
+
+    @property
+    def data_size(self) -> int:
+        """Real numbers per observation, observed or not."""
+        return prod(self.event_shape) * self.per_value
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Real numbers observed in every observation, shape `(n,)`."""
+        if self.observed is None:
+            return np.full(len(self), self.data_size)
+        return self.observed.reshape(len(self), -1).sum(1) * self.per_value
+
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> "View":
         """The same view with every shorthand replaced by what it stands for; `shapes` are those of the sources."""
         mixing = {name: bind_operator(op, tuple(shapes[name])) for name, op in self.mixing.items()}
@@ -123,6 +141,12 @@ class View:
             {name: x[indices] for name, x in self.truth.items()},
             self.common_mask,
         )
+
+    def subset(self, most: int, seed: int) -> "View":
+        """At most so many observations, chosen at random, in the order they are in."""
+        if len(self) <= most:
+            return self
+        return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
 
 
 def bind_operator(operator: Any, shape: tuple[int, ...]) -> Operator | PerSample:

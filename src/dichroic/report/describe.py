@@ -117,8 +117,7 @@ def signal_to_noise(view: View) -> float:
     seen = view.y if view.observed is None else view.y[view.observed]
     if std is None or not seen.size:
         return float("nan")
-    parts = 2 if np.iscomplexobj(view.y) else 1
-    return float(np.sqrt(nan_stat("nanmean", np.abs(seen) ** 2) / parts / nan_stat("nanmean", std**2)))
+    return float(np.sqrt(nan_stat("nanmean", np.abs(seen) ** 2) / view.per_value / nan_stat("nanmean", std**2)))
 
 
 def missing_share(view: View) -> float:

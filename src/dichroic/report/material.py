@@ -48,12 +48,7 @@ class Separated:
 
     def values(self) -> np.ndarray | None:
         """How many real values each observation has: shape `(n,)`."""
-        if self.view is None:
-            return None
-        y, observed = self.view.y, self.view.observed
-        size = int(np.prod(y.shape[1:]))
-        n = np.full(len(y), size) if observed is None else observed.reshape(len(y), -1).sum(1)
-        return n * (2 if np.iscomplexobj(y) else 1)
+        return None if self.view is None else self.view.counts
 
 
 @dataclass

@@ -1,0 +1,72 @@
+"""Imports go the way docs/architecture.md says: a package knows those above it in the table, none of those below."""
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "dichroic"
+# the exceptions that the page names: a run calls for its report when it is asked to write it
+EXCEPTIONS = {("run/run.py", "report")}
+
+
+def rows(page: str, header: str) -> list[list[str]]:
+    """The cells of a table of a page, by the first cell of its header."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    table = re.search(rf"^\| {header} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)
+    assert table is not None, f"docs/{page} has no table that begins with '{header}'"
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in table[1].splitlines()]
+
+
+def imported(module: str) -> set[str]:
+    """The packages (and single modules) of dichroic that a source text imports, wherever it does so."""
+    found = set()
+    for node in ast.walk(ast.parse(module)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} if "." in node.module else {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("dichroic.") and name != "dichroic.__version__"}
+
+
+def test_imports_are_found_wherever_they_are():
+    module = """
+import dichroic.em.loop
+from dichroic import linalg, __version__
+from dichroic.problem import View
+def late():
+    from dichroic.run.run import Run
+import numpy
+"""
+    assert imported(module) == {"em", "linalg", "problem", "run"}
+
+
+PACKAGES = [row[0] for row in rows("architecture.md", "package")]
+
+
+def test_every_package_has_its_row():
+    assert len(set(PACKAGES)) == len(PACKAGES)
+    here = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in SOURCE.glob("*.py") if not path.stem.startswith("__")}
+    assert set(PACKAGES) == here | modules
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_what_stands_above_them_only(package):
+    allowed = {package, *PACKAGES[: PACKAGES.index(package)]}
+    files = sorted((SOURCE / package).rglob("*.py")) or [SOURCE / f"{package}.py"]
+    wrong = {
+        (path.relative_to(SOURCE).as_posix(), other)
+        for path in files
+        for other in imported(path.read_text(encoding="utf-8")) - allowed
+    }
+    assert wrong == {exception for exception in EXCEPTIONS if exception[0].startswith(f"{package}/")}
+
+
+@pytest.mark.parametrize("row", rows("extending.md", "part"), ids=lambda row: row[0])
+def test_lists_to_extend_are_where_the_page_says(row):
+    _, package, registry, _ = row
+    assert len(getattr(import_module(package), registry)) > 0
