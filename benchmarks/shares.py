@@ -51,10 +51,10 @@ def images(side: int, network: str):
         from dichroic.operators import Identity, Scale
         from dichroic.problem import Problem, Source, View
 
-        y = np.random.default_rng(0).normal(size=(64, side, side)).astype(np.float32)
-        sources = {s: Source((side, side)) for s in ("grass", "digit")}
+        y = np.random.default_rng(0).normal(size=(64, side, side, 1)).astype(np.float32)
+        sources = {s: Source((side, side, 1)) for s in ("grass", "digit")}
         problem = Problem(
-            sources, {"both": View(y, {"grass": Identity((side, side)), "digit": Scale(0.5, (side, side))}, 0.1)}
+            sources, {"both": View(y, {"grass": Identity((side, side, 1)), "digit": Scale(0.5, (side, side, 1))}, 0.1)}
         )
         return problem, MLPConfig(width=256) if network == "mlp" else UNetConfig()
 
