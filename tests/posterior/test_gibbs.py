@@ -94,15 +94,17 @@ def test_two_scalars():
 @pytest.mark.parametrize("method", ["exact", pytest.param("krylov", marks=pytest.mark.slow)])
 def test_rounds_converge_to_the_joint_posterior(method):
     rng = np.random.default_rng(3)
-    case = make_case({s: Dense(rng.normal(size=(3, d))) for s, d in (("c", 3), ("a", 2), ("b", 2))}, std=0.6)
+    case = make_case({s: Dense(rng.normal(size=(3, d))) for s, d in (("c", 3), ("a", 2), ("b", 2))}, std=1.0)
     mean, covariance = case.posterior()
     draws, sizes = chain(case, method), [prod(shape) for shape in case.shapes.values()]
     for rounds in (1, 3):  # far from it still, and with the chain's own law
         expected = law(mean, covariance, sizes, rounds)
         assert np.abs(expected[0] - mean).max() > 0.1
         assert_gaussian(draws(rounds, 4000), *expected)
-    np.testing.assert_allclose(law(mean, covariance, sizes, 60)[1], covariance, atol=1e-3 * np.diag(covariance).max())
-    assert_gaussian(draws(60, 4000), mean, covariance)
+    m, C = law(mean, covariance, sizes, 30)
+    assert np.all(np.abs(m - mean) < 5e-3 * np.sqrt(np.diag(covariance)))  # a third of a standard error of 4000 draws
+    np.testing.assert_allclose(C, covariance, atol=1e-3 * np.diag(covariance).max())
+    assert_gaussian(draws(30, 4000), mean, covariance)
 
 
 def test_a_failed_draw_leaves_what_was_there():
@@ -143,12 +145,12 @@ def scaled(case: Case, samples) -> np.ndarray:
 def test_the_e_step_draws_in_rounds():
     case, view, priors = problem(6000)
     mean, covariance = case.posterior()
-    sampling = SamplingConfig(rounds=3, steps=6, warm_steps=6)
+    sampling = SamplingConfig(rounds=2, steps=6, warm_steps=6)
     drawn = draw_posterior(view, priors, sampling, key=jax.random.key(2))
-    expected = law(mean, covariance, [2, 2], 3)
+    expected = law(mean, covariance, [2, 2], 2)
     assert np.abs(expected[0] - mean).max() > 10 * np.sqrt(covariance.max() / len(view))
     assert_gaussian(scaled(case, drawn.samples), *expected)
-    assert drawn.cost.forward == 3 * 7 and not drawn.diverged.any()
+    assert drawn.cost.forward == 2 * 7 and not drawn.diverged.any()
     # rounds from draws of the posterior give some of the posterior, and rounds from elsewhere do not
     exact = np.random.default_rng(0).multivariate_normal(mean, covariance, size=len(view))
     for offset, invariant in ((0.0, True), (2.0, False)):

@@ -82,7 +82,8 @@ def draw_posterior(
     """
     n = len(view)
     indices = np.arange(n) if indices is None else indices
-    if sampling.posterior in ("auto", "best") and not sampling.rounds:
+    rounds = sampling.rounds if len(view.mixing) > 1 else 0  # a source by itself has nothing to be given
+    if sampling.posterior in ("auto", "best") and not rounds:
         exact = _exact(view, priors, key, indices)
         if exact is not None:
             if report is not None:
@@ -130,7 +131,7 @@ def draw_posterior(
             key,
             (method.name, *sampling.options(view)),
             method.finish,
-            sampling.rounds,
+            rounds,
         )
         return jax.block_until_ready(drawn)
 
@@ -148,7 +149,7 @@ def draw_posterior(
         done += len(chosen)
         if report is not None:
             report(done, n)
-    cost = _cost(view, priors, method, sampling, sampling.warm_steps if warm.any() else sampling.steps)
+    cost = _cost(view, priors, method, sampling, sampling.warm_steps if warm.any() else sampling.steps, rounds)
     return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost, method.shared)
 
 
@@ -249,7 +250,9 @@ def _draw_batch(
     return jax.vmap(one)(jnp.arange(len(indices)), indices)
 
 
-def _cost(view: View, priors: Mapping[str, Prior], method: Method, sampling: SamplingConfig, steps: int) -> Cost:
+def _cost(
+    view: View, priors: Mapping[str, Prior], method: Method, sampling: SamplingConfig, steps: int, rounds: int
+) -> Cost:
     """Network evaluations of one draw, from the shapes alone; of the dearest source, where they are drawn in turn."""
     names = list(view.mixing)
 
@@ -259,11 +262,11 @@ def _cost(view: View, priors: Mapping[str, Prior], method: Method, sampling: Sam
             {s: priors[s].scaling for s in names},
             {s: priors[s].shape for s in names},
         )
-        if not sampling.rounds:
+        if not rounds:
             return costs.append(of(whitened))
         known = {s: jnp.zeros(priors[s].shape) for s in names}
         for s in names:
-            costs.append(of(whitened.given({c: x for c, x in known.items() if c != s})) * sampling.rounds)
+            costs.append(of(whitened.given({c: x for c, x in known.items() if c != s})) * rounds)
 
     def of(whitened: WhitenedObservation) -> Cost:
         options = sampling.options(view)

@@ -1,4 +1,4 @@
-"""The problems of the papers, and a small one for a first look, as data generators with known truth."""
+"""The problems of the papers, and small ones for a first look, as data generators, nearly all with known truth."""
 
 from dichroic.experiments.corrupted import (
     masked,

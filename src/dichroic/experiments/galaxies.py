@@ -53,7 +53,8 @@ def hubble_galaxies(
 ) -> tuple[Problem, Problem]:
     """Cut-outs centred on the bright galaxies of the picture, turned and mirrored at random, and random sightlines.
 
-    The galaxies of the fit are about a hundred, each seen in up to eight orientations, every time with new noise.
+    At 32 pixels, 125 galaxies are there to learn from and 36 are held out, each in up to eight orientations and every
+    time with new noise.
 
     **Arguments:** `n_held_out`, held-out observations of either view; `size`, of the cut-outs, in pixels; `noise`, its
     standard deviation where all exposures reach.
