@@ -85,6 +85,11 @@ def rows() -> list[Row]:
         label = f"{steps} steps, {components} Gaussians, {tuples} pairs, {finish} network steps"
         settings = {"steps": steps, "components": components, "tuples": tuples, "finish_steps": finish}
         found.append(Row("candidates", label, {"posterior": "candidates", **settings}))
+    for rounds in (4, 16, 64):
+        label = f"{rounds} rounds of 4 steps"
+        found.append(
+            Row("each given the other, decoupled", label, {"posterior": "exact", "steps": 4, "rounds": rounds})
+        )
     for K in (16, 64):
         settings = {"posterior": "candidates", "steps": 7, "tuples": K**2, "finish_steps": 0}
         label = f"{K} per source, 8 levels"
@@ -100,8 +105,8 @@ def _same(chosen: SamplingConfig, other: SamplingConfig) -> bool:
     if chosen.posterior == "best":
         wanted = {**chosen.model_dump(), "posterior": "candidates", "steps": min(chosen.steps, 8)}
         return SamplingConfig(**wanted).model_dump(exclude={"warm_steps"}) == other.model_dump(exclude={"warm_steps"})
-    drawn = (chosen.step, chosen.steps, chosen.posterior.replace("auto", "exact"))
-    return drawn == (other.step, other.steps, other.posterior)
+    drawn = (chosen.step, chosen.steps, chosen.posterior.replace("auto", "exact"), chosen.rounds)
+    return drawn == (other.step, other.steps, other.posterior, other.rounds)
 
 
 class Pair:

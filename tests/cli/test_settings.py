@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from dichroic import FitConfig
 from dichroic.cli.app import app
 from dichroic.cli.settings import FitFlags, SettingsError, settle
-from dichroic.em.config import PRESETS
+from dichroic.em.config import PRESETS, PUBLISHED
 
 
 def test_every_setting_is_a_flag():
@@ -23,7 +23,7 @@ def test_every_flag_has_a_help_text():
         assert f"--{path.replace('_', '-')}" in text
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*PRESETS, *PUBLISHED])
 def test_presets_are_flags_too(name):
     assert settle({}, {}, name) == settle({}, {"preset": name})
 
@@ -88,7 +88,10 @@ def test_a_flag_for_another_kind_of_network_drops_the_settings_of_the_first():
         ({"plan": "both"}, "plan: expected 'joint' or 'sequential', got 'both'"),
         ({"held_out": 2}, "held_out: expected less than or equal to 1, got 2"),
         ({"training": {"rate": "fast"}}, "training.rate: expected a number.*, got 'fast'"),
-        ({"preset": "fast"}, "preset: unknown preset 'fast'; known: draft, standard, final"),
+        (
+            {"preset": "fast"},
+            "preset: unknown preset 'fast'; known: draft, standard, final, diem, ddprism, ddprism-gibbs",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_words(table, match):

@@ -67,7 +67,7 @@ def fit(
     problem: Path,
     *,
     out: Path | None = None,
-    preset: Literal["draft", "standard", "final"] | None = None,
+    preset: Literal["draft", "standard", "final", "diem", "ddprism", "ddprism-gibbs"] | None = None,
     report: bool = True,
     quiet: Quiet = False,
     json: Json = False,
@@ -84,7 +84,7 @@ def fit(
     out
         The run folder (default: a new one under runs/).
     preset
-        How much work: draft for a first look, standard, or final.
+        How much work: draft for a first look, standard, or final; or the settings of a published method, such as diem.
     report
         Write the report at the end.
     quiet

@@ -131,6 +131,8 @@ class SamplingFlags:
     """Candidates: combinations weighed at every step."""
     finish_steps: int | None = None
     """Candidates: steps with the network at the end; 0 for none."""
+    rounds: int | None = None
+    """Rounds in which sources are drawn one after the other; 0 draws all of them at once."""
     corrections: int | None = None
     """Method pc: Langevin corrections per step."""
     tau: float | None = None
@@ -194,14 +196,15 @@ def settle(flags: Mapping[str, Any], table: Mapping[str, Any], preset: str | Non
     """
     from pydantic import ValidationError
 
-    from dichroic.em.config import PRESETS
+    from dichroic.em.config import PRESETS, PUBLISHED
     from dichroic.em.config import preset as settings_of
 
     rest = dict(table)
     in_file = rest.pop("preset", "standard")
     name = preset or in_file
-    if name not in PRESETS:
-        raise SettingsError(f"preset: unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    known = [*PRESETS, *PUBLISHED]
+    if name not in known:
+        raise SettingsError(f"preset: unknown preset {name!r}; known: {', '.join(known)}")
     merged = _merge(rest, flags)
     if isinstance(merged.get("network"), dict):
         merged["network"].setdefault("kind", "mlp")

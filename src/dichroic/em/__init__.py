@@ -8,10 +8,12 @@ from dichroic.em.loop import Diverged, Expectation, run_stages, start_state
 from dichroic.em.mixture import MixtureConfig, MixtureFit, mixture_em
 from dichroic.em.plan import Stage, make_plan
 from dichroic.em.population import Mixture, Population
+from dichroic.em.published import PUBLISHED
 from dichroic.em.state import EMState, load_state, save_state
 
 __all__ = [
     "PRESETS",
+    "PUBLISHED",
     "Diverged",
     "Draws",
     "EMState",

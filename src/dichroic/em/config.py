@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
 from dichroic.em.gaussian import GaussianConfig
 from dichroic.em.mixture import MixtureConfig
+from dichroic.em.published import PUBLISHED
 from dichroic.problem import View
 
 __all__ = ["PRESETS", "FitConfig", "SamplingConfig", "preset"]
@@ -28,6 +29,9 @@ class SamplingConfig(BaseModel):
     "candidates" makes a mixture of `components` Gaussians of every prior, anneals with it, weighing `tuples`
     combinations at each of at most 8 steps, and takes `finish_steps` of the method `step` with the network (0: none);
     "best" does so where sources are few and small, and "auto" otherwise.
+    With `rounds` above 0, sources are drawn one after the other, each given the others, that many times over (Gibbs
+    sampling), and every time from pure noise: the draws of the lap before are then what the others start at, and
+    `restart` is of no consequence.
     `batch` is how many observations run side by side (None: chosen by size); results do not depend on it.
     """
 
@@ -45,6 +49,7 @@ class SamplingConfig(BaseModel):
     components: PositiveInt = 512
     tuples: PositiveInt = 4096
     finish_steps: NonNegativeInt = 2
+    rounds: NonNegativeInt = 0
     corrections: PositiveInt = 1
     tau: PositiveFloat = 0.1
     batch: PositiveInt | None = None
@@ -133,13 +138,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str, overrides: dict[str, Any] | None = None) -> FitConfig:
-    """The settings of a preset, with some of them replaced.
+    """The settings of a preset, or of a published method, with some of them replaced.
 
     **Raises:** `ValueError` for an unknown preset; pydantic's `ValidationError` for unknown or impossible settings.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return FitConfig.model_validate(_merge(PRESETS[name], overrides or {}))
+    known = PRESETS | PUBLISHED
+    if name not in known:
+        raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}")
+    return FitConfig.model_validate(_merge(known[name], overrides or {}))
 
 
 def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dichroic.em.method import Method, prepare
 from dichroic.em.parallel import side_by_side
 from dichroic.em.whitened_view import split_alike
 from dichroic.operators import take
-from dichroic.posterior import WhitenedObservation, joint_posterior
+from dichroic.posterior import WhitenedObservation, gibbs_rounds, joint_posterior
 from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
@@ -72,16 +72,18 @@ def draw_posterior(
 
     The key of an observation is folded from `key` and its index alone: results depend on neither batch size nor order.
     Where every prior is a Gaussian or a mixture of them and the view is small enough, the draws are exact (unless the
-    settings name a posterior).
+    settings name a posterior, or rounds of Gibbs sampling).
 
-    **Arguments:** `start`, the draws of a lap before, for warm starts, and `warm`, which observations use them (all
-    when None); `indices`, the names of the observations for their keys (default: their positions).
+    **Arguments:** `start`, the draws of a lap before, for warm starts (with rounds, the state that they start from),
+    and `warm`, which observations use them (all when None); `indices`, the names of the observations for their keys
+    (default: their positions).
 
     **Raises:** `ValueError` for a posterior method that cannot be had for these sources.
     """
     n = len(view)
     indices = np.arange(n) if indices is None else indices
-    if sampling.posterior in ("auto", "best"):
+    rounds = sampling.rounds if len(view.mixing) > 1 else 0  # a source by itself has nothing to be given
+    if sampling.posterior in ("auto", "best") and not rounds:
         exact = _exact(view, priors, key, indices)
         if exact is not None:
             if report is not None:
@@ -109,8 +111,9 @@ def draw_posterior(
     def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
         is_warm, chosen = job
         steps = min(method.most, sampling.warm_steps if is_warm else sampling.steps)
+        high = sampling.restart if is_warm and not sampling.rounds else method.high
         levels = np.full(longest + 1, method.low, np.float32)
-        levels[: steps + 1] = schedule.levels(steps, sampling.restart if is_warm else method.high, method.low)
+        levels[: steps + 1] = schedule.levels(steps, high, method.low)
         # padded, with the number of steps and the kind of start as data: one program serves all batches of a view
         padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
         zeros = {s: np.zeros((batch, *shape), np.float32) for s, shape in shapes.items()}
@@ -128,6 +131,7 @@ def draw_posterior(
             key,
             (method.name, *sampling.options(view)),
             method.finish,
+            rounds,
         )
         return jax.block_until_ready(drawn)
 
@@ -145,7 +149,7 @@ def draw_posterior(
         done += len(chosen)
         if report is not None:
             report(done, n)
-    cost = _cost(view, priors, method, sampling, sampling.warm_steps if warm.any() else sampling.steps)
+    cost = _cost(view, priors, method, sampling, sampling.warm_steps if warm.any() else sampling.steps, rounds)
     return Draws(samples, chi, residual, stopped, _diverged(samples, priors), cost, method.shared)
 
 
@@ -197,31 +201,59 @@ def _exact(view: View, priors: Mapping[str, Prior], key: PRNGKeyArray, indices: 
 
 @eqx.filter_jit
 def _draw_batch(
-    denoisers, scalings, observations, previous, is_warm, indices, levels, steps, first, step, key, method, finish
+    denoisers,
+    scalings,
+    observations,
+    previous,
+    is_warm,
+    indices,
+    levels,
+    steps,
+    first,
+    step,
+    key,
+    method,
+    finish,
+    rounds,
 ):
     shapes = {s: denoiser.shape for s, denoiser in denoisers.items()}
 
     def one(i, index) -> tuple[dict[str, Array], Info, Array]:
         whitened = WhitenedObservation.of(take(observations, i), scalings, shapes)
-        target = joint_posterior(denoisers, whitened, *method)
         start_key, run_key = jax.random.split(jax.random.fold_in(key, index))
         last = {s: scalings[s].to_scaled(jnp.asarray(x)[i]) for s, x in previous.items()}
-        warm = jax.tree.map(lambda x, e: x + levels[0] * e, last, noise_like(start_key, last))
-        start = jax.tree.map(partial(jnp.where, is_warm), warm, target.start(levels[0], start_key))
+        if rounds:
+            last = jax.tree.map(lambda x: jnp.where(is_warm, x, 0), last)
+            z, info = gibbs_rounds(
+                whitened, lambda residual, k: draw(residual, *jax.random.split(k)), last, rounds, key=run_key
+            )
+        else:
+            z, info = draw(whitened, start_key, run_key, last)
+        return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
+
+    def draw(whitened, start_key, run_key, last=None) -> tuple[dict[str, Array], Info]:
+        """All sources that are seen, from pure noise, or from the noised `last` where the start is to be warm."""
+        target = joint_posterior(denoisers, whitened, *method)
+        start = target.start(levels[0], start_key)
+        if last is not None:
+            warm = jax.tree.map(lambda x, e: x + levels[0] * e, last, noise_like(start_key, last))
+            start = jax.tree.map(partial(jnp.where, is_warm), warm, start)
         z, info = run_sampler(target, first, levels, key=run_key, start=start, steps=steps)
         if finish is not None:
             noise_key, end_key = jax.random.split(jax.random.fold_in(run_key, 1))
             start = jax.tree.map(lambda x, e: x + finish[0] * e, z, noise_like(noise_key, z))
             target = joint_posterior(_bare(denoisers), whitened, "auto", *method[1:])
-            z, last = run_sampler(target, step, finish, key=end_key, start=start)
-            info = info.merge(last)
-        return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
+            z, ended = run_sampler(target, step, finish, key=end_key, start=start)
+            info = info.merge(ended)
+        return z, info
 
     return jax.vmap(one)(jnp.arange(len(indices)), indices)
 
 
-def _cost(view: View, priors: Mapping[str, Prior], method: Method, sampling: SamplingConfig, steps: int) -> Cost:
-    """Network evaluations of one draw, from the shapes alone."""
+def _cost(
+    view: View, priors: Mapping[str, Prior], method: Method, sampling: SamplingConfig, steps: int, rounds: int
+) -> Cost:
+    """Network evaluations of one draw, from the shapes alone; of the dearest source, where they are drawn in turn."""
     names = list(view.mixing)
 
     def count():
@@ -230,16 +262,23 @@ def _cost(view: View, priors: Mapping[str, Prior], method: Method, sampling: Sam
             {s: priors[s].scaling for s in names},
             {s: priors[s].shape for s in names},
         )
+        if not rounds:
+            return costs.append(of(whitened))
+        known = {s: jnp.zeros(priors[s].shape) for s in names}
+        for s in names:
+            costs.append(of(whitened.given({c: x for c, x in known.items() if c != s})) * rounds)
+
+    def of(whitened: WhitenedObservation) -> Cost:
         options = sampling.options(view)
         cost = method.first.cost(joint_posterior(method.denoisers, whitened, method.name, *options), steps)
         if method.finish is not None:
             target = joint_posterior(_bare(method.denoisers), whitened, "auto", *options)
             cost = cost + sampling.make_step().cost(target, sampling.finish_steps)
-        costs.append(cost)
+        return cost
 
     costs: list[Cost] = []
     jax.eval_shape(count)
-    return costs[0]
+    return max(costs, key=lambda cost: cost.total)
 
 
 def _diverged(samples: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> np.ndarray:

@@ -1,7 +1,16 @@
-"""The problems of the papers, and a small one for a first look, as data generators with known truth."""
+"""The problems of the papers, and small ones for a first look, as data generators, nearly all with known truth."""
 
+from dichroic.experiments.corrupted import (
+    masked,
+    masked_digits,
+    masked_mnist,
+    undersampled,
+    undersampled_digits,
+    undersampled_mnist,
+)
 from dichroic.experiments.digits import grassy_digits
 from dichroic.experiments.exact_mixture import MixturePosterior, mixture_view, mixtures_along_manifolds
+from dichroic.experiments.galaxies import hubble_galaxies, model_galaxies
 from dichroic.experiments.manifolds import Manifold, contrastive, differing, manifolds, mixed, random_manifold
 from dichroic.experiments.references import Reference, mean_subtraction, oracle_wiener
 
@@ -12,11 +21,19 @@ __all__ = [
     "contrastive",
     "differing",
     "grassy_digits",
+    "hubble_galaxies",
     "manifolds",
+    "masked",
+    "masked_digits",
+    "masked_mnist",
     "mean_subtraction",
     "mixed",
     "mixture_view",
     "mixtures_along_manifolds",
+    "model_galaxies",
     "oracle_wiener",
     "random_manifold",
+    "undersampled",
+    "undersampled_digits",
+    "undersampled_mnist",
 ]

@@ -1,12 +1,13 @@
-"""Crops of scikit-image's photograph of grass (CC0), read from the installed package."""
+"""Crops of a photograph, by default scikit-image's grass (CC0), read from the installed package."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
-__all__ = ["BANDS", "crop", "grass_bands"]
+from dichroic.experiments.photographs import photograph
+
+__all__ = ["BANDS", "crop", "grass_bands", "turn"]
 
 BANDS = (0.6, 0.2, 0.2)  # shares of the width: background view, training mixtures, held out
 
@@ -28,7 +29,7 @@ def grass_bands(
     """
     from PIL import Image
 
-    image, bands = _grass() if image is None else image, list(bands)
+    image, bands = photograph("grass.png") if image is None else image, list(bands)
     edges = np.rint(np.cumsum([0.0, *bands * rounds]) / (sum(bands) * rounds) * image.shape[1]).astype(int)
     cut: list[list[np.ndarray]] = [[] for _ in bands]
     for number, (low, high) in enumerate(pairwise(edges)):
@@ -40,7 +41,7 @@ def grass_bands(
             if min(shape) >= size + 8
         ]
         if not copies:
-            raise ValueError(f"grass: a band of {part.width} columns is too narrow for crops of {size} at {scales}")
+            raise ValueError(f"a band of {part.width} columns is too narrow for crops of {size} at {scales}")
         cut[number % len(bands)] += copies
     return cut
 
@@ -61,20 +62,13 @@ def crop(
     for k, window in enumerate(windows):
         chosen = which == k
         out[chosen] = window[np.unravel_index(at[chosen], window.shape[:2])]
-    if symmetries:
-        turns, mirrored = rng.integers(4, size=n), rng.random(n) < 0.5
-        out[mirrored] = out[mirrored].swapaxes(1, 2)
-        for k in (1, 2, 3):
-            out[turns == k] = np.rot90(out[turns == k], k, axes=(1, 2))
-    return out
+    return turn(rng, out) if symmetries else out
 
 
-def _grass() -> np.ndarray:
-    import skimage
-    from PIL import Image
-
-    path = Path(skimage.__file__).parent / "data" / "grass.png"
-    if not path.exists():
-        raise FileNotFoundError(f"the photograph of grass is not part of the installed scikit-image: {path}")
-    with Image.open(path) as image:
-        return np.asarray(image.convert("L"))
+def turn(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
+    """Square images, shape `(n, size, size)`, each turned and mirrored at random, in place."""
+    turns, mirrored = rng.integers(4, size=len(images)), rng.random(len(images)) < 0.5
+    images[mirrored] = images[mirrored].swapaxes(1, 2)
+    for k in (1, 2, 3):
+        images[turns == k] = np.rot90(images[turns == k], k, axes=(1, 2))
+    return images

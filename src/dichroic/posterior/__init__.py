@@ -6,6 +6,7 @@ from math import prod
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
 from dichroic.posterior.candidates import CandidatePosterior
 from dichroic.posterior.exact import ExactMMPS
+from dichroic.posterior.gibbs import gibbs_rounds
 from dichroic.posterior.krylov import KrylovMMPS
 from dichroic.posterior.surrogate import SurrogateMMPS, covariance_of
 from dichroic.posterior.whitened import WhitenedObservation
@@ -26,6 +27,7 @@ __all__ = [
     "SurrogateMMPS",
     "WhitenedObservation",
     "choose_method",
+    "gibbs_rounds",
     "joint_posterior",
 ]
 

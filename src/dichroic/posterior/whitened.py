@@ -42,6 +42,17 @@ class WhitenedObservation(eqx.Module):
         shapes = {s: tuple(shape) for s, shape in shapes.items() if s in observation.mixing}
         return cls(observation, {s: Scaling() for s in shapes}, shapes)
 
+    def given(self, z: Mapping[str, Array]) -> "WhitenedObservation":
+        """What is left to see of the other sources when those in `z`, in scaled units, are known."""
+        rest = [s for s in self.shapes if s not in z]
+        y = jnp.asarray(self.observation.y)
+        if z:
+            y = y - self._mix({s: self.scalings[s].to_user(x) for s, x in z.items()}, {s: 1.0 for s in z})
+        left = Observation(
+            y, self.observation.observed, {s: self.observation.mixing[s] for s in rest}, self.observation.noise
+        )
+        return WhitenedObservation.of(left, self.scalings, self.shapes)
+
     @property
     def y(self) -> Float[Array, " m"]:
         """The data, `y'`."""

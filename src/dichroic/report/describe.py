@@ -159,7 +159,11 @@ def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tupl
             if same
             else "; ".join(f"{s}: {text.replace('kind ', '')}" for s, text in described.items()),
         ),
-        ("Sampler", f"{sampling.step}, {sampling.steps} steps from noise, {sampling.warm_steps} from an earlier draw"),
+        (
+            "Sampler",
+            f"{sampling.step}, {sampling.steps} steps from noise, {sampling.warm_steps} from an earlier draw"
+            + (f", each source given the others, {sampling.rounds} rounds" if sampling.rounds else ""),
+        ),
         ("Draws", f"{config.draws} per held-out observation"),
         ("Seed", str(config.seed)),
         ("Precision", config.precision),
