@@ -3,6 +3,7 @@
 import json
 import os
 import traceback
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,14 @@ def run_cell(
     write_json(folder / "settings.json", identity)
     cell: dict[str, Any] = {"method": method.name, "title": method.title, "asked": asked, "provenance": machine()}
     try:
-        cell |= _work(method, material, folder, seed, data, progress, before)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            cell |= _work(method, material, folder, seed, data, progress, before)
+        cell["warnings"] = sorted({str(w.message) for w in said if issubclass(w.category, UserWarning)})
     except ProblemError as error:
         cell |= {"status": "not applicable", "reason": "; ".join(getattr(error, "faults", [str(error)]))}
-    except (Stopped, KeyboardInterrupt):
-        raise
+    except Stopped:
+        raise Stopped("stopped by a signal; the same command goes on from here") from None
     except (RunError, Diverged) as error:
         cell |= {"status": "failed", "reason": str(error)}
     except Exception as error:  # one method must not take the others' results with it; the trace is kept

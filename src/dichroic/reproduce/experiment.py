@@ -16,10 +16,23 @@ from dichroic.em.config import merge
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import RunError
 
-__all__ = ["SCALES", "Experiment", "Published", "Range", "Scoring", "Target", "experiment_names", "load_experiment"]
+__all__ = [
+    "FAMILIES",
+    "SCALES",
+    "Experiment",
+    "Published",
+    "Range",
+    "Scoring",
+    "Target",
+    "experiment_names",
+    "load_experiment",
+]
 
 SCALES = ("smoke", "laptop", "paper")
 Scale = Literal["smoke", "laptop", "paper"]
+
+# the files of dichroic/experiments, in the order of the tables
+FAMILIES = ("manifolds", "mixed", "digits", "grassy_mnist", "galaxies", "masked", "fourier")
 
 
 class _Table(BaseModel):
@@ -141,8 +154,5 @@ def _resolve(name: str, family: str, table: Mapping[str, Any], scale: str) -> Ex
 
 @cache
 def _families() -> dict[str, dict[str, Any]]:
-    found = {}
-    for file in sorted(files("dichroic.experiments").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".toml") and file.name != "ablations.toml":
-            found[file.name.removesuffix(".toml")] = tomllib.loads(file.read_text(encoding="utf-8"))
-    return found
+    folder = files("dichroic.experiments")
+    return {name: tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")) for name in FAMILIES}

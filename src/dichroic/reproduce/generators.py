@@ -5,7 +5,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dichroic.experiments import contrastive, differing, grassy_digits, mixed
+from dichroic.experiments import (
+    contrastive,
+    differing,
+    grassy_digits,
+    hubble_galaxies,
+    masked_digits,
+    masked_mnist,
+    mixed,
+    model_galaxies,
+    undersampled_digits,
+    undersampled_mnist,
+)
 from dichroic.problem import Problem
 
 __all__ = ["GENERATORS", "MissingData", "find_mnist", "generate"]
@@ -51,17 +62,27 @@ def _grassy(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | Non
     return loaded.problem, held_out
 
 
-def _in_memory(function: Generator) -> Callable[..., tuple[Problem, Problem | None]]:
+def _of_mnist(function: Generator) -> Generator:
+    return lambda data, **arguments: function(find_mnist(data), **arguments)
+
+
+def _in_memory(function: Generator) -> Generator:
     return lambda data, **arguments: function(**arguments)
 
 
 # every generator, by the name that experiments give: (data, seed=..., **arguments) -> problem, held-out problem
-GENERATORS: dict[str, Callable[..., tuple[Problem, Problem | None]]] = {
+GENERATORS: dict[str, Generator] = {
     "contrastive": _in_memory(contrastive),
     "mixed": _in_memory(mixed),
     "differing": _in_memory(differing),
     "grassy_digits": _in_memory(grassy_digits),
     "grassy_mnist": _grassy,
+    "hubble_galaxies": _in_memory(hubble_galaxies),
+    "masked_digits": _in_memory(masked_digits),
+    "masked_mnist": _of_mnist(masked_mnist),
+    "model_galaxies": _in_memory(model_galaxies),
+    "undersampled_digits": _in_memory(undersampled_digits),
+    "undersampled_mnist": _of_mnist(undersampled_mnist),
 }
 
 

@@ -54,6 +54,7 @@ def _experiment(experiment: Mapping[str, Any]) -> list[str]:
         for c in done
         for name, reason in c["missing"].items()
     ]
+    lines += [f"* {c['title']}: warning: {_first(c['warnings'])}" for c in done if c["warnings"]]
     for row in experiment["published"]:
         lines.append(f"* published, {row['method']}: {row['citation']}" + (f"; {row['note']}" if row["note"] else ""))
     if experiment["note"]:
@@ -157,6 +158,11 @@ def _ablation(ablation: Mapping[str, Any]) -> list[str]:
     if ablation["note"]:
         lines.append(f"* {ablation['note']}")
     return [*lines, ""]
+
+
+def _first(warnings: Sequence[str]) -> str:
+    more = f" (and {len(warnings) - 1} more, in results.json)" if len(warnings) > 1 else ""
+    return f"{warnings[0]}{more}"
 
 
 def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
