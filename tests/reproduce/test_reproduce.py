@@ -1,14 +1,15 @@
 """Cells: done once, continued when stopped, never dropped."""
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
 
-from dichroic.baselines import Wiener
+from dichroic.baselines import PCPCA, Wiener
 from dichroic.cli import main
 from dichroic.problem import load_problem
-from dichroic.reproduce import Target, as_markdown, collect, load_experiment, method_named, reproduce
+from dichroic.reproduce import Target, as_markdown, collect, load_experiment, method_named, reproduce, sweep
 from dichroic.reproduce import generators as registry
 from dichroic.reproduce import reproduce as reproduce_function
 from dichroic.reproduce.cell import run_cell
@@ -165,3 +166,25 @@ def test_names_are_checked_before_anything_is_computed(tmp_path):
     with pytest.raises(RunError, match="there is no method 'wienr'"):
         reproduce_function(["contrastive-2"], "smoke", tmp_path, methods=["pcpca", "wienr"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_is_kept_and_used(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    file = sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=3)
+    found = tomllib.loads(file.read_text())
+    assert found["trials"] == 3 and set(found["settings"]) == {"gamma", "components"}
+    tried = json.loads(file.with_suffix(".json").read_text())
+    assert len(tried) == 3 and max(t["psnr"] for t in tried) == pytest.approx(found["psnr"], abs=1e-4)
+    assert 0.01 <= found["settings"]["gamma"] <= 0.9
+    # three trials are done: the fourth is the only one that is run
+    calls = []
+    fit = PCPCA.fit
+    monkeypatch.setattr(PCPCA, "fit", lambda *a: calls.append(a) or fit(*a))
+    sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=4)
+    assert len(calls) == 1
+    found = tomllib.loads(file.read_text())
+    cell = cells_of(reproduce(["contrastive-2"], "smoke", tmp_path, methods=["pcpca"]), "contrastive-2")["pcpca"]
+    assert cell["title"] == "PCPCA, tuned"
+    assert {key: cell["settings"][key] for key in found["settings"]} == found["settings"]
+    with pytest.raises(RunError, match="no ranges to sweep for 'wiener'"):
+        sweep("contrastive-2", "wiener", "smoke", tmp_path)

@@ -16,6 +16,8 @@ def reproduce(
     out: Path = Path("runs/reproduce"),
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     ablation: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    sweep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    trials: int = 20,
     data: Path | None = None,
     seed: int = 0,
     docs: Path | None = None,
@@ -40,6 +42,10 @@ def reproduce(
         Methods to run (default: those of each experiment).
     ablation
         Ablations to run in place of experiments.
+    sweep
+        Methods to look for the best settings of, on a part of the training observations; they are then kept and used.
+    trials
+        Settings that a sweep tries.
     data
         Where data sets lie that no installed package brings, such as MNIST: a file, or a folder.
     seed
@@ -59,18 +65,24 @@ def reproduce(
     from dichroic.reproduce import as_markdown, write_results
     from dichroic.reproduce import reproduce as run
     from dichroic.reproduce import reproduce_ablation as run_ablation
-    from dichroic.run import Quiet, Terminal
+    from dichroic.reproduce import sweep as run_sweep
+    from dichroic.run import Quiet, RunError, Terminal
 
     if list_:
         return _list(scale)
+    if sweep and not experiments:
+        raise RunError("--sweep: say which experiments to tune for")
     progress: Any = Quiet() if quiet else Terminal()
     try:
         options: dict[str, Any] = {"data": data, "seed": seed, "progress": progress}
         found = None
+        for method in sweep or []:
+            for name in experiments:
+                progress.say(f"best settings: {run_sweep(name, method, scale, out, trials=trials, **options)}")
         for name in ablation or []:
             found = run_ablation(name, scale, out, **options)
         if found is None or experiments:
-            found = run(experiments, scale, out, methods=methods or [], **options)
+            found = run(experiments, scale, out, methods=methods or sweep or [], **options)
     finally:
         progress.close()
     written = write_results(found, out / scale, docs)

@@ -10,7 +10,8 @@ from dichroic.reproduce.cell import machine, read_cell, run_cell
 from dichroic.reproduce.experiment import Experiment, experiment_names, load_experiment
 from dichroic.reproduce.generators import MissingData
 from dichroic.reproduce.material import Material, prepare_material, write_json
-from dichroic.reproduce.methods import method_named
+from dichroic.reproduce.methods import Method, method_named
+from dichroic.reproduce.sweep import tuned_settings
 from dichroic.run import Progress, Quiet, RunError
 
 __all__ = ["collect", "reproduce", "reproduce_ablation"]
@@ -60,7 +61,7 @@ def reproduce(
     place, progress = Path(out) / scale, progress or Quiet()
     chosen = [load_experiment(name, scale) for name in experiments or experiment_names()]
     # unknown names and settings are complained about before anything is computed
-    wanted = {e.name: [method_named(m, e.settings_of(m)) for m in methods or e.methods] for e in chosen}
+    wanted = {e.name: [_tuned(e, m, place / e.name) for m in methods or e.methods] for e in chosen}
     total, number = sum(map(len, wanted.values())), 0
     for experiment in chosen:
         material = _material(experiment, place / experiment.name, seed, data, progress)
@@ -164,6 +165,14 @@ def _material(
         write_json(folder / "skipped.json", {"reason": reason})
         progress.say(f"{experiment.name}: skipped: {reason}")
         return None
+
+
+def _tuned(experiment: Experiment, name: str, folder: Path) -> Method:
+    """A method with the experiment's settings, and over them what a sweep found."""
+    found = tuned_settings(folder, name)
+    method = method_named(name, experiment.changed({}, name, found).settings_of(name))
+    method.title += ", tuned" if found else ""
+    return method
 
 
 def _tell(progress: Progress, cell: dict[str, Any]) -> None:
