@@ -2,6 +2,7 @@
 
 import pytest
 
+from dichroic.em.config import preset
 from dichroic.reproduce import (
     GENERATORS,
     MEASURES,
@@ -51,11 +52,11 @@ def test_an_ablation_changes_settings_that_exist(name):
             assert all(seen[i] != seen[j] for i in range(len(seen)) for j in range(i)), "two rows are the same"
 
 
-def test_published_settings_reach_the_fit():
-    settings = method_named("ddprism", {"sampling": {"tau": 0.2}}).settings
-    assert settings["plan"] == "sequential" and settings["mixture"]["components"] == 1
-    assert settings["sampling"]["step"] == "pc" and settings["sampling"]["tau"] == 0.2
-    assert settings["held_out"] == 0 and settings["residual"] is False
+@pytest.mark.parametrize("name", ["ddprism", "ddprism-gibbs", "diem"])
+def test_published_settings_reach_the_fit(name):
+    settings = method_named(name, {"sampling": {"iterations": 2}}).settings
+    expected = preset(name, {"sampling": {"iterations": 2}}).model_dump(mode="json", exclude_none=True)
+    assert settings == expected and settings["mixture"]["components"] == 1
 
 
 def test_a_network_of_another_kind_takes_the_place_of_the_first():

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from dichroic.baselines import BASELINES, Baseline, load_baseline
-from dichroic.em.config import merge, preset
+from dichroic.em.config import preset
 from dichroic.experiments.references import mean_subtraction, oracle_wiener
 from dichroic.problem import Problem, ProblemError
 from dichroic.problem.faults import did_you_mean, names
@@ -17,20 +17,7 @@ from dichroic.reproduce.experiment import Target
 from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
 from dichroic.run.separation import SeparationWriter
 
-__all__ = ["METHODS", "PUBLISHED_FIT", "Method", "method_named"]
-
-# The settings of DDPRISM (arXiv 2510.05205, tables 2 and 3) in terms of ours: one source after the other, Gaussian EM
-# and nothing between it and the networks, predictor-corrector steps from pure noise, one solver iteration, the last
-# lap. Sizes are the experiments' own.
-PUBLISHED_FIT: dict[str, Any] = {
-    "plan": "sequential",
-    "patience": 0,
-    "held_out": 0.0,
-    "residual": False,
-    "gaussian": {"laps": 16},
-    "mixture": {"components": 1},
-    "sampling": {"step": "pc", "posterior": "krylov", "iterations": 1, "cold_laps": 1_000_000},
-}
+__all__ = ["METHODS", "Method", "method_named"]
 
 
 class Method(ABC):
@@ -66,11 +53,11 @@ class Method(ABC):
 
 
 class _Fit(Method):
-    """The fit of this library."""
+    """The fit of this library, or a published method that is a setting of it."""
 
-    def __init__(self, name: str, title: str, base: Mapping[str, Any], settings: Mapping[str, Any]):
+    def __init__(self, name: str, title: str, base: str, settings: Mapping[str, Any]):
         self.name, self.title = name, title
-        self.config = preset("standard", merge(base, settings))
+        self.config = preset(base, dict(settings))
         self.settings = self.config.model_dump(mode="json", exclude_none=True)
 
     def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
@@ -164,9 +151,12 @@ class _Reference(Method):
         return writer.finish()
 
 
-_FITS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dichroic": ("dichroic", {}),
-    "ddprism": ("DDPRISM's settings, run here", PUBLISHED_FIT),
+# title, and the preset whose settings are the method's
+_FITS: dict[str, tuple[str, str]] = {
+    "dichroic": ("dichroic", "standard"),
+    "ddprism": ("DDPRISM's settings, run here", "ddprism"),
+    "ddprism-gibbs": ("DDPRISM-Gibbs's settings, run here", "ddprism-gibbs"),
+    "diem": ("DiEM's settings, run here", "diem"),
 }
 _REFERENCES = ("oracle-wiener", "mean-subtraction")
 
