@@ -9,9 +9,19 @@ import pytest
 from dichroic.baselines import PCPCA, Wiener
 from dichroic.cli import main
 from dichroic.problem import Problem, Source, View, load_problem, save_problem
-from dichroic.reproduce import Target, as_markdown, collect, load_experiment, method_named, reproduce, sweep
+from dichroic.reproduce import (
+    Ablation,
+    AblationRow,
+    Target,
+    as_markdown,
+    collect,
+    load_experiment,
+    method_named,
+    reproduce,
+    reproduce_ablation,
+    sweep,
+)
 from dichroic.reproduce import generators as registry
-from dichroic.reproduce import reproduce as reproduce_function
 from dichroic.reproduce.cell import run_cell
 from dichroic.reproduce.material import prepare_material
 from dichroic.run import Quiet, RunError
@@ -168,8 +178,28 @@ def test_the_command(place, capsys):
 
 def test_names_are_checked_before_anything_is_computed(tmp_path):
     with pytest.raises(RunError, match="there is no method 'wienr'"):
-        reproduce_function(["contrastive-2"], "smoke", tmp_path, methods=["pcpca", "wienr"])
+        reproduce(["contrastive-2"], "smoke", tmp_path, methods=["pcpca", "wienr"])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_ablation_runs_row_by_row(place, monkeypatch):
+    rows = [
+        AblationRow(name="γ = 0.1", settings={"gamma": 0.1}),
+        AblationRow(name="half", data={"n": 128}),
+    ]
+    laid = Ablation(name="laps", title="Weight", experiment={"smoke": "contrastive-2"}, rows=rows, method="pcpca")
+    monkeypatch.setattr("dichroic.reproduce.run.load_ablation", lambda name: laid)
+    (found,) = reproduce_ablation("laps", "smoke", place)["ablations"]
+    first, second = (row["cell"] for row in found["rows"])
+    assert first["status"] == second["status"] == "done"
+    assert first["settings"]["gamma"] == 0.1 and second["settings"]["gamma"] == 0.3
+    # observations of their own for the row that asks for them, and the experiment's for the other
+    folder = place / "smoke" / "ablations" / "laps"
+    assert len(load_problem(folder / "half" / "data" / "train").problem.views["view1"]) == 128
+    assert not (folder / "γ---0.1" / "data").exists()
+    assert "## Ablation: Weight" in as_markdown(collect(place, "smoke"))
+    with pytest.raises(RunError, match="has no experiment at scale 'paper'"):
+        reproduce_ablation("laps", "paper", place)
 
 
 def test_a_sweep_is_kept_and_used(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from dichroic.reproduce.experiment import (
 from dichroic.reproduce.generators import GENERATORS, MissingData
 from dichroic.reproduce.measures import MEASURES, Estimates, Measure, Measured, measure
 from dichroic.reproduce.methods import METHODS, Method, method_named
-from dichroic.reproduce.reproduce import collect, reproduce, reproduce_ablation
+from dichroic.reproduce.run import collect, reproduce, reproduce_ablation
 from dichroic.reproduce.sweep import sweep
 from dichroic.reproduce.table import as_markdown
 from dichroic.reproduce.write import write_results
