@@ -59,6 +59,13 @@ def test_observations_of_one_truth_count_once():
     assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.2)
 
 
+def test_intervals_end_where_values_end():
+    case = estimates(n=16, error=1.0)
+    p, distance = (measure(name, case, replicates=4).interval for name in ("pqmass", "energy"))
+    assert p.low >= 0 and p.high <= 1 and p.high - p.low > 0.5  # so few samples leave much open
+    assert distance.low == 0 < distance.estimate
+
+
 def test_point_estimates_have_no_draws_and_some_methods_no_prior():
     case = estimates(draws=1)
     point = Estimates(case.draws, case.truth, point=True)

@@ -70,7 +70,7 @@ def test_a_table():
     assert "| *DDPRISM, published* | 24.15 |  | 0.05 |" in text
     assert "| OURS | 40.00 [39.90, 40.10] | 41.00 [40.90, 41.10] |  |" in text
     assert "| NMF |  | 13.00 [12.90, 13.10] |  |" in text
-    assert "`source2` in view `view2`, *n* = 100:" in text
+    assert "`source2` in view `view2`, *n* = 100 observations:" in text
     assert (
         "Data: `mixed(f_mix = 0.9)`, seed 3. Condition of the design: 19.3 for means, infinite for covariances." in text
     )

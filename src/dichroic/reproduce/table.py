@@ -76,7 +76,7 @@ def _scores(
     key: str, measures: Sequence[str], cells: Sequence[Mapping[str, Any]], published: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """One table of a target: a row per method."""
-    rows = [(c["title"], c["scores"][key]) for c in cells if key in c["scores"]]
+    rows = [(c["title"], c["scores"][key]) for c in cells if c["scores"].get(key)]
     shown = [
         m for m in measures if any(m in numbers for _, numbers in rows) or any(m in p["numbers"] for p in published)
     ]
@@ -86,8 +86,19 @@ def _scores(
     header = ["method", *(_heading(m) for m in shown)]
     body = [[f"*{p['method']}, published*", *(_plain(p["numbers"].get(m)) for m in shown)] for p in published]
     body += [[title, *(_number(numbers.get(m)) for m in shown)] for title, numbers in rows]
-    counts = sorted({str(numbers[m]["samples"]) for _, numbers in rows for m in shown if m in numbers}, key=int)
-    return [f"`{source}` in view `{view}`, *n* = {', '.join(counts)}:", "", *_markdown(header, body), ""]
+    return [f"`{source}` in view `{view}`{_counts(rows, shown)}:", "", *_markdown(header, body), ""]
+
+
+def _counts(rows: Sequence[tuple[str, Mapping[str, Any]]], shown: Sequence[str]) -> str:
+    """How many samples the numbers are of."""
+    found: dict[str, set[int]] = {}
+    for _, numbers in rows:
+        for name in shown:
+            if name in numbers:
+                kind = "observations" if MEASURES[name].kind in ("draw", "mean") else "in either set"
+                found.setdefault(kind, set()).add(numbers[name]["samples"])
+    parts = [f"{' or '.join(f'{n:,}' for n in sorted(counts))} {kind}" for kind, counts in found.items()]
+    return f", *n* = {', '.join(parts)}" if parts else ""
 
 
 def _how(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -202,7 +213,7 @@ def _effort(effort: Mapping[str, Any]) -> str:
     if not effort:
         return ""
     laps = ", ".join(
-        f"{effort['laps'][s]} laps{'' if s == 'joint' else f' {s}'} (best: {best})"
+        f"laps{'' if s == 'joint' else f' of {s}'}: {effort['laps'][s]} (best: {best})"
         for s, best in effort["best_lap"].items()
     )
     return (
