@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.progress import meter
 
 __all__ = ["reproduce"]
 
@@ -66,14 +67,13 @@ def reproduce(
     from dichroic.reproduce import reproduce as run
     from dichroic.reproduce import reproduce_ablation as run_ablation
     from dichroic.reproduce import sweep as run_sweep
-    from dichroic.run import Quiet, RunError, Terminal
+    from dichroic.run import RunError
 
     if list_:
         return _list(scale)
     if sweep and not experiments:
         raise RunError("--sweep: say which experiments to tune for")
-    progress: Any = Quiet() if quiet else Terminal()
-    try:
+    with meter(quiet) as progress:
         options: dict[str, Any] = {"data": data, "seed": seed, "progress": progress}
         found = None
         for method in sweep or []:
@@ -83,8 +83,6 @@ def reproduce(
             found = run_ablation(name, scale, out, **options)
         if found is None or experiments:
             found = run(experiments, scale, out, methods=methods or sweep or [], **options)
-    finally:
-        progress.close()
     written = write_results(found, out / scale, docs)
     if json:
         print_json(found)
