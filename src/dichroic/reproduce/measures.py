@@ -116,7 +116,7 @@ MEASURES: dict[str, Measure] = {
     "sinkhorn": Measure("Sinkhorn, debiased", "", "lower", "independent", _sets(_sinkhorn), limits=_POSITIVE),
     "emd": Measure("EMD", "", "lower", "independent", _sets(emd), limits=_POSITIVE),
     "sliced": Measure("sliced W₂", "", "lower", "independent", _sets(sliced_wasserstein), limits=_POSITIVE),
-    "energy": Measure("energy distance", "", "lower", "independent", _sets(energy_distance), limits=_POSITIVE),
+    "energy": Measure("energy distance", "", "lower", "independent", _sets(energy_distance)),  # can be negative
     "pqmass_published": Measure(
         "PQMass p, published", "", "higher", "paired", _sets(pqmass_p_value), published=True, limits=_PROBABILITY
     ),
