@@ -1,6 +1,7 @@
 """`dichroic baseline`, in this process."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,9 @@ def test_a_baseline_is_fitted_scored_and_kept(tmp_path, capsys):
     assert printed["views"]["both"]["observations"] == 16  # a quarter is held out, as for a fit
     assert set(printed["views"]["both"]["psnr"]["star"]) == {"mean", "draw"}
     assert load_baseline(out).config.gamma == 0.2
+    page = Path(printed["report"]).read_text(encoding="utf-8")
+    assert "Tiny: PCPCA" in page and "Not shown" not in page and "<svg" in page
+    assert "gamma</th><td>0.2</td>" in page and f"{printed['views']['both']['psnr']['star']['mean']:.4g}" in page
     assert Separation.open(out / "separated.zarr").draws("both", "star").shape == (16, 3, 2)
     assert main(arguments) == 1
     assert "say --overwrite" in capsys.readouterr().err

@@ -13,7 +13,9 @@ from run_cases import call, environment
 HEAVY = ("jax", "numpy", "scipy", "equinox", "optax", "zarr", "matplotlib", "sklearn", "pydantic", "dichroic.run")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["fit", "--help"], ["demo", "-h"], ["--version"], ["fitt"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["fit", "--help"], ["demo", "-h"], ["reproduce", "--help"], ["--version"], ["fitt"]]
+)
 def test_help_imports_nothing_heavy(tmp_path, arguments):
     program = f"""
 import sys

@@ -15,6 +15,7 @@ from dichroic.cli.diagnose import diagnose
 from dichroic.cli.environment import prepare
 from dichroic.cli.plan import plan
 from dichroic.cli.progress import meter
+from dichroic.cli.reproduce import reproduce
 from dichroic.cli.score import score
 from dichroic.cli.settings import FitFlags, SettingsError, settle
 
@@ -248,6 +249,7 @@ def sample(
 
 app.command(score)
 app.command(baseline)
+app.command(reproduce)
 app.command(diagnose)
 
 

@@ -20,6 +20,7 @@ def baseline(
     draws: int = 8,
     seed: int = 0,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    report: bool = True,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Fit a classical method to a problem, and separate its held-out observations.
@@ -40,6 +41,8 @@ def baseline(
         Seed of the fit and of the draws.
     overwrite
         Replace what is in the folder.
+    report
+        Write a report into the folder.
     json
         Print the scores as JSON.
     """
@@ -69,14 +72,24 @@ def baseline(
     observed = kept if held_out is None else held_out
     found = fitted.separate(observed, draws=draws, seed=seed, out=store, overwrite=overwrite)
     views = view_scores(found, observed)
+    written = None
+    if out is not None and report:
+        from dichroic.report.baseline import write_baseline_report
+
+        written = out / "report.html"
+        chosen = {**fitted.config.model_dump(mode="json", exclude_none=True), "seed": seed}
+        write_baseline_report(cls.title, chosen, observed, found, written, held_out=held_out is not None)
     if json:
-        print_json({"baseline": name, "out": out and str(out), "point": found.point, "views": views})
+        where = {"out": out and str(out), "report": written and str(written)}
+        print_json({"baseline": name, **where, "point": found.point, "views": views})
         return 0
     what = "point estimates" if found.point else f"{draws} draws"
     where = "Held-out observations" if held_out is not None else "Observations of the fit, for none are held out"
     show_views(f"{where}: {cls.title}, {what}", views)
     if out is not None:
         say(f"baseline: {out}")
+    if written is not None:
+        say(f"report:   {written}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Settings of a fit. Every command-line flag and every key of the `[fit]` table is one of these fields."""
 
+from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from dichroic.em.mixture import MixtureConfig
 from dichroic.em.published import PUBLISHED
 from dichroic.problem import View
 
-__all__ = ["PRESETS", "FitConfig", "SamplingConfig", "preset"]
+__all__ = ["PRESETS", "FitConfig", "SamplingConfig", "merge", "preset"]
 
 _SMALL = 16  # data per observation up to which every one is a system of its own
 _DENSE = 2048  # data per observation up to which a shared system is factorised
@@ -145,12 +146,20 @@ def preset(name: str, overrides: dict[str, Any] | None = None) -> FitConfig:
     known = PRESETS | PUBLISHED
     if name not in known:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}")
-    return FitConfig.model_validate(_merge(known[name], overrides or {}))
+    return FitConfig.model_validate(merge(known[name], overrides or {}))
 
 
-def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A table laid over another, inner tables entry by entry; one of another `kind` takes the place of the first."""
     merged = dict(base)
     for key, value in other.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        before = merged.get(key)
+        if (
+            isinstance(before, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind") in (None, before.get("kind"))
+        ):
+            merged[key] = merge(before, value)
+        else:
+            merged[key] = value
     return merged

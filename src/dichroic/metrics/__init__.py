@@ -13,6 +13,7 @@ from dichroic.metrics.emd import emd
 from dichroic.metrics.energy import energy_distance
 from dichroic.metrics.flux_bias import flux_bias, flux_bias_per_sample
 from dichroic.metrics.frechet import frechet_distance, frechet_distance_mean_only
+from dichroic.metrics.half_samples import half_samples
 from dichroic.metrics.pqmass import PQMass, pqmass, pqmass_chi_square, pqmass_p_value
 from dichroic.metrics.psnr import psnr, psnr_per_sample
 from dichroic.metrics.si_sdr import si_sdr, si_sdr_per_sample
@@ -66,6 +67,7 @@ __all__ = [
     "flux_bias_per_sample",
     "frechet_distance",
     "frechet_distance_mean_only",
+    "half_samples",
     "halved_sinkhorn_divergence",
     "pqmass",
     "pqmass_chi_square",

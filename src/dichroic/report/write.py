@@ -36,7 +36,7 @@ from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge
 from dichroic.run import Run
 
-__all__ = ["write_report"]
+__all__ = ["Maker", "render", "replace_file", "write_report"]
 
 
 def write_report(run: Run, path: str | Path) -> Path:
@@ -45,9 +45,12 @@ def write_report(run: Run, path: str | Path) -> Path:
     **Returns:** the path of the file.
     """
     material = gather(run)
-    maker = _Maker(material)
-    page = _render(maker.content())
-    path = Path(path)
+    maker = Maker(material)
+    return replace_file(Path(path), render("report.html.j2", maker.content()))
+
+
+def replace_file(path: Path, page: str) -> Path:
+    """Writes a page, whole or not at all, and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(page, encoding="utf-8")
@@ -55,7 +58,7 @@ def write_report(run: Run, path: str | Path) -> Path:
     return path
 
 
-class _Maker:
+class Maker:
     """Makes the parts of the page. One that fails becomes a note on the page; the others are made all the same."""
 
     def __init__(self, material: Material):
@@ -73,11 +76,11 @@ class _Maker:
             "views": self.part("the table of views", self._views) or [],
             "settings": self.part("the settings", lambda: settings(m.config, m.shapes)) or [],
             "examples": self._examples(),
-            "separations": self._separations(),
-            "priors": self._figures((f"the prior of '{s}'", lambda s=s: prior_figure(m, s)) for s in m.shapes),
+            "separations": self.separations(),
+            "priors": self.figures((f"the prior of '{s}'", lambda s=s: prior_figure(m, s)) for s in m.shapes),
             "convergence": self.part("convergence", lambda: convergence_figures(m)) or [],
             "chi": list(self._chi_rows(chi)),
-            "histograms": self._figures((f"chi-square of '{v}'", lambda c=c: chi_histogram(c)) for v, c in chi.items()),
+            "histograms": self.figures((f"chi-square of '{v}'", lambda c=c: chi_histogram(c)) for v, c in chi.items()),
             "worst": {v: [(i, number(x), number(z, 2)) for i, x, z in c.worst()] for v, c in chi.items()},
             "judged_on": m.judged_on,
             "facts": self.part("provenance", self._facts) or [],
@@ -96,7 +99,8 @@ class _Maker:
             self.notes.append(f"Not shown: {what} ({first_words(error)}).")
             return None
 
-    def _figures(self, makers: Any) -> list[Figure]:
+    def figures(self, makers: Any) -> list[Figure]:
+        """Figures by `(what, make)`; those that cannot be made become notes."""
         made = [self.part(what, make) for what, make in makers]
         return [figure for figure in made if figure is not None]
 
@@ -158,9 +162,10 @@ class _Maker:
             caption = f"{what}; good is that they look as you know them, in the right units."
             return Figure(example_lines(view.y, view.observed, title), caption, title)
 
-        return self._figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
+        return self.figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
 
-    def _separations(self) -> list[dict[str, Any]]:
+    def separations(self) -> list[dict[str, Any]]:
+        """One block of figures for every view, of those that show several sources if there are any."""
         m = self.material
         several = [v for v, separated in m.separated.items() if len(separated.samples) > 1]
         blocks = []
@@ -260,11 +265,12 @@ def _own_version() -> str:
         return __version__
 
 
-def _render(content: dict[str, Any]) -> str:
+def render(name: str, content: dict[str, Any]) -> str:
+    """A template of this package, filled in."""
     from jinja2 import Environment, StrictUndefined
 
     folder = files("dichroic.report")
-    template = folder.joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = folder.joinpath(name).read_text(encoding="utf-8")
     style = folder.joinpath("report.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(**content, style=style)

@@ -1,0 +1,120 @@
+"""`dichroic reproduce`: the published experiments, here, with the published numbers beside."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from dichroic.cli.environment import prepare
+from dichroic.cli.progress import meter
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    *experiments: str,
+    scale: Literal["smoke", "laptop", "paper"] = "laptop",
+    out: Path = Path("runs/reproduce"),
+    methods: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    ablation: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    sweep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    trials: int = 20,
+    data: Path | None = None,
+    seed: int = 0,
+    docs: Path | None = None,
+    list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Run the published experiments, and print their table with the published numbers beside.
+
+    What is done is skipped, what was stopped is continued: say the same command again. The tables show everything
+    found in the folder, from whichever call.
+
+    Parameters
+    ----------
+    experiments
+        Names of experiments (default: all; --list prints them).
+    scale
+        smoke to see it work, laptop for two cores, paper for the published sizes and a GPU.
+    out
+        The folder of all runs; a scale is a folder in it.
+    methods
+        Methods to run (default: those of each experiment).
+    ablation
+        Ablations to run in place of experiments.
+    sweep
+        Methods to look for the best settings of, on a part of the training observations; they are then kept and used.
+    trials
+        Settings that a sweep tries.
+    data
+        Where data sets lie that no installed package brings, such as MNIST: a file, or a folder.
+    seed
+        Seed of data, fits and draws.
+    docs
+        A folder to write the table and the figure to as well.
+    list_
+        Print the names of experiments, methods and ablations.
+    quiet
+        No progress.
+    json
+        Print the results as JSON.
+    """
+    prepare()
+    from dichroic.cli.messages import say
+    from dichroic.cli.output import print_json
+    from dichroic.reproduce import as_markdown, write_results
+    from dichroic.reproduce import reproduce as run
+    from dichroic.reproduce import reproduce_ablation as run_ablation
+    from dichroic.reproduce import sweep as run_sweep
+    from dichroic.run import RunError
+
+    if list_:
+        return _list(scale)
+    if sweep and not experiments:
+        raise RunError("--sweep: say which experiments to tune for")
+    with meter(quiet) as progress:
+        options: dict[str, Any] = {"data": data, "seed": seed, "progress": progress}
+        found = None
+        for method in sweep or []:
+            for name in experiments:
+                progress.say(f"best settings: {run_sweep(name, method, scale, out, trials=trials, **options)}")
+        for name in ablation or []:
+            found = run_ablation(name, scale, out, **options)
+        if found is None or experiments:
+            found = run(experiments, scale, out, methods=methods or sweep or [], **options)
+    written = write_results(found, out / scale, docs)
+    if json:
+        print_json(found)
+    else:
+        say(as_markdown(found))
+        for file in written:
+            say(f"written: {file}")
+    return 1 if _failed(found) else 0
+
+
+def _failed(found: dict[str, Any]) -> bool:
+    cells = [c for e in found["experiments"] for c in e["cells"]]
+    cells += [row["cell"] for a in found["ablations"] for row in a["rows"] if row["cell"]]
+    return any(c["status"] == "failed" for c in cells)
+
+
+def _list(scale: str) -> int:
+    from dichroic.cli.output import make_table, print_table
+    from dichroic.reproduce import METHODS, ablation_names, experiment_names, load_ablation, load_experiment
+
+    table = make_table(f"Experiments, scale {scale}", "name", "title", "methods")
+    for name in experiment_names():
+        experiment = load_experiment(name, scale)
+        table.add_row(name, experiment.title, ", ".join(experiment.methods))
+    print_table(table)
+    table = make_table("Ablations", "name", "title", "rows")
+    for name in ablation_names():
+        found = load_ablation(name)
+        table.add_row(name, found.title, ", ".join(row.name for row in found.rows))
+    print_table(table)
+    table = make_table("Methods", "name")
+    for name in METHODS:
+        table.add_row(name)
+    print_table(table)
+    return 0
