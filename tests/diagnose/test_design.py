@@ -5,10 +5,11 @@ import pytest
 
 from design_cases import CASES, dense_information, problem_of
 from dichroic import Dense, Mask, PerSample, Problem, Source, View
-from dichroic.diagnose.design import check_design
+from dichroic.diagnose.design import WEAK, check_design
 from dichroic.diagnose.pairs import choose_entries
 from dichroic.diagnose.sampled_view import SampledView
 from dichroic.diagnose.weighted_view import WeightedView
+from dichroic.experiments import differing, mixed
 from dichroic.operators import BlockProject, take
 from operator_cases import PER_SAMPLE
 
@@ -308,3 +309,45 @@ def _blur():
     from dichroic import Convolve
 
     return Convolve(np.ones((3, 3)) / 9, (12, 12))
+
+
+def test_manifolds_are_the_harder_to_learn_the_more_alike_the_views_are():
+    """The order of `benchmarks/sweep.py`: there the separation after training fails from f = 0.9 on, and only there."""
+
+    def condition(problem):
+        report = check_design(problem, contraction=False)
+        assert report is not None
+        return report.means.condition, report.covariances.condition
+
+    strengths = [0.0, 0.1, 0.5, 0.9, 0.99, 1.0]
+    means, covariances = zip(*(condition(mixed(256, f)[0]) for f in strengths), strict=True)
+    assert list(means) == sorted(means)
+    assert list(covariances[1:]) == sorted(covariances[1:])
+    weak = [max(orders) > WEAK for orders in zip(means, covariances, strict=True)]
+    assert weak == [False, False, False, False, True, True]
+    assert means[3] > 0.8 * WEAK and np.isinf(means[5])
+    own = condition(differing(256)[0])
+    assert max(own) < means[2]
+
+
+def test_the_error_of_the_means_is_that_of_least_squares(rng):
+    n, f, sd, noise = 512, 0.9, 3.0, 0.1
+    mixing = table_views("shared", f, n, rng)
+    matrices = {v: np.concatenate([np.asarray(A.value.matrix) for A in row.values()], 2) for v, row in mixing.items()}
+    M = np.concatenate([A.reshape(-1, 10) for A in matrices.values()])
+
+    def observe():
+        x = {v: sd * rng.normal(size=(n, 10)) for v in matrices}
+        return {v: np.einsum("nij,nj->ni", A, x[v]) + noise * rng.normal(size=(n, 3)) for v, A in matrices.items()}
+
+    estimates = [np.linalg.lstsq(M, np.concatenate([y.ravel() for y in observe().values()]))[0] for _ in range(200)]
+    worst = np.linalg.eigh(M.T @ M)[1][:, 0]
+    found = np.std(np.stack(estimates) @ worst) / sd
+    views = {v: View(y, mixing[v], noise) for v, y in observe().items()}
+    problem = Problem({s: Source((5,)) for s in ("s0", "s1")}, views)
+    report = check_design(problem)
+    assert report is not None
+    # a bound, for the scatter of the data is not the same along all patterns; and 200 estimates
+    assert found < report.mean_error * 1.2 < 1.5 * found
+    assert ("DC119" in {finding.code for finding in report.findings()}) == (report.mean_error > 0.25)
+    assert np.isnan(check_design(problem, contraction=False).mean_error)
