@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     table = []
     for n in arguments.observations:
         print(f"\n{n} observations per view; seed {arguments.seed}")
@@ -135,8 +136,7 @@ def main() -> None:
                 flush=True,
             )
             table.append(row)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "sweep.json").write_text(json.dumps(table, indent=1) + "\n")
+            (arguments.out / "sweep.json").write_text(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=("--n", "-n"))] = 64,
     out: Path = Path("samples.npz"),
-    steps: int = 48,
+    steps: int = 64,
     seed: Seed = 0,
 ) -> int:
     """Draw new samples of a source from what was learned about it.

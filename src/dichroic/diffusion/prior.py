@@ -30,7 +30,7 @@ from dichroic.diffusion.target import PriorTarget
 __all__ = ["FORMAT_VERSION", "PRIOR_STEPS", "Prior", "Scaling"]
 
 FORMAT_VERSION = 1
-PRIOR_STEPS = 48  # behind a draw of a prior
+PRIOR_STEPS = 64  # behind a draw of a prior
 _CLOSED_FORM: dict[str, type[Denoiser]] = {
     "gaussian": GaussianDenoiser,
     "low_rank_gaussian": LowRankGaussianDenoiser,
