@@ -9,6 +9,7 @@ from dichroic.diagnose.design import check_design
 from dichroic.diagnose.pairs import choose_entries
 from dichroic.diagnose.sampled_view import SampledView
 from dichroic.diagnose.weighted_view import WeightedView
+from dichroic.experiments import differing, mixed
 from dichroic.operators import BlockProject, take
 from operator_cases import PER_SAMPLE
 
@@ -308,3 +309,41 @@ def _blur():
     from dichroic import Convolve
 
     return Convolve(np.ones((3, 3)) / 9, (12, 12))
+
+
+def test_manifolds_are_the_harder_to_learn_the_more_alike_the_views_are():
+    """The designs of `benchmarks/sweep.py`, where the separation after training fails from f = 0.9 on."""
+    reports = [check_design(mixed(1024, f)[0]) for f in (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)]
+    means, covariances, errors = zip(
+        *((r.means.condition, r.covariances.condition, r.mean_error) for r in reports), strict=True
+    )
+    assert list(means) == sorted(means) and np.isinf(means[-1])
+    assert list(covariances) == sorted(covariances) and np.isinf(covariances[-1])
+    assert list(errors) == sorted(errors) and np.isinf(errors[-1])
+    assert [r.findings()[0].level for r in reports] == ["green", "green", "green", "amber", "amber", "red"]
+    own = check_design(differing(1024)[0])
+    assert own.findings()[0].level == "green"
+    assert max(own.means.condition, own.covariances.condition) < means[2]
+
+
+def test_the_error_of_the_means_is_that_of_least_squares(rng):
+    n, f, sd, noise = 512, 0.8, 3.0, 0.1
+    mixing = table_views("shared", f, n, rng)
+    matrices = {v: np.concatenate([np.asarray(A.value.matrix) for A in row.values()], 2) for v, row in mixing.items()}
+    M = np.concatenate([A.reshape(-1, 10) for A in matrices.values()])
+
+    def observe():
+        x = {v: sd * rng.normal(size=(n, 10)) for v in matrices}
+        return {v: np.einsum("nij,nj->ni", A, x[v]) + noise * rng.normal(size=(n, 3)) for v, A in matrices.items()}
+
+    estimates = [np.linalg.lstsq(M, np.concatenate([y.ravel() for y in observe().values()]))[0] for _ in range(200)]
+    worst = np.linalg.eigh(M.T @ M)[1][:, 0]
+    found = np.std(np.stack(estimates) @ worst) / sd
+    views = {v: View(y, mixing[v], noise) for v, y in observe().items()}
+    problem = Problem({s: Source((5,)) for s in ("s0", "s1")}, views)
+    report = check_design(problem)
+    assert report is not None
+    # a bound, for the scatter of the data is not the same along all patterns; and 200 estimates
+    assert found < report.mean_error * 1.2 < 1.5 * found
+    assert [finding.code for finding in report.findings()] == ["DC119", "DC114"] and report.mean_error > 0.25
+    assert np.isnan(check_design(problem, contraction=False).mean_error)

@@ -113,7 +113,7 @@ def test_quantiles_of_the_source_are_uniform_and_those_of_others_are_not(rng, ge
     prior, closed, draw = mixture(rng)
     strange = SCALING.to_user(np.array([[8.0, 8, 8], [0, 0, 6]]))
     x = np.concatenate([strange, draw(300)])
-    ranking = rank_candidates(prior, x, key=getkey(), draws=400, steps=256)
+    ranking = rank_candidates(prior, x, key=getkey(), draws=400)
     # in single precision, and at the default tolerance
     np.testing.assert_allclose(ranking.candidates.value[2:], closed(x[2:]), atol=3 * 1e-3)
     assert (ranking.quantile[:2] < 0.01).all()

@@ -154,6 +154,14 @@ def test_scaling_goes_both_ways(rng):
     np.testing.assert_allclose(scaling.to_scaled(np.array([3.5])), 1.0)
 
 
+def test_draws_have_the_variance_of_what_was_learned(getkey):
+    """Priors are compared with data by their draws: a sampler that narrows them would look like a narrow prior."""
+    variances, n = np.array([0.03, 0.3, 1.0, 1.7]), 100_000
+    prior = Prior(GaussianDenoiser.from_covariance(np.zeros(4), np.diag(variances)), Schedule(5e-3, 2e1))
+    found = np.asarray(prior.sample(n, key=getkey())).var(0) / variances
+    assert np.all(np.abs(found - 1) < 0.01 + 4.5 * np.sqrt(2 / n))
+
+
 def test_samples_of_a_loaded_prior_are_those_of_the_saved_one(saved, getkey, rng):
     key = getkey()
     first = Prior.load(saved).sample(3, key=key, step=DDIM(), steps=5)

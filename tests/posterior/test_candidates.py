@@ -112,13 +112,13 @@ def test_a_mixture_made_of_a_priors_draws_has_its_law(float64, rng):
     mean, S = np.array([0.5, -0.3]), random_covariance(rng, 2)
     prior = Opaque(GaussianDenoiser.from_covariance(mean, S))
     size, level = 2000, 0.5
-    made = mixture_of(prior, Schedule(5e-3, 20.0), key=jax.random.key(0), size=size, level=level, steps=128)
+    made = mixture_of(prior, Schedule(5e-3, 20.0), key=jax.random.key(0), size=size, level=level, steps=64)
     # every component has the covariance of x_0 given a noisy state, and their means the rest of it
     inner = np.einsum("kij,kj,klj->kil", made.bases, made.values, made.bases)
     expected = S - S @ np.linalg.solve(S + level**2 * np.eye(2), S)
     np.testing.assert_allclose(inner, np.broadcast_to(expected, inner.shape), atol=1e-8)
     assert_gaussian(np.asarray(made.means), mean, S - expected)
-    assert mixture_cost(prior, size, 128).total == size * (128 + 2 + 2)
+    assert mixture_cost(prior, size, 64).total == size * (2 * 64 + 2 + 2)
 
 
 def test_the_cost_of_a_mixture_is_what_runs():

@@ -26,7 +26,7 @@ def score(
     file: str,
     *,
     draws: int = 256,
-    steps: int = 256,
+    steps: int = 64,
     probes: int = 8,
     seed: int = 0,
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,

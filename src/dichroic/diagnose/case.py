@@ -15,7 +15,7 @@ from dichroic.diagnose.model import Model
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.problem import Problem
 
-__all__ = ["Budget", "Case", "Report", "Simulated"]
+__all__ = ["Budget", "Case", "Report", "Simulated", "flat"]
 
 Report = Callable[[float], None]  # the share of a check that is done
 
@@ -100,7 +100,7 @@ class Case:
         name = f"pool {source} {n}"
         if name not in self.memory:
             x = self.model.sample(source, n, self.key_for("pool", source))
-            self.memory[name] = np.asarray(x, float).reshape(n, -1)
+            self.memory[name] = flat(x)
         return self.memory[name]
 
     def simulate(self, name: str, total: int) -> dict[str, "Simulated"]:
@@ -120,3 +120,8 @@ class Simulated:
 
     truth: dict[str, np.ndarray]
     white: WhiteView
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Samples of any shape as vectors, `(n, d)`."""
+    return np.asarray(x, float).reshape(len(x), -1)

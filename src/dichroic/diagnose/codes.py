@@ -22,6 +22,7 @@ CODES: dict[str, str] = {
     "DC116": "Entries that are never seen together",
     "DC117": "A source that drowns",
     "DC118": "A design judged from some of the observations",
+    "DC119": "Few observations for what is determined worst",
     "DC201": "Residuals larger than the noise",
     "DC202": "Residuals smaller than the noise",
     "DC203": "Residuals of uneven size",
@@ -78,4 +79,6 @@ def code_of(check: str, part: Part) -> str:
         if what == "size":
             return "DC251" if up else "DC252"
         return "DC253"
-    return {"tarp": "DC231", "recovered": "DC261", "leaked": "DC262"}.get(check if check == "tarp" else what, "DC309")
+    if check == "tarp":
+        return "DC231"
+    return {"recovered": "DC261", "leaked": "DC262"}.get(what, "DC309")

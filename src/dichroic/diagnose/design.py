@@ -27,6 +27,7 @@ from dichroic.diagnose.dense_spectrum import dense_spectrum, with_source_alone
 from dichroic.diagnose.design_views import DesignView
 from dichroic.diagnose.finding import Finding, worst_first
 from dichroic.diagnose.iterative_spectrum import Information, iterative_spectrum
+from dichroic.diagnose.mean_error import mean_error
 from dichroic.diagnose.modes import find_modes
 from dichroic.diagnose.null_space import describe_direction, fixes, pattern_in_words
 from dichroic.diagnose.pairs import pair_spectrum
@@ -39,6 +40,7 @@ __all__ = ["DesignReport", "check_design"]
 
 WEAK = 20.0  # condition from which on a design is amber
 FAINT = 0.02  # contraction below which an observation says next to nothing
+LOOSE, UNEVEN = 0.25, 5.0  # error of the worst pattern that is amber, where the condition is at least this
 _DENSE = 2048  # unknowns up to which the information is a matrix
 _MANY, _FEW = 60, 24  # iterations, where observations are averaged and where they are gone through one by one
 
@@ -50,7 +52,8 @@ class DesignReport:
     `shapes`, of the sources to be learned; `means` and `covariances`, the spectra of order 1 and 2; `observations`,
     `{view: (number, used for the means, used for the covariances)}`; `contraction`, `{view: {source: share}}`, expected
     of one observation; `with_view`, the condition of the means with one more view, of each source alone, where that was
-    computed; `seconds`, the time it took.
+    computed; `mean_error`, the standard error that the worst-determined pattern of the means is expected to have after
+    learning, in standard deviations of the sources (`dichroic.diagnose.mean_error`); `seconds`, the time it took.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -59,6 +62,7 @@ class DesignReport:
     observations: Mapping[str, tuple[int, int, int]]
     contraction: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     with_view: Mapping[str, float] = field(default_factory=dict)
+    mean_error: float = float("nan")
     seconds: float = 0.0
 
     @property
@@ -84,7 +88,7 @@ class DesignReport:
 
     def findings(self) -> list[Finding]:
         """One sentence for each thing to know, the worst first."""
-        return worst_first([*self._nulls(), *self._conditions(), *self._faint(), *self._samples()])
+        return worst_first([*self._nulls(), *self._conditions(), *self._few(), *self._faint(), *self._samples()])
 
     def summary(self) -> dict[str, Any]:
         """The numbers, for a table or for JSON."""
@@ -104,6 +108,7 @@ class DesignReport:
                 for name, spectrum in (("means", self.means), ("covariances", self.covariances))
             },
             "contraction": {view: dict(shares) for view, shares in self.contraction.items()},
+            "mean_error": self.mean_error,
             "fixes": self.fixes,
             "observations": {
                 view: {"number": n, "used_for_means": first, "used_for_covariances": second}
@@ -148,6 +153,18 @@ class DesignReport:
             text += f"; worst is {what} of {listed}; to mend it, {self._fixes(weak[0])[0]}"
         return [Finding("amber", "design", text, "DC114")]
 
+    def _few(self) -> list[Finding]:
+        """Where the condition would do, but not with so few observations."""
+        if not UNEVEN < self.means.condition <= WEAK or not self.mean_error > LOOSE:
+            return []
+        times = (self.mean_error / 0.1) ** 2
+        text = (
+            f"with so many observations the worst-determined pattern of the means will be off by about "
+            f"{self.mean_error:.2g} standard deviations of the sources: sources may be exchanged along it; "
+            f"{times:.2g} times as many make it 0.1"
+        )
+        return [Finding("amber", "design", text, "DC119")]
+
     def _faint(self) -> list[Finding]:
         found = []
         for s in self.shapes:
@@ -175,11 +192,11 @@ class DesignReport:
 def check_design(
     problem: Problem, known: Collection[str] = (), *, contraction: bool = True, seed: int = 0
 ) -> DesignReport | None:
-    """Judges a design from its operators, noise and missing entries; what the observations hold is of no consequence.
+    """Judges a design from its operators, noise and missing entries; of the observations, their size alone matters.
 
     **Arguments:** `known`, sources with a known prior, which are not to be learned; `contraction`, whether to compute
-    the expected contraction, the only part for which the size of the data matters; `seed`, for the choice of
-    observations and entries where there are too many.
+    the expected contraction and the error of the means, for which the size of the data matters; `seed`, for the choice
+    of observations and entries where there are too many.
 
     **Returns:** the report; None when all sources are known.
     """
@@ -191,14 +208,15 @@ def check_design(
     views = [view for view in views if view is not None]
     means, scales, traces, with_view = _order_one(views, shapes, seed)
     covariances, used = pair_spectrum(views, shapes, scales, seed)
-    shares = expected_contraction(views, source_variances(views, traces)) if contraction else {}
+    variances = source_variances(views, traces) if contraction else {}
     return DesignReport(
         shapes,
         means,
         covariances,
         {view.name: (view.n, view.used, used[view.name]) for view in views},
-        shares,
+        expected_contraction(views, variances),
         with_view,
+        mean_error(views, means, scales, traces, variances),
         monotonic() - begin,
     )
 

@@ -13,7 +13,7 @@ from dichroic.diagnose.spectrum import Direction, Spectrum
 
 __all__ = ["load_design", "save_design"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save_design(report: DesignReport, path: Path) -> None:
@@ -38,6 +38,7 @@ def save_design(report: DesignReport, path: Path) -> None:
         "observations": {view: list(counts) for view, counts in report.observations.items()},
         "contraction": {view: dict(shares) for view, shares in report.contraction.items()},
         "with_view": dict(report.with_view),
+        "mean_error": report.mean_error,
         "seconds": report.seconds,
     }
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
@@ -61,6 +62,7 @@ def load_design(path: Path) -> DesignReport | None:
         {view: tuple(counts) for view, counts in content["observations"].items()},
         content["contraction"],
         content["with_view"],
+        content["mean_error"],
         content["seconds"],
     )
 

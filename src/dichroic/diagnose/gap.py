@@ -15,7 +15,7 @@ less the distance of two prior samples of the same size.
 
 import numpy as np
 
-from dichroic.diagnose.case import Case, Report
+from dichroic.diagnose.case import Case, Report, flat
 from dichroic.diagnose.result import Part, Result, conclude
 
 __all__ = ["frechet", "gap"]
@@ -34,11 +34,11 @@ def gap(case: Case, report: Report) -> Result:
         report(total / sum(len(white) for white in case.views.values()) / 2)
     sources = [s for s in case.problem.sources if any(s in white.sources for white in case.views.values())]
     for done, s in enumerate(sources):
-        draws = np.concatenate([_flat(case.first_draw(v)[s]) for v, w in case.views.items() if s in w.sources])
+        draws = np.concatenate([flat(case.first_draw(v)[s]) for v, w in case.views.items() if s in w.sources])
         draws = draws[np.isfinite(draws).all(1)]
         if len(draws) < 8:
             continue
-        prior = _flat(case.model.sample(s, max(case.budget.prior, len(draws)), case.key_for("gap", s)))
+        prior = flat(case.model.sample(s, max(case.budget.prior, len(draws)), case.key_for("gap", s)))
         mean, components, scale = _components(case.prior_pool(s, _POOL))
         z, z0 = (draws - mean) @ components.T / scale, (prior - mean) @ components.T / scale
         parts += _parts(s, z, z0, scale)
@@ -95,7 +95,3 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
     root = (V * np.sqrt(np.maximum(w, 0))) @ V.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ T @ root), 0)).sum()
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(S) + np.trace(T) - 2 * cross)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return np.asarray(x, float).reshape(len(x), -1)

@@ -14,7 +14,7 @@ import scipy.linalg
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diagnose.white import WhiteView, generator
-from dichroic.diffusion import Ancestral, Prior
+from dichroic.diffusion import Prior
 from dichroic.em import SamplingConfig, draw_posterior
 from dichroic.problem import View, blocks_of
 
@@ -22,7 +22,6 @@ __all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
 
 PosteriorSampler = Callable[[PRNGKeyArray], dict[str, np.ndarray]]
 
-_STEPS = 64  # of a draw from a learned prior
 _MEMORY = 2**22  # entries of prior draws that are made at once
 
 
@@ -60,14 +59,11 @@ class LearnedModel:
         return {s: prior.shape for s, prior in self.priors.items()}
 
     def sample(self, source: str, n: int, key: PRNGKeyArray) -> np.ndarray:
-        """Draws from a prior by the ancestral sampler."""
+        """Draws from a prior by its own sampler."""
         prior = self.priors[source]
         batch = min(n, max(16, _MEMORY // int(np.prod(prior.shape))))
         # whole batches: one program serves all of them
-        parts = [
-            np.asarray(prior.sample(batch, key=jax.random.fold_in(key, begin), step=Ancestral(), steps=_STEPS))
-            for begin in range(0, n, batch)
-        ]
+        parts = [np.asarray(prior.sample(batch, key=jax.random.fold_in(key, begin))) for begin in range(0, n, batch)]
         return np.concatenate(parts)[:n]
 
     def given(self, view: View) -> PosteriorSampler:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dichroic.diagnose.case import Case, Report, Simulated
+from dichroic.diagnose.case import Case, Report, Simulated, flat
 from dichroic.diagnose.ranks import RankCounter, normal_scores, score_tests
 from dichroic.diagnose.result import Part, Result, conclude
 
@@ -98,12 +98,12 @@ def _quantities(case: Case, view: str, sim: Simulated) -> Quantities:
         scale = max(float(np.sqrt((values**2).sum() / pool.size)), 1e-30)
         units[s] = mean, np.concatenate([rows[:_COMPONENTS], random / np.sqrt(pool.shape[1])]) / scale, scale
     n = len(sim.white)
-    reference = {s: _flat(case.model.sample(s, n, case.key_for("reference", view, s))) for s in units}
+    reference = {s: flat(case.model.sample(s, n, case.key_for("reference", view, s))) for s in units}
 
     def ask(x: Mapping[str, np.ndarray], mixed: np.ndarray) -> dict[str, np.ndarray]:
         asked, flux, distance = {}, {}, np.zeros(n)
         for s, (mean, directions, scale) in units.items():
-            z = _flat(x[s]) - mean
+            z = flat(x[s]) - mean
             projected = z @ directions.T
             flux[s] = z.sum(1)
             asked[f"{s}: sum"] = flux[s]
@@ -112,7 +112,7 @@ def _quantities(case: Case, view: str, sim: Simulated) -> Quantities:
                 kind = f"component {k + 1}" if k < len(directions) - _DIRECTIONS else "direction"
                 number = "" if k < len(directions) - _DIRECTIONS else f" {k + 1 - len(directions) + _DIRECTIONS}"
                 asked[f"{s}: {kind}{number}"] = projected[:, k]
-            distance += ((_flat(x[s]) - reference[s]) ** 2).sum(1) / (scale**2 * z.shape[1])
+            distance += ((flat(x[s]) - reference[s]) ** 2).sum(1) / (scale**2 * z.shape[1])
         first, *others = flux
         for s in others:
             asked[f"{first} against {s}: sum"] = flux[first] - flux[s]
@@ -121,7 +121,3 @@ def _quantities(case: Case, view: str, sim: Simulated) -> Quantities:
         return asked
 
     return ask
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return np.asarray(x, float).reshape(len(x), -1)

@@ -209,7 +209,7 @@ def read(results: Mapping[str, Result]) -> Signs:
     other = [p for p in parts("sbc") if p.what != "spread"]
     replay = parts("replay", "size")
     return Signs(
-        chi_square=sign(parts("chi_square", "mean")) if parts("chi_square", "mean") else 0,
+        chi_square=sign([p for p in parts("chi_square") if p.what == "mean"]),
         structure=bool([p for p in parts("chi_square") if p.what.startswith(("mean residual", "neighbours"))]),
         replay=sign(replay),
         replay_other=bool(parts("replay")) and not replay,

@@ -12,7 +12,7 @@ from dichroic.diffusion.moments import exact_moments, lanczos_root
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
 from dichroic.diffusion.objective import OBJECTIVES
-from dichroic.diffusion.prior import Prior, Scaling
+from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
 from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, measure_spread
@@ -27,6 +27,7 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "OBJECTIVES",
+    "PRIOR_STEPS",
     "STEPS",
     "Ancestral",
     "Cost",

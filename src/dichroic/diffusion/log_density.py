@@ -31,7 +31,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, LowRankGaussianDenoiser
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.prior import Prior
-from dichroic.diffusion.steps import Ancestral
 
 __all__ = ["LogDensity", "Ranking", "log_density", "rank_candidates"]
 
@@ -133,7 +132,7 @@ def rank_candidates(
     *,
     key: PRNGKeyArray,
     draws: int = 256,
-    steps: int = 256,
+    steps: int = 64,
     trace: Literal["auto", "exact", "hutchinson"] = "auto",
     probes: int = 8,
     report: Callable[[int, int], None] | None = None,
@@ -144,14 +143,14 @@ def rank_candidates(
     candidate less dense than 99 of 100 draws is unlike the source. The converse is not true: in many dimensions a
     candidate that is smoother than any draw is denser than all of them (Nalisnick et al. 2019, arXiv 1810.09136).
 
-    **Arguments:** `x`, shape `(n, ...)`, in the user's units; `draws`, from the prior, with `steps` ancestral steps;
-    the others as for :func:`log_density`.
+    **Arguments:** `x`, shape `(n, ...)`, in the user's units; `draws`, from the prior, and `steps`, of the sampler that
+    makes them; the others as for :func:`log_density`.
 
     **Raises:** what :func:`log_density` raises, and `ValueError` when no draw of the prior has a log-density.
     """
     draw_key, key = jax.random.split(key)
     x = _checked(prior, x)
-    own = np.asarray(prior.sample(draws, key=draw_key, step=Ancestral(), steps=steps))
+    own = np.asarray(prior.sample(draws, key=draw_key, steps=steps))
     found = log_density(prior, np.concatenate([x, own]), key=key, trace=trace, probes=probes, report=report)
     candidates, drawn = (
         found._replace(**{name: getattr(found, name)[part] for name in ("value", "error", "evaluations", "solved")})

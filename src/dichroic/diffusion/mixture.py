@@ -22,14 +22,14 @@ from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, GaussianMixt
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.sampler import Cost, run_sampler
 from dichroic.diffusion.schedule import Schedule
-from dichroic.diffusion.steps import Ancestral
+from dichroic.diffusion.steps import Heun
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 from dichroic.linalg import symmetric_eigen
 
 __all__ = ["MIXTURE_LEVEL", "WithMixture", "known_mixture", "mixture_cost", "mixture_of", "own_share"]
 
 MIXTURE_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
-_STEPS = 64
+_STEPS = 32
 
 
 class WithMixture(Denoiser):
@@ -76,7 +76,7 @@ def mixture_of(
 ) -> GaussianMixtureDenoiser:
     r"""The mixture of a prior from `size` of its draws.
 
-    **Arguments:** `level`, :math:`\sigma_b`; `steps`, ancestral ones, behind every draw. `mixture_cost` says what it
+    **Arguments:** `level`, :math:`\sigma_b`; `steps` of `Heun` behind every draw. `mixture_cost` says what it
     costs.
 
     **Raises:** `ValueError` for sources of more than `EXACT_SIZE` numbers, whose covariances are not formed.
@@ -88,7 +88,7 @@ def mixture_of(
 
     def component(key: PRNGKeyArray) -> tuple[Array, Array, Array]:
         draw_key, noise_key = jax.random.split(key)
-        x_0 = run_sampler(target, Ancestral(), levels, key=draw_key)[0]["x"]
+        x_0 = run_sampler(target, Heun(), levels, key=draw_key)[0]["x"]
         sigma = jnp.asarray(level, x_0.dtype)
         mean, V, _ = exact_moments(denoiser, x_0 + sigma * jax.random.normal(noise_key, x_0.shape, x_0.dtype), sigma)
         values, basis = symmetric_eigen(V)
@@ -100,7 +100,7 @@ def mixture_of(
 
 def mixture_cost(denoiser: Denoiser, size: int, steps: int = _STEPS) -> Cost:
     """Network evaluations of `mixture_of`, for all observations together."""
-    return Cost(steps + 2, prod(denoiser.shape)) * size
+    return Cost(2 * steps + 2, prod(denoiser.shape)) * size
 
 
 @jax.jit

@@ -24,11 +24,13 @@ from dichroic.diffusion.networks import NetworkConfig
 from dichroic.diffusion.sampler import Step, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread
+from dichroic.diffusion.steps import Heun
 from dichroic.diffusion.target import PriorTarget
 
-__all__ = ["FORMAT_VERSION", "Prior", "Scaling"]
+__all__ = ["FORMAT_VERSION", "PRIOR_STEPS", "Prior", "Scaling"]
 
 FORMAT_VERSION = 1
+PRIOR_STEPS = 64  # behind a draw of a prior
 _CLOSED_FORM: dict[str, type[Denoiser]] = {
     "gaussian": GaussianDenoiser,
     "low_rank_gaussian": LowRankGaussianDenoiser,
@@ -69,11 +71,18 @@ class Prior:
         """Shape of one sample."""
         return self.denoiser.shape
 
-    def sample(self, n: int, *, key: PRNGKeyArray, step: Step, steps: int) -> Float[Array, "n ..."]:
-        """Draws `n` samples, in the user's units."""
+    def sample(
+        self, n: int, *, key: PRNGKeyArray, step: Step | None = None, steps: int = PRIOR_STEPS
+    ) -> Float[Array, "n ..."]:
+        """Draws `n` samples, in the user's units.
+
+        **Arguments:** `step`, how the state gets from one noise level to the next (default: `Heun`); `steps`, between
+        levels. Draws are to have the variance of what was learned, for they are compared with posteriors and data: with
+        the default it is within 1 % for a Gaussian source, where 64 ancestral steps leave 88 % of it.
+        """
         target = PriorTarget({"x": self.denoiser})
         levels = self.schedule.levels(steps)
-        z = _sample_prior(target, step, levels, jax.random.split(key, n))
+        z = _sample_prior(target, step or Heun(), levels, jax.random.split(key, n))
         return self.scaling.to_user(z)
 
     def save(self, path: str | Path) -> None:

@@ -16,7 +16,6 @@ __all__ = ["prior_figure"]
 
 _IMAGES, _VECTORS = 32, 400
 _LARGEST = 48  # pixels along a side, in a sheet of images
-_STEPS = 32  # of the sampler
 
 
 def prior_figure(material: Material, source: str) -> Figure | None:
@@ -54,10 +53,8 @@ def _learned(material: Material, source: str, n: int) -> np.ndarray | None:
         return None
     import jax
 
-    from dichroic.diffusion import Ancestral
-
     prior = material.priors[source]
-    return np.asarray(prior.sample(n, key=jax.random.key(0), step=Ancestral(), steps=_STEPS), float)
+    return np.asarray(prior.sample(n, key=jax.random.key(0)), float)
 
 
 def _posterior(material: Material, source: str, n: int) -> np.ndarray | None:

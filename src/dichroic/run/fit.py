@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.diffusion import Ancestral, Prior
+from dichroic.diffusion import Prior
 from dichroic.em import (
     EMState,
     Expectation,
@@ -289,7 +289,7 @@ def _fingerprint(prior: Prior) -> str:
 
 def population_of(prior: Prior, key: Any) -> Population:
     """The Gaussian with the moments of a known prior, by its draws."""
-    x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key, step=Ancestral(), steps=64)).reshape(_FROZEN_SAMPLES, -1)
+    x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key)).reshape(_FROZEN_SAMPLES, -1)
     return Population.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
 
 

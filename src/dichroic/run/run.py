@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.diffusion import STEPS, Prior
+from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import FitConfig, GaussianFit, SamplingConfig
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
@@ -104,7 +104,7 @@ class Run:
             report=report,
         )
 
-    def sample(self, source: str, n: int, *, seed: int = 0, steps: int = 64, step: str = "ancestral") -> np.ndarray:
+    def sample(self, source: str, n: int, *, seed: int = 0, steps: int = PRIOR_STEPS, step: str = "heun") -> np.ndarray:
         """Draws `n` samples of a source from its prior, in the user's units."""
         if source not in self.priors:
             hint = did_you_mean(source, self.priors)

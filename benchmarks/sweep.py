@@ -1,0 +1,143 @@
+"""Does the check of a design predict, before any training, where the trained separation fails?
+
+    python benchmarks/sweep.py [--observations 1024 4096] [--f-mix 0 0.1 0.5 0.9 0.99 1] [--out benchmarks/results]
+
+Random manifolds (`dichroic.experiments.manifolds`), two sources in two views: each view shows one source at amplitude 1
+and the other at `f_mix` through the same random matrix; and, last, both at amplitude 1 through matrices of their own.
+Beside what `check_design` says of the operators alone stands what came of learning from the mixtures, by the stages in
+closed form (Gaussian and mixture EM) and with exact posterior draws, so that nothing but the design and the number of
+observations is at stake. The same separation with priors that the same stages learn from the sources themselves, seen
+whole and alone under the same noise, says what it could be: the difference is what the mixing has cost.
+
+Prints for every design what the check says, before training: the condition of means and covariances, the undetermined
+patterns of both, the error that the worst-determined pattern of the means is expected to have (in standard deviations
+of the sources), and the worst finding. Then what came of it: the error of the learned populations' means, root mean
+square over all patterns; PSNR of single posterior draws of held-out observations, mean of sources and views, in dB,
+with priors learned from the sources and from the mixtures; and what was lost.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dichroic.diagnose import check_design
+from dichroic.diffusion import Prior
+from dichroic.em import FitConfig, Mixture, SamplingConfig, draw_posterior, gaussian_em, mixture_em
+from dichroic.em.closed_form import mixture_prior
+from dichroic.experiments import differing, manifolds, mixed
+from dichroic.experiments.manifolds import PEAK
+from dichroic.metrics import psnr
+from dichroic.problem import Problem, View
+
+HELD_OUT = 512
+NOISE = 0.01  # of all views
+
+
+def designs(f_mix: list[float], n: int, seed: int) -> Iterator[tuple[str, Problem, Problem]]:
+    """Every design with its training and its held-out observations."""
+    for f in f_mix:
+        problem, held_out = mixed(n, f, seed, HELD_OUT)
+        assert held_out is not None
+        yield f"same matrix, f = {f:g}", problem, held_out
+    problem, held_out = differing(n, seed, HELD_OUT)
+    assert held_out is not None
+    yield "own matrices, f = 1", problem, held_out
+
+
+def learn(problem: Problem, held_out: Problem, seed: int) -> tuple[dict[str, Prior], Mapping[str, Mixture]]:
+    """The closed-form stages of a fit: priors, and the same as mixtures in the user's units."""
+    config = FitConfig(seed=seed)
+    gaussian = gaussian_em(problem, config.gaussian, seed=seed)
+    start = {s: Mixture.of(population) for s, population in gaussian.populations.items()}
+    found = mixture_em(problem, start, config.mixture, held_out=held_out, seed=seed)
+    assert found is not None
+    priors = {s: gaussian.prior(s, source.shape, config.schedule) for s, source in problem.sources.items()}
+    return {s: mixture_prior(found.mixtures[s], priors[s]) for s in priors}, found.mixtures
+
+
+def unmixed(problem: Problem) -> Problem:
+    """The same draws of the sources, each seen whole and alone, under the same noise."""
+    views = {}
+    for s in problem.sources:
+        x = np.concatenate([view.truth[s] for view in problem.views.values() if s in view.truth])
+        views[s] = View(x + NOISE * np.random.default_rng(len(x)).standard_normal(x.shape), {s: 1.0}, NOISE)
+    return Problem(problem.sources, views)
+
+
+def separation(held_out: Problem, priors: Mapping[str, Prior]) -> float:
+    """PSNR of single posterior draws, mean over sources and views."""
+    scores = []
+    for number, view in enumerate(held_out.views.values()):
+        drawn = draw_posterior(view, priors, SamplingConfig(), key=jax.random.key(number))
+        scores += [psnr(drawn.samples[s], x, peak=PEAK) for s, x in view.truth.items()]
+    return float(np.mean(scores))
+
+
+def mean_error(mixtures: Mapping[str, Mixture], seed: int) -> float:
+    """How far the means of the learned populations are from the true ones, in standard deviations."""
+    errors = []
+    for s, manifold in manifolds(len(mixtures), seed).items():
+        x = manifold(np.linspace(0, 1, 20_001))
+        errors.append(np.mean((mixtures[s].weights @ mixtures[s].means - x.mean(0)) ** 2) / x.var(0).mean())
+    return float(np.sqrt(np.mean(errors)))
+
+
+def examine(problem: Problem, held_out: Problem, seed: int) -> dict:
+    """One row: the check first, which sees operators and noise only, then the result of learning."""
+    report = check_design(problem)
+    assert report is not None
+    begin = time.process_time()
+    priors, mixtures = learn(problem, held_out, seed)
+    seconds = time.process_time() - begin
+    best, _ = learn(unmixed(problem), unmixed(held_out), seed)
+    row = {
+        "means": report.means.condition,
+        "covariances": report.covariances.condition,
+        "undetermined": [report.means.null, report.covariances.null],
+        "expected_error": report.mean_error,
+        "level": report.findings()[0].level,
+        "check_seconds": report.seconds,
+        "fit_processor_seconds": seconds,
+        "learned": separation(held_out, priors),
+        "unmixed": separation(held_out, best),
+        "mean_error": mean_error(mixtures, seed),
+    }
+    return row | {"lost": row["unmixed"] - row["learned"]}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--observations", type=int, nargs="+", default=[1024, 4096], help="per view")
+    parser.add_argument("--f-mix", type=float, nargs="+", default=[0, 0.1, 0.5, 0.9, 0.99, 1])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table = []
+    for n in arguments.observations:
+        print(f"\n{n} observations per view; seed {arguments.seed}")
+        print(
+            f"{'design':24}{'cond. means':>12}{'cov.':>8}{'undetermined':>14}{'error':>8}{'check':>7}  |"
+            f"{'error':>7}{'unmixed':>9}{'learned':>9}{'lost':>7}{'CPU s':>7}"
+        )
+        for name, problem, held_out in designs(arguments.f_mix, n, arguments.seed):
+            row = {"design": name, "observations": n} | examine(problem, held_out, arguments.seed)
+            null = " + ".join(map(str, row["undetermined"]))
+            print(
+                f"{name:24}{row['means']:12.3g}{row['covariances']:8.3g}{null:>14}{row['expected_error']:8.2g}"
+                f"{row['level']:>7}  |{row['mean_error']:7.3f}{row['unmixed']:9.2f}{row['learned']:9.2f}"
+                f"{row['lost']:7.2f}{row['fit_processor_seconds']:7.0f}",
+                flush=True,
+            )
+            table.append(row)
+            (arguments.out / "sweep.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
