@@ -21,7 +21,8 @@ def test_every_published_method_is_run():
     assert set(PUBLISHED) == set(EVALUATIONS)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if "gibbs" in n else pytest.mark.slow) for n in PUBLISHED])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_settings_run(name, tmp_path):
     fewer = {"steps": 3, "warm_steps": 3} | ({"rounds": 2} if "gibbs" in name else {})
     config = preset(name, {**TINY, "sampling": fewer})
