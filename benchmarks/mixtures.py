@@ -1,6 +1,7 @@
 """Random manifolds, contrastive, by closed-form stages alone: quality of the newest source against minutes.
 
     python benchmarks/mixtures.py [--sources 3] [--observations 65536] [--components 64] [--out benchmarks/results]
+    python benchmarks/mixtures.py --figure docs/benchmarks/mixtures.png   # of what lies in --out
 
 The problem of DDPRISM (arXiv 2510.05205), section 5.1, with views drawn independently. Gaussian EM and then EM of
 Gaussian mixtures; after every change that is kept, one exact posterior draw of every held-out observation. Of those,
@@ -16,6 +17,7 @@ from pathlib import Path
 
 BEGIN = time.monotonic()
 JUDGES = 512
+PUBLISHED = {2: 38.27, 3: 19.78}  # dB: DDPRISM, table 1
 
 
 def main() -> None:
@@ -28,7 +30,11 @@ def main() -> None:
     parser.add_argument("--subset", type=int, default=16384, help="observations per view that the mixtures learn from")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figure", type=Path, help="draw the results in --out, and run nothing")
     arguments = parser.parse_args()
+    if arguments.figure:
+        figure(sorted(arguments.out.glob("mixtures-*.json")), arguments.figure)
+        return
 
     import numpy as np
 
@@ -44,9 +50,9 @@ def main() -> None:
     curve = Curve(held_out)
     start = {s: Mixture.of(p) for s, p in gaussian_em(problem).populations.items()}
     curve.add(start)
-    settings = MixtureConfig(components=arguments.components, subset=arguments.subset)
+    config = MixtureConfig(components=arguments.components, subset=arguments.subset)
     found = mixture_em(
-        problem, start, settings, held_out=judges, seed=arguments.seed, kept=lambda fit: curve.add(fit.mixtures)
+        problem, start, config, held_out=judges, seed=arguments.seed, kept=lambda fit: curve.add(fit.mixtures)
     )
     assert found is not None
     minutes = curve.now()
@@ -56,8 +62,11 @@ def main() -> None:
     divergence = halved_sinkhorn_divergence(draws[:4096], truth[:4096])
     print(f"{newest} in {view}: {curve.rows[-1]['psnr'][view][newest]:.2f} dB ({low:.2f} to {high:.2f}), ", end="")
     print(f"Sinkhorn divergence {divergence:.3f}; {minutes:.1f} minutes, {len(found.log_likelihood)} laps of mixtures")
-    record = vars(arguments) | {"minutes": minutes, "sinkhorn": divergence, "interval": [low, high]}
-    record |= {"out": str(arguments.out), "laps": len(found.log_likelihood), "curve": curve.rows}
+    record = {
+        name: getattr(arguments, name) for name in ("sources", "observations", "evaluated", "components", "subset")
+    }
+    record |= {"seed": arguments.seed, "minutes": minutes, "sinkhorn": divergence, "interval": [low, high]}
+    record |= {"laps": len(found.log_likelihood), "curve": curve.rows}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / f"mixtures-{arguments.sources}-{n}.json").write_text(json.dumps(record, indent=1) + "\n")
 
@@ -93,6 +102,31 @@ class Curve:
         self.evaluating += time.monotonic() - begin
         parts = "   ".join(" ".join(f"{value:.2f}" for value in row.values()) for row in scores.values())
         print(f"{minutes:8.2f}  {' '.join(map(str, components.values())):<14} {parts}", flush=True)
+
+
+def figure(files: list[Path], path: Path) -> None:
+    """Draws the newest source's PSNR in its view against minutes, a curve for every file, with what is published."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    fig, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for number, file in enumerate(files):
+        record = json.loads(file.read_text())
+        newest, view = f"source{record['sources']}", f"view{record['sources']}"
+        minutes = [row["minutes"] for row in record["curve"]]
+        scores = [row["psnr"][view][newest] for row in record["curve"]]
+        label = f"{record['sources']} sources, {record['observations']:,} observations per view"
+        axis.plot(minutes, scores, "o-", color=f"C{number}", markersize=4, label=label)
+        if record["sources"] in PUBLISHED:
+            axis.axhline(PUBLISHED[record["sources"]], color=f"C{number}", linestyle=":", linewidth=1)
+    axis.set(xscale="log", xlabel="minutes since the start", ylabel="PSNR of the newest source (dB)")
+    axis.set_xticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"], minor=False)
+    axis.minorticks_off()
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    fig.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":
