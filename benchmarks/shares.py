@@ -17,6 +17,7 @@ from time import perf_counter
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
 
 REPEATS = 3
+STEPS, BATCH = 4, 32  # of training and of sampling; observations side by side
 
 
 def main() -> None:
@@ -24,10 +25,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
-    rows = [measure(name, *build()) for name, build in PROBLEMS.items()]
     print(f"{'problem':<36} {'M-step':>7} {'E-step':>7} {'lap':>7}")
-    for row in rows:
-        print(f"{row['problem']:<36} {row['m_step']:7.0%} {row['e_step']:7.0%} {row['lap']:7.0%}")
+    rows = []
+    for name, build in PROBLEMS.items():
+        rows.append(row := measure(name, *build()))
+        print(f"{name:<36} {row['m_step']:7.0%} {row['e_step']:7.0%} {row['lap']:7.0%}", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "shares.json").write_text(json.dumps(rows, indent=1) + "\n")
 
@@ -51,7 +53,7 @@ def images(side: int, network: str):
         from dichroic.operators import Identity, Scale
         from dichroic.problem import Problem, Source, View
 
-        y = np.random.default_rng(0).normal(size=(64, side, side, 1)).astype(np.float32)
+        y = np.random.default_rng(0).normal(size=(BATCH, side, side, 1)).astype(np.float32)
         sources = {s: Source((side, side, 1)) for s in ("grass", "digit")}
         problem = Problem(
             sources, {"both": View(y, {"grass": Identity((side, side, 1)), "digit": Scale(0.5, (side, side, 1))}, 0.1)}
@@ -72,6 +74,7 @@ def measure(name: str, problem, network) -> dict:
     """The shares of one problem."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from dichroic.diffusion import OBJECTIVES, NetworkDenoiser, Prior, Scaling, Schedule, TrainingConfig, train
     from dichroic.em import SamplingConfig, draw_posterior
@@ -81,7 +84,7 @@ def measure(name: str, problem, network) -> dict:
     denoiser = NetworkDenoiser.create(shape, network, key=key)
     priors = {s: Prior(denoiser, schedule, Scaling()) for s in problem.sources}
     view = list(problem.views.values())[-1]
-    training = TrainingConfig(steps=8, batch=64 if len(shape) > 1 else 512)
+    training = TrainingConfig(steps=STEPS, batch=BATCH if len(shape) > 1 else 512)
     samples = jax.random.normal(key, (512, *shape))
 
     @jax.jit
@@ -102,9 +105,9 @@ def measure(name: str, problem, network) -> dict:
     whole = best(lambda: train(denoiser, schedule, samples, training, key=key)[1])
     m_step = alone / whole
 
-    sampling = SamplingConfig(steps=8, batch=64)
-    part = view.select(range(64)) if len(view) > 64 else view
-    x = jax.random.normal(key, (64, *shape))
+    sampling = SamplingConfig(steps=STEPS, batch=BATCH)
+    part = view.select(np.arange(BATCH)) if len(view) > BATCH else view
+    x = jax.random.normal(key, (BATCH, *shape))
 
     @jax.jit
     def forward(n):
@@ -118,14 +121,14 @@ def measure(name: str, problem, network) -> dict:
 
         return jax.lax.fori_loop(0, n, lambda i, x: jax.vmap(one)(x), x)
 
-    forward_seconds = best(lambda: forward(8)) / 8
-    product_seconds = max(best(lambda: both(8)) / 8 - forward_seconds, 0.0)
+    forward_seconds = best(lambda: forward(STEPS)) / STEPS
+    product_seconds = max(best(lambda: both(STEPS)) / STEPS - forward_seconds, 0.0)
     drawn = draw_posterior(part, priors, sampling, key=key)
     seconds = best(lambda: draw_posterior(part, priors, sampling, key=key).samples)
     evaluations = len(priors) * (drawn.cost.forward * forward_seconds + drawn.cost.products * product_seconds)
     e_step = evaluations / seconds
     # a default lap: 1,024 training steps of every source, 8 sampling steps of each of 4,096 observations
-    m_lap, e_lap = 1024 * len(priors) * whole / training.steps, 4096 / 64 * seconds
+    m_lap, e_lap = 1024 * len(priors) * whole / training.steps, 4096 / BATCH * 8 / STEPS * seconds
     lap = (m_step * m_lap + e_step * e_lap) / (m_lap + e_lap)
     return {"problem": name, "m_step": m_step, "e_step": e_step, "lap": lap, "e_seconds": seconds, "m_seconds": whole}
 
