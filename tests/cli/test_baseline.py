@@ -30,6 +30,14 @@ def test_a_baseline_is_fitted_scored_and_kept(tmp_path, capsys):
     assert "PCPCA, point estimates" in capsys.readouterr().out
 
 
+def test_a_baseline_of_all_sources_shows_residuals(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["baseline", "wiener", str(write_tiny(tmp_path / "data")), "--out", str(out), "--draws", "2"]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "residual of one draw" in page and "Not shown" not in page
+    assert f"report:   {out / 'report.html'}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [

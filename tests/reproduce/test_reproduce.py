@@ -185,7 +185,7 @@ def test_names_are_checked_before_anything_is_computed(tmp_path):
 def test_an_ablation_runs_row_by_row(place, monkeypatch):
     rows = [
         AblationRow(name="γ = 0.1", settings={"gamma": 0.1}),
-        AblationRow(name="half", data={"n": 128}),
+        AblationRow(name="louder", data={"noise": 0.02}),
     ]
     laid = Ablation(name="laps", title="Weight", experiment={"smoke": "contrastive-2"}, rows=rows, method="pcpca")
     monkeypatch.setattr("dichroic.reproduce.run.load_ablation", lambda name: laid)
@@ -195,7 +195,8 @@ def test_an_ablation_runs_row_by_row(place, monkeypatch):
     assert first["settings"]["gamma"] == 0.1 and second["settings"]["gamma"] == 0.3
     # observations of their own for the row that asks for them, and the experiment's for the other
     folder = place / "smoke" / "ablations" / "laps"
-    assert len(load_problem(folder / "half" / "data" / "train").problem.views["view1"]) == 128
+    view = load_problem(folder / "louder" / "data" / "train").problem.views["view1"]
+    assert np.asarray(view.noise.std) == pytest.approx(0.02)
     assert not (folder / "γ---0.1" / "data").exists()
     assert "## Ablation: Weight" in as_markdown(collect(place, "smoke"))
     with pytest.raises(RunError, match="has no experiment at scale 'paper'"):
@@ -204,17 +205,17 @@ def test_an_ablation_runs_row_by_row(place, monkeypatch):
 
 def test_a_sweep_is_kept_and_used(tmp_path, monkeypatch):
     pytest.importorskip("optuna")
-    file = sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=3)
+    file = sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=2)
     found = tomllib.loads(file.read_text())
-    assert found["trials"] == 3 and set(found["settings"]) == {"gamma", "components"}
+    assert found["trials"] == 2 and set(found["settings"]) == {"gamma", "components"}
     tried = json.loads(file.with_suffix(".json").read_text())
-    assert len(tried) == 3 and max(t["psnr"] for t in tried) == pytest.approx(found["psnr"], abs=1e-4)
+    assert len(tried) == 2 and max(t["psnr"] for t in tried) == pytest.approx(found["psnr"], abs=1e-4)
     assert 0.01 <= found["settings"]["gamma"] <= 0.9
-    # three trials are done: the fourth is the only one that is run
+    # two trials are done: the third is the only one that is run
     calls = []
     fit = PCPCA.fit
     monkeypatch.setattr(PCPCA, "fit", lambda *a: calls.append(a) or fit(*a))
-    sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=4)
+    sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=3)
     assert len(calls) == 1
     found = tomllib.loads(file.read_text())
     cell = cells_of(reproduce(["contrastive-2"], "smoke", tmp_path, methods=["pcpca"]), "contrastive-2")["pcpca"]

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dichroic.em import FitConfig
 from dichroic.problem import Problem
 from dichroic.report.chi_figures import chi_histogram
@@ -38,7 +40,9 @@ def write_baseline_report(
     scores = view_scores(separation, observed)
     sources = list(dict.fromkeys(s for row in scores.values() for s in row.get("psnr", {})))
     point = "point estimates, which have no spread" if separation.point else "posterior draws"
-    chi = {v: maker.part(f"residuals of '{v}'", lambda s=s: chi_square(s)) for v, s in material.separated.items()}
+    # a method that does not estimate all sources of a view leaves no residual there
+    whole = {v: s for v, s in material.separated.items() if np.isfinite(separation.chi_square[v]).any()}
+    chi = {v: maker.part(f"residuals of '{v}'", lambda s=s: chi_square(s)) for v, s in whole.items()}
     content = {
         "title": observed.title or "Untitled",
         "method": method,

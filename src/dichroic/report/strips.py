@@ -67,14 +67,16 @@ class _Strip:
             observed = None if view.observed is None else view.observed[self.index]
             first = {s: np.stack([x[0] for x in draws[s]]) for s in draws}
             self.y = _seen(view.y[self.index], observed)
-            self.r = _merged(_seen(residuals(view, first, self.index), observed, np.real), noise=True)
+            if set(view.mixing) <= set(first):  # a method that estimates some of the sources leaves no residual
+                self.r = _merged(_seen(residuals(view, first, self.index), observed, np.real), noise=True)
         self.y_limits = finite_range(self.y)
 
     def head(self) -> str:
         """Names of the columns."""
         names = ["source", *(["mean", "st. dev."] if self.several else [])]
         names += [f"draw {k + 1}" for k in range(self.shown)] + (["truth"] if self.truth else [])
-        names = ["observed", *names, "residual"] if self.y is not None else names
+        names = ["observed", *names] if self.y is not None else names
+        names += ["residual"] if self.r is not None else []
         return "<thead><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr></thead>"
 
     def body(self) -> str:
@@ -93,11 +95,12 @@ class _Strip:
         if self.truth:
             known = s in self.truth
             cells.append(_td(cell(self.truth[s][k], limits, f"{what}: truth"), "truth") if known else _td("–"))
-        if j == 0 and self.y is not None and self.r is not None:
-            span, scale = f' rowspan="{len(self.sources)}"', (-SIGMAS, SIGMAS)
-            residual = cell(self.r[k], scale, f"observation {i}: residual", "RdBu_r", average=False)
+        span = f' rowspan="{len(self.sources)}"'
+        if j == 0 and self.y is not None:
             observed = cell(self.y[k], self.y_limits, f"observation {i}")
             cells.insert(0, f"<td{span}>{observed}<small>no. {i}</small></td>")
+        if j == 0 and self.r is not None:
+            residual = cell(self.r[k], (-SIGMAS, SIGMAS), f"observation {i}: residual", "RdBu_r", average=False)
             cells.append(f"<td{span}>{residual}</td>")
         return f"<tr{' class=first' if j == 0 else ''}>{''.join(cells)}</tr>"
 

@@ -183,9 +183,9 @@ def _diagonal(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def _residual(separated: Separated) -> Figure | None:
-    """Residuals of one draw, all entries together, against the normal distribution."""
+    """Residuals of one draw, all entries together, against the normal distribution; none without all the sources."""
     view = separated.view
-    if view is None:
+    if view is None or not set(view.mixing) <= set(separated.samples):
         return None
     index = np.arange(min(_CLOUD, len(separated)))
     r = residuals(view, {s: separated.first_draws(s, len(index)) for s in separated.samples}, index)
