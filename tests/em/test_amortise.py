@@ -9,6 +9,7 @@ import pytest
 from dichroic.diffusion import GaussianDenoiser, Prior, Schedule
 from dichroic.em import (
     Expectation,
+    Mixture,
     SamplingConfig,
     draw_posterior,
     gaussian_em,
@@ -19,7 +20,7 @@ from dichroic.em import (
     start_state,
 )
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of, view_models
-from dichroic.experiments.exact_mixture import Mixture, mixture_view
+from dichroic.experiments.exact_mixture import exact_prior, mixture_view
 from dichroic.metrics.energy import energy_distance
 from run_cases import tiny_config, tiny_problem
 
@@ -44,7 +45,7 @@ def case():
     """Two sources of two modes each behind random matrices, a trained conditional denoiser, and exact draws."""
     sources = {"a": two_modes(0), "b": two_modes(1)}
     view, posteriors = mixture_view(sources, 64, observed=2, noise=0.2)
-    priors = {s: x.prior(SCHEDULE) for s, x in sources.items()}
+    priors = {s: exact_prior(x, SCHEDULE) for s, x in sources.items()}
     rng = np.random.default_rng(0)
     draws = {s: x.sample(rng, 8192) for s, x in sources.items()}
     sampling = SamplingConfig(**SETTINGS, pair_steps=800, finish_steps=0)
