@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import (
-    Ancestral,
     Cost,
     GaussianDenoiser,
     MLPConfig,
@@ -21,6 +20,7 @@ from dichroic.diffusion import (
     TrainingConfig,
     train,
 )
+from dichroic.diffusion.prior import PRIOR_STEPS
 from dichroic.em.closed_form import has_closed_form
 from dichroic.em.config import SamplingConfig
 from dichroic.em.population import Statistics
@@ -38,7 +38,7 @@ _DEPTH = 4  # layers of the MLP
 _UNKNOWNS = 2048  # of all sources of an observation together: their covariance is formed
 _NUMBERS = 2**25  # in the models of all observations together: more of them are left out of the simulation
 _CHUNK = 256  # observations whose models are made side by side
-_DRAWS, _STEPS, _MEMORY = 2**14, 64, 2**22  # draws of a prior, steps behind each, entries made at once
+_DRAWS, _MEMORY = 2**14, 2**22  # draws of a prior, entries made at once
 
 
 def amortise(
@@ -107,7 +107,9 @@ def amortise_cost(priors: Mapping[str, Prior], sampling: SamplingConfig, given: 
     **Arguments:** `priors`, of the sources of the view; `given`, sources of which draws were given.
     """
     simulated = [_number(prior) for s, prior in priors.items() if s not in given]
-    return Cost(1, 1) * (sampling.pair_steps * sampling.pair_batch) + Cost(_STEPS + 1) * max(simulated, default=0)
+    return Cost(1, 1) * (sampling.pair_steps * sampling.pair_batch) + Cost(2 * PRIOR_STEPS + 1) * max(
+        simulated, default=0
+    )
 
 
 def _prior_draws(prior: Prior, key: PRNGKeyArray) -> Float[np.ndarray, "n ..."]:
@@ -115,7 +117,7 @@ def _prior_draws(prior: Prior, key: PRNGKeyArray) -> Float[np.ndarray, "n ..."]:
     n = _number(prior)
     batch = min(n, max(16, _MEMORY // prod(prior.shape)))
     keys = [jax.random.fold_in(key, begin) for begin in range(0, n, batch)]
-    return np.concatenate([np.asarray(prior.sample(batch, key=k, step=Ancestral(), steps=_STEPS)) for k in keys])[:n]
+    return np.concatenate([np.asarray(prior.sample(batch, key=k)) for k in keys])[:n]
 
 
 def _number(prior: Prior) -> int:
