@@ -1,10 +1,12 @@
 """Posterior samplers against the exact posterior: quality for the network evaluations and seconds of a draw.
 
-    python benchmarks/posterior.py [--observations 64] [--pairs 4] [--only WORDS] [--out docs/benchmarks]
+    python benchmarks/posterior.py [--observations 64] [--pairs 4] [--only WORDS] [--shared]
+        [--pair-steps 4096] [--out docs/benchmarks]
 
 Two random manifolds in five dimensions, made mixtures of 256 Gaussians, are seen through random 3 x 5 matrices with
-noise 0.01, so that denoisers and joint posterior are exact (`dichroic.experiments.exact_mixture`). Writes a table and a
-figure. Every number is a mean over `pairs` pairs of manifolds and their observations.
+noise 0.01, so that denoisers and joint posterior are exact (`dichroic.experiments.exact_mixture`). Every observation
+has matrices of its own, or all the same with `--shared`. Writes a table and a figure. Every number is a mean over
+`pairs` pairs of manifolds and their observations.
 """
 
 import argparse
@@ -28,14 +30,17 @@ from dichroic.diffusion import (
     mixture_cost,
     mixture_of,
 )
-from dichroic.em import PRESETS, SamplingConfig, draw_posterior, preset
+from dichroic.em import PRESETS, SamplingConfig, amortise, draw_posterior, preset
+from dichroic.em.amortise import amortise_cost
 from dichroic.experiments.exact_mixture import MixturePosterior, exact_prior, mixture_view, mixtures_along_manifolds
 from dichroic.experiments.manifolds import manifolds
+from dichroic.posterior import Conditional
 
 SCHEDULE = Schedule(5e-3, 20.0)
 EXACT, NOISE = 32, 0.01
 PUBLISHED = "published (PC, one CG iteration)"
 OBSERVATIONS = 4096  # of an E-step, over which what all draws share is spread in the figure
+AMORTISED = ((8, 0), (16, 0), (32, 0), (16, 2), (16, 4))  # steps, and steps of moment matching at the end
 
 
 @dataclass
@@ -52,8 +57,8 @@ class Row:
     score: dict = field(default_factory=dict)
 
 
-def rows() -> list[Row]:
-    """All samplers."""
+def rows(pair_steps: int = 4096) -> list[Row]:
+    """All samplers; `pair_steps`, optimiser steps of conditional denoisers."""
     found = []
 
     def add(family: str, numbers, settings: dict, **options) -> None:
@@ -90,6 +95,10 @@ def rows() -> list[Row]:
         found.append(
             Row("each given the other, decoupled", label, {"posterior": "exact", "steps": 4, "rounds": rounds})
         )
+    for n, finish in AMORTISED:
+        settings = {"posterior": "amortised", "step": "ancestral", "steps": n, "pair_steps": pair_steps}
+        label = f"{n} steps, {pair_steps:,} of training" + (f", {finish} by moment matching" if finish else "")
+        found.append(Row("amortised", label, {**settings, "finish_steps": finish}))
     for K in (16, 64):
         settings = {"posterior": "candidates", "steps": 7, "tuples": K**2, "finish_steps": 0}
         label = f"{K} per source, 8 levels"
@@ -112,10 +121,10 @@ def _same(chosen: SamplingConfig, other: SamplingConfig) -> bool:
 class Pair:
     """Two manifolds with their observations, exact posterior draws, and draws of a blurred lap before."""
 
-    def __init__(self, seed: int, n: int, most: int):
+    def __init__(self, seed: int, n: int, most: int, shared: bool = False):
         self.sources = mixtures_along_manifolds(2, seed)
-        self.view, self.posteriors = mixture_view(self.sources, n, seed, noise=NOISE)
-        self.n = n
+        self.view, self.posteriors = mixture_view(self.sources, n, seed, noise=NOISE, shared=shared)
+        self.n, self.seed, self.shared = n, seed, shared
         rng = np.random.default_rng(seed)
         self.exact = np.stack([_stack(p.sample(rng, EXACT)) for p in self.posteriors])
         self.variance = np.mean([np.diag(p.moments()[1]).mean() for p in self.posteriors])
@@ -126,6 +135,7 @@ class Pair:
         self.exact_priors = {s: exact_prior(mixture, SCHEDULE) for s, mixture in self.sources.items()}
         self.priors = {s: _as_network(prior, k) for k, (s, prior) in enumerate(self.exact_priors.items())}
         self._mixed: dict[int, dict[str, Prior]] = {}
+        self._conditionals: dict[int, Conditional] = {}
 
     def mixed(self, components: int) -> dict[str, Prior]:
         """The priors with mixtures of their own draws, made once: in an E-step, they are made once for all draws."""
@@ -136,6 +146,20 @@ class Pair:
                 denoiser = WithMixture(prior.denoiser, mixture)
                 self._mixed[components][s] = Prior(denoiser, SCHEDULE, prior.scaling)
         return self._mixed[components]
+
+    def conditional(self, sampling: SamplingConfig) -> Conditional:
+        """A conditional denoiser as an E-step trains it: on draws of the sources, and on the operators of as many
+        observations as an E-step has, those measured here not among them.
+        """
+        if sampling.pair_steps not in self._conditionals:
+            view = self.view
+            if not self.shared:
+                view, _ = mixture_view(self.sources, OBSERVATIONS, self.seed + 1000, noise=NOISE)
+            rng = np.random.default_rng(self.seed)
+            draws = {s: mixture.sample(rng, OBSERVATIONS * 4) for s, mixture in self.sources.items()}
+            key = jax.random.key(20 + self.seed)
+            self._conditionals[sampling.pair_steps] = amortise(view, self.priors, sampling, key=key, draws=draws)
+        return self._conditionals[sampling.pair_steps]
 
     def tiled(self, draws: int):
         """Every observation `draws` times."""
@@ -173,16 +197,19 @@ def measure(row: Row, pairs: list[Pair]) -> dict:
     sampling = SamplingConfig(**{**row.sampling, "batch": pairs[0].n * row.draws})
     mixed = not row.reference and sampling.posterior in ("candidates", "best")
     shared = mixture_cost(pairs[0].priors["source1"].denoiser, sampling.components).total if mixed else 0
+    if sampling.posterior == "amortised":
+        shared = amortise_cost(pairs[0].priors, sampling, given=list(pairs[0].priors)).total
     energy, off, chi, variance, seconds = [], [], [], [], []
     drawn = None
     for number, pair in enumerate(pairs):
         view = pair.tiled(row.draws)
         priors = pair.exact_priors if row.reference else pair.priors
-        if shared:
+        if mixed:
             priors = pair.mixed(sampling.components)
+        conditional = pair.conditional(sampling) if sampling.posterior == "amortised" else None
         start = {s: x[: row.draws].reshape(-1, x.shape[-1]) for s, x in pair.before.items()} if row.warm else None
         begin = time.process_time()  # what other jobs do to the machine does not enter
-        drawn = draw_posterior(view, priors, sampling, key=jax.random.key(number), start=start)
+        drawn = draw_posterior(view, priors, sampling, key=jax.random.key(number), start=start, conditional=conditional)
         seconds.append(time.process_time() - begin)
         x = np.stack([pair.untile(sample) for sample in drawn.samples.values()])
         x = np.concatenate(list(x), axis=-1)
@@ -291,14 +318,16 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=64, help="per pair of manifolds")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--only", default="", help="samplers whose family contains these words")
+    parser.add_argument("--pair-steps", type=int, default=4096, help="training of the amortised posterior")
+    parser.add_argument("--shared", action="store_true", help="the same matrices for all observations")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument(
         "--resume", type=Path, help="a JSON file of rows, kept up to date; those in it are not repeated"
     )
     arguments = parser.parse_args()
     begin = time.perf_counter()
-    found = [row for row in rows() if arguments.only in row.family]
-    pairs = [Pair(seed, arguments.observations, 4) for seed in range(arguments.pairs)]
+    found = [row for row in rows(arguments.pair_steps) if arguments.only in row.family]
+    pairs = [Pair(seed, arguments.observations, 4, arguments.shared) for seed in range(arguments.pairs)]
     halves = [energy_distances(p.exact[:, : EXACT // 2], p.exact[:, EXACT // 2 :]).mean() for p in pairs]
     residuals = []
     for p in pairs:
@@ -316,8 +345,9 @@ def main() -> None:
         score = {k: round(float(v), 4) for k, v in row.score.items()}
         print(f"{time.perf_counter() - begin:5.0f} s  {name}: {score}", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "posterior_table.inc").write_text(table(found, floor) + "\n")
-    figure(found, arguments.out / "posterior.png")
+    name = "posterior_shared" if arguments.shared else "posterior"
+    (arguments.out / f"{name}_table.inc").write_text(table(found, floor) + "\n")
+    figure(found, arguments.out / f"{name}.png")
     print(f"{time.perf_counter() - begin:.0f} seconds; written to {arguments.out}")
 
 

@@ -154,8 +154,8 @@ def test_a_given_start_is_used(population, getkey, rng):
 
 
 @pytest.mark.parametrize("step", ALL)
-@pytest.mark.parametrize("steps", [1, 3])
-def test_the_declared_cost_is_what_runs(step, steps, rng):
+@pytest.mark.parametrize("steps, end", [(1, 0.0), (3, 0.0), (3, 0.05)])
+def test_the_declared_cost_is_what_runs(step, steps, end, rng):
     tally = Tally()
     target = PriorTarget(
         {
@@ -163,9 +163,9 @@ def test_the_declared_cost_is_what_runs(step, steps, rng):
             for s, d in {"a": 3, "b": 2}.items()
         }
     )
-    run_sampler(target, step, Schedule(0.1, 5.0).levels(steps), key=jax.random.key(0))
+    run_sampler(target, step, Schedule(0.1, 5.0).levels(steps), key=jax.random.key(0), end=end)
     jax.effects_barrier()
-    cost = step.cost(target, steps)
+    cost = step.cost(target, steps, end == 0)
     assert tally.forward == {"a": cost.forward, "b": cost.forward}
     assert max(tally.products.values()) == cost.products
 
@@ -182,6 +182,15 @@ def test_draws_of_a_large_source_are_lanczos_draws_at_the_declared_cost(getkey):
     assert (tally.forward["x"], tally.products["x"]) == (target.draw_cost.forward, target.draw_cost.products)
     draws = sample(target_of(mean, S), Decoupled(), Schedule(0.5, 300.0).levels(2), 20_000, getkey())
     assert_gaussian(draws, mean, S)
+
+
+def test_a_run_that_ends_at_a_level_can_be_continued(population):
+    # a deterministic step: two runs, the second from where the first ended, are one
+    target, levels, key = target_of(*population), Schedule(0.01, 10.0).levels(6), jax.random.key(6)
+    whole, _ = run_sampler(target, DDIM(), levels, key=key)
+    half, _ = run_sampler(target, DDIM(), levels[:3], key=key, end=levels[3])
+    rest, _ = run_sampler(target, DDIM(), levels[3:], key=key, start=half)
+    np.testing.assert_allclose(rest["x"], whole["x"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("step", ALL)

@@ -34,6 +34,7 @@ EXACT = {
         }
     ],
     "candidates": [lambda shapes, data: {}],  # a Gaussian is a mixture of one component
+    "amortised": [lambda shapes, data: {}],  # without a network
 }
 WAYS = [pytest.param(name, way, id=f"{name}-{i}") for name, ways in EXACT.items() for i, way in enumerate(ways)]
 # those that take the covariance from the denoiser itself, whatever it is
@@ -179,7 +180,7 @@ def test_a_diagonal_source_under_a_mask_is_tmpd(method, way, rng):
 def test_the_declared_cost_is_what_runs(method, way, name, rng):
     case, tally = CASES[name](), Tally()
     target = posterior_of(case, method, way)
-    if method == "candidates":  # it holds no denoiser at all
+    if method in ("candidates", "amortised"):  # they hold no denoiser at all
         assert target.mean_cost.total == target.draw_cost.total == 0
         return
     counted = {s: tally.wrap(s, denoiser) for s, denoiser in case.denoisers.items()}
@@ -209,7 +210,7 @@ def test_names_that_do_not_exist_are_errors():
     with pytest.raises(ValueError, match="no prior for source 'b'"):
         joint_posterior({"a": case.denoisers["a"]}, case.whitened())
     with pytest.raises(
-        ValueError, match="unknown posterior method 'magic'; known: exact, surrogate, krylov, candidates"
+        ValueError, match="unknown posterior method 'magic'; known: exact, surrogate, krylov, candidates, amortised"
     ):
         joint_posterior(case.denoisers, case.whitened(), "magic")
 

@@ -1,5 +1,6 @@
 """What a learned denoiser may do to a posterior; companions in a batch; image sizes."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from dichroic.diffusion import Decoupled, GaussianDenoiser, MLPConfig, NetworkDenoiser, Schedule, run_sampler
 from dichroic.operators import Convolve, Dense, DiagonalNoise, Mask
-from dichroic.posterior import POSTERIORS, joint_posterior
+from dichroic.posterior import POSTERIORS, Conditional, joint_posterior
 from oracles import MatrixDenoiser, assert_gaussian, flatten, largest_intermediate
 from posterior_cases import whiten
 
@@ -129,14 +130,20 @@ def test_a_draw_does_not_depend_on_its_batch(method, getkey, rng):
     # networks, so that Jacobians are bad; companions that are other data, copies, or not even numbers
     config, n = MLPConfig(width=16, depth=1), 4
     denoisers: dict = {s: NetworkDenoiser.create(SHAPES[s], config, key=getkey()) for s in NAMES}
-    if method in ("surrogate", "candidates"):
+    if method in ("surrogate", "candidates", "amortised"):
         denoisers = {s: GaussianDenoiser.from_covariance(np.ones(shape), np.eye(*shape)) for s, shape in SHAPES.items()}
     levels = Schedule(0.01, 10.0).levels(4)
+    conditional = None
+    if method == "amortised":
+        fresh = Conditional.create(denoisers, config, key=getkey(), sees_operators=True)
+        rows = jax.random.normal(getkey(), fresh.network.last.weight.shape) / 4  # pyright: ignore
+        conditional = eqx.tree_at(lambda c: c.network.last.weight, fresh, rows)
 
     @jax.jit
     @jax.vmap
     def draw(y, A, key):
-        return run_sampler(joint_posterior(denoisers, observe(A, y), method), Decoupled(), levels, key=key)
+        target = joint_posterior(denoisers, observe(A, y), method, conditional=conditional)
+        return run_sampler(target, Decoupled(), levels, key=key)
 
     keys = jax.random.split(getkey(), n)
     matrices, y = jax.tree.map(lambda a: a.astype(np.float32), data(rng, n))

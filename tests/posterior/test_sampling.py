@@ -12,7 +12,7 @@ from posterior_cases import make_case
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-FAST = {("decoupled", "exact"), ("ancestral", "surrogate"), ("pc", "krylov")}
+FAST = {("decoupled", "exact"), ("decoupled", "amortised"), ("ancestral", "surrogate"), ("pc", "krylov")}
 COMBINATIONS = [
     pytest.param(step, method, marks=[] if (step, method) in FAST else pytest.mark.slow, id=f"{step}-{method}")
     for step in STEPS

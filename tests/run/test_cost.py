@@ -146,6 +146,22 @@ def test_prices(tmp_path, monkeypatch, capsys):
     assert [line.split()[0] for line in lines[5:9]] == ["draft", "standard", "final", "[fit]"]
 
 
+def test_conditional_denoisers_are_priced_once_a_lap_and_before_the_final_draws():
+    sampling = {"posterior": "amortised", "pair_steps": 8, "pair_batch": 16, "cold_laps": 1}
+    config = tiny_config(sampling=sampling)
+    kept, held = split(tiny_problem(), None, config)
+    plan = make_plan(kept, config.plan)
+    passes = count_passes(kept, held, config, plan)
+    none, ones = Line(0.0, 0.0), {stage.name: 1.0 for stage in plan}
+    # three seconds of training where priors are networks; closed forms are drawn from without
+    draws = {(p.view, p.learned): BatchTime(none, none, none, 16, 0.0, 3.0 if p.learned else 0.0) for p in passes}
+    timings = Timings({}, ones, ones, ones, draws, dict.fromkeys(kept.sources, 1000), 100)
+    found = cost._price(kept, held, config, plan, passes, timings)
+    trainings = 2 * 2 + 2  # of two views, in two laps and at the end
+    assert found.seconds["conditional denoisers"] == 3.0 * trainings
+    assert found.evaluations == trainings * 2 * 8 * 16
+
+
 @pytest.mark.slow
 def test_command(tmp_path, monkeypatch, capsys, finished):
     monkeypatch.setenv("DICHROIC_CACHE", "off")

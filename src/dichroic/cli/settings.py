@@ -119,7 +119,7 @@ class SamplingFlags:
     """Share of observations drawn from pure noise at every lap all the same."""
     cold_laps: int | None = None
     """Laps that draw everything from pure noise."""
-    posterior: Literal["auto", "exact", "krylov", "surrogate", "candidates", "best"] | None = None
+    posterior: Literal["auto", "exact", "krylov", "surrogate", "candidates", "best", "amortised"] | None = None
     """Linear algebra of the likelihood."""
     iterations: int | None = None
     """Krylov: iterations of a solve."""
@@ -129,10 +129,18 @@ class SamplingFlags:
     """Candidates: Gaussians in the mixture that is made of every prior."""
     tuples: int | None = None
     """Candidates: combinations weighed at every step."""
-    finish_steps: int | None = None
-    """Candidates: steps with the network at the end; 0 for none."""
     rounds: int | None = None
     """Rounds in which sources are drawn one after the other; 0 draws all of them at once."""
+    finish_steps: int | None = None
+    """Candidates, amortised: steps with the priors' networks at the end; 0 for none."""
+    handover: float | None = None
+    """Amortised: noise level at which those take over, in standard deviations of the source."""
+    pair_steps: int | None = None
+    """Amortised: optimiser steps of the conditional network, per view and lap."""
+    pair_batch: int | None = None
+    """Amortised: simulated pairs per optimiser step."""
+    pair_width: int | None = None
+    """Amortised: units of a layer of the conditional network."""
     corrections: int | None = None
     """Method pc: Langevin corrections per step."""
     tau: float | None = None

@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.diffusion import Prior
-from dichroic.em import SamplingConfig, draw_posterior
+from dichroic.em import SamplingConfig, conditional_of, draw_posterior
 from dichroic.problem import View, blocks_of
 
 __all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
@@ -68,9 +68,12 @@ class LearnedModel:
 
     def given(self, view: View) -> PosteriorSampler:
         """Draws of `draw_posterior`, NaN where they diverged."""
+        trained = []  # what all calls share, at the first of them
 
         def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
-            drawn = draw_posterior(view, self.priors, self.sampling, key=key)
+            if not trained:
+                trained.append(conditional_of(view, self.priors, self.sampling, key))
+            drawn = draw_posterior(view, self.priors, self.sampling, key=key, conditional=trained[0])
             for x in drawn.samples.values():
                 x[drawn.diverged] = np.nan
             return drawn.samples

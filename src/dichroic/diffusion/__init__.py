@@ -15,7 +15,7 @@ from dichroic.diffusion.objective import OBJECTIVES
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
 from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
-from dichroic.diffusion.spread import Spread, measure_spread
+from dichroic.diffusion.spread import Spread, at_level, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
@@ -55,6 +55,7 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "WithMixture",
+    "at_level",
     "exact_moments",
     "known_mixture",
     "lanczos_root",

@@ -90,8 +90,8 @@ class Step(eqx.Module):
         """The state at `sigma_s`."""
 
     @abstractmethod
-    def cost(self, target: Target, steps: int) -> Cost:
-        """Cost of a run of `steps` steps between levels, and of the last one to zero."""
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
+        """Cost of a run of `steps` steps between levels, and of the last one to zero or to where the run ends."""
 
 
 def noise_like(key: PRNGKeyArray, x: PyTree) -> PyTree:
@@ -118,24 +118,25 @@ def run_sampler(
     key: PRNGKeyArray,
     start: PyTree | None = None,
     steps: Int[Array, ""] | int | None = None,
+    end: Float[Array, ""] | float = 0.0,
 ) -> tuple[PyTree, Info]:
     """Samples one target, through falling noise levels and from the last of them to zero.
 
     **Arguments:** `levels`, the noise levels; `start`, the state at the first of them, drawn from the target's `start`
     when None; `steps`, how many steps between levels to take when fewer than there are levels for: cold and warm runs
-    can then share one compiled program.
+    can then share one compiled program; `end`, the noise level to end at, for another target to go on from.
 
-    **Returns:** the sample, with the structure of the state, and what happened on the way.
+    **Returns:** the sample, or the noisy state at `end`, with the structure of the state, and what happened on the way.
     """
     start_key, step_key = jax.random.split(key)
     levels = jnp.asarray(levels)
     steps = len(levels) - 1 if steps is None else steps
     x = target.start(levels[0], start_key) if start is None else start
-    levels = jnp.append(levels, 0).astype(jax.tree.leaves(x)[0].dtype)
+    levels = jnp.append(levels, end).astype(jax.tree.leaves(x)[0].dtype)
 
     def body(k, carry):
         x, info = carry
-        sigma_s = jnp.where(k < steps, levels[k + 1], 0)
+        sigma_s = jnp.where(k < steps, levels[k + 1], levels[-1])
         x, new = step(target, x, levels[k], sigma_s, jax.random.fold_in(step_key, k))
         return x, info.merge(new)
 

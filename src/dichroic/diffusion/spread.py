@@ -22,7 +22,7 @@ from dichroic.diffusion.schedule import Schedule
 if TYPE_CHECKING:
     from dichroic.diffusion.denoiser import Denoiser
 
-__all__ = ["Spread", "measure_spread"]
+__all__ = ["Spread", "at_level", "measure_spread"]
 
 _LEVELS, _CHUNK = 24, 64
 
@@ -44,13 +44,17 @@ class Spread(eqx.Module):
         basis, ladder, values, rest = (
             jnp.asarray(a, sigma.dtype) for a in (self.basis, self.log_sigma, self.values, self.rest)
         )
-        position = jnp.interp(jnp.log(sigma), ladder, jnp.arange(len(ladder), dtype=sigma.dtype))
-        below = jnp.clip(position.astype(jnp.int32), 0, len(ladder) - 2)
-        share = position - below
-        mix = lambda table: jnp.exp((1 - share) * jnp.log(table[below]) + share * jnp.log(table[below + 1]))  # noqa: E731
         # below the ladder the noise is all there is to know about the error
         shrink = jnp.minimum(1, jnp.exp(2 * (jnp.log(sigma) - ladder[0])))
-        return basis, shrink * mix(values), shrink * mix(rest)
+        return basis, shrink * at_level(ladder, values, sigma), shrink * at_level(ladder, rest, sigma)
+
+
+def at_level(log_sigma: Float[Array, " L"], table: Float[Array, "L ..."], sigma: Float[Array, ""]) -> Array:
+    """A positive table over rising levels, interpolated in the logarithms of both; constant beyond its ends."""
+    position = jnp.interp(jnp.log(sigma), log_sigma, jnp.arange(len(log_sigma), dtype=sigma.dtype))
+    below = jnp.clip(position.astype(jnp.int32), 0, len(log_sigma) - 2)
+    share = position - below
+    return jnp.exp((1 - share) * jnp.log(table[below]) + share * jnp.log(table[below + 1]))
 
 
 @eqx.filter_jit

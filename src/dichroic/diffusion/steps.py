@@ -30,7 +30,7 @@ class DDIM(Step):
         mean, info = target.mean(x_t, sigma_t)
         return _toward(x_t, mean, 1 - sigma_s / sigma_t), info
 
-    def cost(self, target: Target, steps: int) -> Cost:
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
         return target.mean_cost * (steps + 1)
 
 
@@ -44,7 +44,7 @@ class Ancestral(Step):
         tau = 1 - (sigma_s / sigma_t) ** 2
         return _add_noise(key, _toward(x_t, mean, tau), sigma_s * jnp.sqrt(tau)), info
 
-    def cost(self, target: Target, steps: int) -> Cost:
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
         return target.mean_cost * (steps + 1)
 
 
@@ -70,8 +70,8 @@ class Heun(Step):
 
         return jax.lax.cond(sigma_s > 0, average, lambda: (euler, info))
 
-    def cost(self, target: Target, steps: int) -> Cost:
-        return target.mean_cost * (2 * steps + 1)
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
+        return target.mean_cost * (2 * steps + (1 if to_zero else 2))
 
 
 class PredictorCorrector(Step):
@@ -97,8 +97,8 @@ class PredictorCorrector(Step):
         corrections = jnp.where(sigma_s > 0, self.corrections, 0)  # none at the sample itself
         return jax.lax.fori_loop(0, corrections, correct, (x, info))
 
-    def cost(self, target: Target, steps: int) -> Cost:
-        return target.mean_cost * (steps * (1 + self.corrections) + 1)
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
+        return target.mean_cost * ((steps + (not to_zero)) * (1 + self.corrections) + to_zero)
 
 
 class Decoupled(Step):
@@ -114,7 +114,7 @@ class Decoupled(Step):
         x_0, info = target.draw(x_t, sigma_t, draw_key)
         return _add_noise(noise_key, x_0, sigma_s), info
 
-    def cost(self, target: Target, steps: int) -> Cost:
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
         return target.draw_cost * (steps + 1)
 
 

@@ -1,20 +1,21 @@
 """The M-step of one source: fit its denoiser to samples."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.objective import OBJECTIVES
 from dichroic.diffusion.schedule import Schedule
 
 __all__ = ["TrainingConfig", "train"]
+
+Learned = TypeVar("Learned", bound=Any)  # a module with a `network`
 
 _CHUNKS = 16  # compiled loops per call: how often progress is reported
 
@@ -49,29 +50,39 @@ class TrainingConfig(BaseModel):
 
 
 def train(
-    denoiser: NetworkDenoiser,
+    denoiser: Learned,
     schedule: Schedule,
-    samples: Float[Array, "n ..."],
+    samples: Shaped[Array, "n ..."],
     config: TrainingConfig,
     *,
     key: PRNGKeyArray,
+    objective: Callable[..., Float[Array, ""]] | None = None,
     usable: Int[Array, " n"] | None = None,
     count: int | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> tuple[NetworkDenoiser, Float[Array, " steps"]]:
+) -> tuple[Learned, Float[Array, " steps"]]:
     """Trains a denoiser on samples of its source, in the denoiser's units.
+
+    Whatever has a `network` and a `spread` can be trained; the rest of it stays as it is.
 
     Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap.
 
-    **Arguments:** `samples`, shape `(n, ...)`; `usable` and `count`, when not all samples may be used: an ordering of
-    `range(n)` whose first `count` entries may; `report(done, steps)` is called now and then.
+    **Arguments:** `samples`, shape `(n, ...)`; `objective`, a function of denoiser, schedule, one of the samples and a
+    key, or a module of arrays that is one (default: the one in the settings); `usable` and `count`, when not all
+    samples may be used: an ordering of `range(n)` whose first `count` entries may; `report(done, steps)` is called now
+    and then.
 
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
     n = len(samples)
     usable = jnp.arange(n) if usable is None else jnp.asarray(usable)
     count_array = jnp.asarray(n if count is None else count, dtype=jnp.int32)
-    weights, rest = eqx.partition(denoiser.network, eqx.is_inexact_array)
+    # the errors measured before do not matter, and without them all laps share one program
+    bare = eqx.tree_at(lambda d: d.spread, denoiser, None, is_leaf=lambda x: x is None)
+    learned = eqx.tree_at(
+        lambda d: d.network, jax.tree.map(lambda _: False, bare), jax.tree.map(eqx.is_inexact_array, bare.network)
+    )
+    weights, rest = eqx.partition(bare, learned)
     state = (weights, weights, config.optimizer().init(weights))
     losses = []
     chunk = -(-config.steps // _CHUNKS)
@@ -80,7 +91,7 @@ def train(
         state, loss = _run(
             state,
             rest,
-            denoiser.base,
+            OBJECTIVES[config.objective] if objective is None else objective,
             schedule,
             samples,
             usable,
@@ -88,20 +99,19 @@ def train(
             key,
             jnp.asarray(start),  # traced: a Python number would compile the loop anew for every chunk
             config,
-            denoiser.precision,
             steps,
         )
         losses.append(loss)
         if report is not None:
             jax.block_until_ready(loss)
             report(start + steps, config.steps)
-    network = eqx.combine(state[1] if config.ema > 0 else state[0], rest)
-    return eqx.tree_at(lambda d: d.network, denoiser, network), jnp.concatenate(losses)
+    trained = eqx.combine(state[1] if config.ema > 0 else state[0], rest)
+    return eqx.tree_at(lambda d: d.network, denoiser, trained.network), jnp.concatenate(losses)
 
 
 @eqx.filter_jit
-def _run(state, rest, base, schedule, samples, usable, count, key, start, config, precision, steps):
-    optimizer, objective = config.optimizer(), OBJECTIVES[config.objective]
+def _run(state, rest, objective, schedule, samples, usable, count, key, start, config, steps):
+    optimizer = config.optimizer()
 
     def step(state, index):
         weights, average, optimizer_state = state
@@ -109,7 +119,7 @@ def _run(state, rest, base, schedule, samples, usable, count, key, start, config
         chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
 
         def loss(weights):
-            trained = NetworkDenoiser(eqx.combine(weights, rest), base, precision)
+            trained = eqx.combine(weights, rest)
             keys = jax.random.split(loss_key, config.batch)
             return jnp.mean(jax.vmap(lambda x, k: objective(trained, schedule, x, k))(samples[chosen], keys))
 

@@ -1,5 +1,6 @@
 """Expectation maximisation: the Gaussian stage in closed form, then laps of drawing and training."""
 
+from dichroic.em.amortise import amortise, conditional_of
 from dichroic.em.closed_form import as_mixture
 from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset
 from dichroic.em.estep import Draws, draw_posterior
@@ -27,7 +28,9 @@ __all__ = [
     "Population",
     "SamplingConfig",
     "Stage",
+    "amortise",
     "as_mixture",
+    "conditional_of",
     "draw_posterior",
     "gaussian_em",
     "load_state",

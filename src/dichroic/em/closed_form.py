@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from dichroic.diffusion import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, Prior, Scaling
-from dichroic.em.mixture_views import bind_mixture_view
+from dichroic.em.mixture_views import MixtureView, bind_mixture_view
 from dichroic.em.population import Mixture
 from dichroic.problem import View
 
-__all__ = ["as_mixture", "closed_form_draws", "mixture_prior"]
+__all__ = ["as_mixture", "closed_form_draws", "has_closed_form", "mixture_prior"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 
@@ -45,6 +45,20 @@ def closed_form_draws(
     view: View, priors: Mapping[str, Prior], keys: Key[Array, " n"]
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " n"]] | None:
     """One exact draw of every observation, and its chi-square per observed value; None where there is no such route."""
+    found = _route(view, priors)
+    if found is None:
+        return None
+    bound, mixtures = found
+    samples = bound.draw(mixtures, keys)
+    return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)
+
+
+def has_closed_form(view: View, priors: Mapping[str, Prior]) -> bool:
+    """Whether draws of a view are exact."""
+    return _route(view, priors) is not None
+
+
+def _route(view: View, priors: Mapping[str, Prior]) -> tuple[MixtureView, dict[str, Mixture]] | None:
     known = {s: as_mixture(priors[s]) for s in view.mixing}
     mixtures = {s: mixture for s, mixture in known.items() if mixture is not None}
     if len(mixtures) < len(known):
@@ -52,5 +66,4 @@ def closed_form_draws(
     bound = bind_mixture_view(view, {s: priors[s].shape for s in view.mixing})
     if bound is None or bound.cost(mixtures) > _MOST:
         return None
-    samples = bound.draw(mixtures, keys)
-    return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)
+    return bound, mixtures

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
 from dichroic.em.gaussian import GaussianConfig
@@ -29,7 +29,10 @@ class SamplingConfig(BaseModel):
     modes. `posterior` is the likelihood approximation; `iterations` and `root_iterations` belong to the Krylov one.
     "candidates" makes a mixture of `components` Gaussians of every prior, anneals with it, weighing `tuples`
     combinations at each of at most 8 steps, and takes `finish_steps` of the method `step` with the network (0: none);
-    "best" does so where sources are few and small, and "auto" otherwise.
+    "best" does so where sources are few and small, and "auto" otherwise. "amortised" trains a conditional denoiser for
+    every view, anew in every lap: `pair_steps` optimiser steps of `pair_batch` simulated pairs, an MLP of `pair_width`
+    units a layer (where the priors are U-Nets and the operators shared, a U-Net like theirs). It anneals with that down
+    to the noise level `handover`, from where moment matching takes `finish_steps` (0: it goes to the end).
     With `rounds` above 0, sources are drawn one after the other, each given the others, that many times over (Gibbs
     sampling), and every time from pure noise: the draws of the lap before are then what the others start at, and
     `restart` is of no consequence.
@@ -44,16 +47,26 @@ class SamplingConfig(BaseModel):
     restart: PositiveFloat = 1.0
     refresh: Share = 0.1
     cold_laps: NonNegativeInt = 2
-    posterior: Literal["auto", "exact", "surrogate", "krylov", "candidates", "best"] = "auto"
+    posterior: Literal["auto", "exact", "surrogate", "krylov", "candidates", "best", "amortised"] = "auto"
     iterations: PositiveInt = 4
     root_iterations: PositiveInt = 4
     components: PositiveInt = 512
     tuples: PositiveInt = 4096
     finish_steps: NonNegativeInt = 2
     rounds: NonNegativeInt = 0
+    handover: PositiveFloat = 0.5
+    pair_steps: PositiveInt = 4096
+    pair_batch: PositiveInt = 512
+    pair_width: PositiveInt = 256
     corrections: PositiveInt = 1
     tau: PositiveFloat = 0.1
     batch: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "SamplingConfig":
+        if self.rounds and self.posterior == "amortised":
+            raise ValueError("the amortised posterior draws all sources together; rounds, one after the other: use one")
+        return self
 
     def make_step(self) -> Step:
         """The sampling step these settings describe."""

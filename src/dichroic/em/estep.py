@@ -17,7 +17,7 @@ from dichroic.em.method import Method, prepare
 from dichroic.em.parallel import side_by_side
 from dichroic.em.whitened_view import split_alike
 from dichroic.operators import take
-from dichroic.posterior import WhitenedObservation, gibbs_rounds, joint_posterior
+from dichroic.posterior import Conditional, WhitenedObservation, gibbs_rounds, joint_posterior
 from dichroic.problem import View
 
 __all__ = ["Draws", "draw_posterior"]
@@ -66,6 +66,7 @@ def draw_posterior(
     start: Mapping[str, np.ndarray] | None = None,
     warm: np.ndarray | None = None,
     indices: np.ndarray | None = None,
+    conditional: Conditional | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Draws:
     """Draws every source of every observation once from the joint posterior.
@@ -76,14 +77,16 @@ def draw_posterior(
 
     **Arguments:** `start`, the draws of a lap before, for warm starts (with rounds, the state that they start from),
     and `warm`, which observations use them (all when None); `indices`, the names of the observations for their keys
-    (default: their positions).
+    (default: their positions); `conditional`, for the amortised posterior, what `amortise` has trained (default: it is
+    trained here, on draws of the priors).
 
     **Raises:** `ValueError` for a posterior method that cannot be had for these sources.
     """
     n = len(view)
     indices = np.arange(n) if indices is None else indices
     rounds = sampling.rounds if len(view.mixing) > 1 else 0  # a source by itself has nothing to be given
-    if sampling.posterior in ("auto", "best") and not rounds:
+    untrained = sampling.posterior == "amortised" and conditional is None
+    if (sampling.posterior in ("auto", "best") or untrained) and not rounds:
         exact = _exact(view, priors, key, indices)
         if exact is not None:
             if report is not None:
@@ -105,7 +108,7 @@ def draw_posterior(
     chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
     batch, step, done = sampling.batch_size(shapes), sampling.make_step(), 0
     schedule = priors[next(iter(shapes))].schedule
-    method = prepare(view, priors, sampling, key)
+    method = prepare(view, priors, sampling, key, conditional)
     longest = min(method.most, max(sampling.steps, sampling.warm_steps))
 
     def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
@@ -132,6 +135,7 @@ def draw_posterior(
             (method.name, *sampling.options(view)),
             method.finish,
             rounds,
+            method.conditional,
         )
         return jax.block_until_ready(drawn)
 
@@ -215,6 +219,7 @@ def _draw_batch(
     method,
     finish,
     rounds,
+    conditional,
 ):
     shapes = {s: denoiser.shape for s, denoiser in denoisers.items()}
 
@@ -233,17 +238,16 @@ def _draw_batch(
 
     def draw(whitened, start_key, run_key, last=None) -> tuple[dict[str, Array], Info]:
         """All sources that are seen, from pure noise, or from the noised `last` where the start is to be warm."""
-        target = joint_posterior(denoisers, whitened, *method)
+        target = joint_posterior(denoisers, whitened, *method, conditional=conditional)
         start = target.start(levels[0], start_key)
         if last is not None:
             warm = jax.tree.map(lambda x, e: x + levels[0] * e, last, noise_like(start_key, last))
             start = jax.tree.map(partial(jnp.where, is_warm), warm, start)
-        z, info = run_sampler(target, first, levels, key=run_key, start=start, steps=steps)
+        end = 0.0 if finish is None else finish[0]
+        z, info = run_sampler(target, first, levels, key=run_key, start=start, steps=steps, end=end)
         if finish is not None:
-            noise_key, end_key = jax.random.split(jax.random.fold_in(run_key, 1))
-            start = jax.tree.map(lambda x, e: x + finish[0] * e, z, noise_like(noise_key, z))
             target = joint_posterior(_bare(denoisers), whitened, "auto", *method[1:])
-            z, ended = run_sampler(target, step, finish, key=end_key, start=start)
+            z, ended = run_sampler(target, step, finish, key=jax.random.fold_in(run_key, 1), start=z)
             info = info.merge(ended)
         return z, info
 
@@ -270,7 +274,8 @@ def _cost(
 
     def of(whitened: WhitenedObservation) -> Cost:
         options = sampling.options(view)
-        cost = method.first.cost(joint_posterior(method.denoisers, whitened, method.name, *options), steps)
+        target = joint_posterior(method.denoisers, whitened, method.name, *options, conditional=method.conditional)
+        cost = method.first.cost(target, steps, method.finish is None)
         if method.finish is not None:
             target = joint_posterior(_bare(method.denoisers), whitened, "auto", *options)
             cost = cost + sampling.make_step().cost(target, sampling.finish_steps)

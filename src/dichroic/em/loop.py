@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Denoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.em.amortise import amortise, amortise_cost, conditional_of
 from dichroic.em.closed_form import mixture_prior
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
@@ -23,6 +24,7 @@ from dichroic.em.population import Mixture, Statistics
 from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
+from dichroic.posterior import Conditional
 from dichroic.problem import Problem, View
 
 __all__ = ["Diverged", "Expectation", "Report", "network_base", "run_stages", "start_state"]
@@ -197,8 +199,16 @@ def _expectation(
     draws, held_out_draws = {}, {}
     views: dict[str, Any] = {}
     names = list(context.problem.views)
+    conditionals = {v: _conditional(state, stage, v, names.index(v), context) for v in stage.views}
     for v in stage.views:
-        draws[v], drawn = _draw_view(state, v, context.problem.views[v], state.draws, names.index(v), 3, first, context)
+        draws[v], drawn = _draw_view(
+            state, v, context.problem.views[v], state.draws, names.index(v), 3, first, context, conditionals[v]
+        )
+        if conditionals[v] is not None:
+            priors = {s: state.priors[s] for s in context.problem.views[v].mixing}
+            drawn = replace(
+                drawn, shared=amortise_cost(priors, context.config.sampling, stage.learn if not first else ())
+            )
         views[v] = drawn.summary
         if drawn.diverged.mean() > 0.5:
             raise Diverged(
@@ -212,7 +222,9 @@ def _expectation(
         if v not in held_out:
             continue
         view = held_out[v]
-        held_out_draws[v], drawn = _draw_view(state, v, view, state.held_out_draws, names.index(v), 4, first, context)
+        held_out_draws[v], drawn = _draw_view(
+            state, v, view, state.held_out_draws, names.index(v), 4, first, context, conditionals[v]
+        )
         views[v]["held_out"] = drawn.summary | _truth_scores(view, drawn)
         # the same hidden entries and random numbers at every lap: what differs between laps is the priors
         found = prediction_scores(view, state.priors, context.config.sampling, key=context.key(5, names.index(v)))
@@ -239,6 +251,31 @@ def _expectation(
         best_priors=learned if record["best_lap"] == state.lap else state.best_priors,
         records=[*state.records, record],
     )
+
+
+def _conditional(state: EMState, stage: Stage, view: str, number: int, context: Expectation) -> Conditional | None:
+    """The conditional denoiser of a view in this lap, for the amortised posterior.
+
+    It is trained on the draws that the priors of this lap were trained on, and so stands for the same populations;
+    before there are any, on draws of the closed-form priors, unless draws given those are exact.
+    """
+    sampling, mixed = context.config.sampling, context.problem.views[view]
+    key = context.key(7, state.stage, state.lap, number)
+
+    def report(done: int, total: int) -> None:
+        context.report(f"pairs {view}", done, total)
+
+    if sampling.posterior != "amortised" or not state.draws:
+        return conditional_of(mixed, state.priors, sampling, key, report)
+    draws = {s: _usable(state, stage, s) for s in mixed.mixing if s in stage.learn}
+    return amortise(mixed, state.priors, sampling, key=key, draws=draws, report=report)
+
+
+def _usable(state: EMState, stage: Stage, source: str) -> np.ndarray:
+    """The usable draws of a source, repeated to the number of all: one shape, one program, whatever lap."""
+    found = [state.draws[v] for v in stage.views if source in state.draws[v]]
+    pooled = np.concatenate([x[source] for x in found])
+    return np.resize(pooled[np.concatenate([x["usable"] for x in found])], pooled.shape)
 
 
 def _judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, Any]:
@@ -274,6 +311,7 @@ def _draw_view(
     kind: int,
     first: bool,
     context: Expectation,
+    conditional: Conditional | None,
 ) -> tuple[dict[str, np.ndarray], Draws]:
     """One E-step of one view: warm starts for most, and the previous draw kept where the new one diverged."""
     sampling = context.config.sampling
@@ -291,6 +329,7 @@ def _draw_view(
         key=jax.random.fold_in(key, 0),
         start=start,
         warm=warm,
+        conditional=conditional,
         report=lambda done, total: context.report(f"{label} {name}", done, total),
     )
     samples: dict[str, np.ndarray] = dict(drawn.samples)

@@ -23,7 +23,9 @@ from dichroic.diffusion import (
     mixture_of,
     own_share,
 )
+from dichroic.em.amortise import amortise, amortise_cost
 from dichroic.em.config import SamplingConfig
+from dichroic.posterior import Conditional
 from dichroic.problem import View
 
 __all__ = ["Method", "prepare"]
@@ -40,9 +42,10 @@ class Method:
     """How to draw from the posteriors of a view.
 
     **Fields:** `name`, one of `POSTERIORS` or "auto"; `denoisers`, with mixtures where it asks for them; `first`, the
-    step that anneals; `high` and `low`, the noise levels between which it does; `finish`, the levels of the network's
-    own last steps after candidates, None when there are none; `shared`, evaluations per source behind the mixtures;
-    `most`, the number of steps beyond which more are of no use.
+    step that anneals; `high` and `low`, the noise levels between which it does; `finish`, the levels of the last steps
+    with the priors' own networks, None when there are none; `shared`, evaluations per source behind the mixtures or the
+    conditional denoiser; `most`, the number of steps beyond which more are of no use; `conditional`, for the amortised
+    posterior.
     """
 
     name: str
@@ -53,12 +56,20 @@ class Method:
     finish: Float[np.ndarray, " n"] | None
     shared: Cost
     most: int
+    conditional: Conditional | None = None
 
 
-def prepare(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, key: PRNGKeyArray) -> Method:
-    """Chooses the method and makes the mixtures it needs.
+def prepare(
+    view: View,
+    priors: Mapping[str, Prior],
+    sampling: SamplingConfig,
+    key: PRNGKeyArray,
+    conditional: Conditional | None = None,
+) -> Method:
+    """Chooses the method and makes the mixtures it needs, or trains the conditional denoiser where none is given.
 
-    **Raises:** `ValueError` when candidates are asked for and a source is too large for them.
+    **Raises:** `ValueError` when candidates are asked for and a source is too large for them, and when the observations
+    of a view are too large for the amortised posterior.
     """
     priors = {s: priors[s] for s in view.mixing}
     denoisers, shared = {s: prior.denoiser for s, prior in priors.items()}, Cost()
@@ -73,8 +84,18 @@ def prepare(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, k
         if sampling.posterior == "best" and share > _COVERED:
             name = "auto"  # too few components for what the source is: its moments say more
     high, low = _span(schedule, step if name != "candidates" else Decoupled(), size)
+    most = max(sampling.steps, sampling.warm_steps)
+    if name == "amortised":
+        if conditional is None:
+            conditional = amortise(view, priors, sampling, key=jax.random.fold_in(key, _SHARED))
+            shared = amortise_cost(priors, sampling)
+        bottom, finish = low, None
+        if sampling.finish_steps and sampling.handover > bottom:
+            low = min(sampling.handover, schedule.sigma_max)
+            finish = np.geomspace(low, bottom, sampling.finish_steps + 1, dtype=np.float32)
+        return Method(name, denoisers, step, high, low, finish, shared, most, conditional)
     if name != "candidates":
-        return Method(name, denoisers, step, high, low, None, shared, max(sampling.steps, sampling.warm_steps))
+        return Method(name, denoisers, step, high, low, None, shared, most)
     bottom, low = low, max(low, MIXTURE_LEVEL)
     finish = np.geomspace(low, bottom, sampling.finish_steps + 1, dtype=np.float32) if sampling.finish_steps else None
     return Method(name, denoisers, Decoupled(), high, low, finish, shared, _ANNEALING)

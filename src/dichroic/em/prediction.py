@@ -33,8 +33,11 @@ def prediction_scores(
 ) -> Float[np.ndarray, " n"]:
     """The energy score of every observation of a view, per root of the number of hidden values; lower is better.
 
-    Where an observation has a single value, that value is hidden and the prediction is the prior's.
+    Where an observation has a single value, that value is hidden and the prediction is the prior's. What is judged is
+    the priors: a conditional denoiser, which has not learned what hidden entries are, is replaced by moment matching.
     """
+    if sampling.posterior == "amortised":
+        sampling = sampling.model_copy(update={"posterior": "auto"})
     mask_key, *draw_keys = jax.random.split(key, 3)
     size = int(np.prod(view.event_shape))
     order = np.asarray(jax.random.permutation(mask_key, size))

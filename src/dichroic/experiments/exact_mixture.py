@@ -129,14 +129,23 @@ def mixtures_along_manifolds(
 
 
 def mixture_view(
-    sources: Mapping[str, Mixture], n: int, seed: int = 0, *, observed: int = 3, noise: float = 0.01
+    sources: Mapping[str, Mixture],
+    n: int,
+    seed: int = 0,
+    *,
+    observed: int = 3,
+    noise: float = 0.01,
+    shared: bool = False,
 ) -> tuple[View, list[MixturePosterior]]:
     """A view of `n` observations of all sources, each through a random matrix of its own with rows of unit length, and
-    the posterior of every observation.
+    the posterior of every observation. If `shared`, one matrix per source serves all observations.
     """
-    view = _view(_rng(seed, 3), sources, dict.fromkeys(sources, 1.0), n, observed, noise, one_matrix=False)
+    view = _view(_rng(seed, 3), sources, dict.fromkeys(sources, 1.0), n, observed, noise, False, shared)
     view = view.bind({s: source.means.shape[1:] for s, source in sources.items()})
-    matrices = {s: np.asarray(operator.value.matrix, float) for s, operator in view.mixing.items()}  # pyright: ignore
+    matrices = {
+        s: np.broadcast_to(np.asarray(getattr(operator, "value", operator).matrix, float), (n, observed, d))
+        for (s, operator), d in zip(view.mixing.items(), (m.means.shape[1] for m in sources.values()), strict=True)
+    }
     covariance = float(np.float32(noise)) ** 2 * np.eye(observed)
     posteriors = [
         MixturePosterior.of(sources, {s: a[i] for s, a in matrices.items()}, np.asarray(view.y[i], float), covariance)

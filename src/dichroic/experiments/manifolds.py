@@ -176,16 +176,19 @@ def _view(
     observed: int,
     noise: float,
     one_matrix: bool,
+    shared: bool = False,
 ) -> View:
+    """With `one_matrix`, all sources go through the same matrix; if `shared`, all observations do."""
     y = noise * rng.standard_normal((n, observed))
-    truth, mixing, shared = {}, {}, None
+    truth, mixing, A = {}, {}, None
     for name, amplitude in amplitudes.items():
         x = known[name].sample(rng, n)
-        A = shared = _unit_rows(rng, n, observed, x.shape[1]) if shared is None or not one_matrix else shared
-        y += amplitude * np.einsum("nij,nj->ni", A, x)
+        if A is None or not one_matrix:
+            A = _unit_rows(rng, 1 if shared else n, observed, x.shape[1])
+        y += amplitude * np.einsum("nij,nj->ni", np.broadcast_to(A, (n, *A.shape[1:])), x)
         truth[name] = x.astype(np.float32)
         matrix = (amplitude * A).astype(np.float32)
-        mixing[name] = PerSample(Dense(matrix))  # pyright: ignore[reportCallIssue]
+        mixing[name] = Dense(matrix[0]) if shared else PerSample(Dense(matrix))  # pyright: ignore[reportCallIssue]
     return View(y.astype(np.float32), mixing, noise, truth=truth)
 
 

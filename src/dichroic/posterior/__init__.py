@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import prod
 
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
+from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.candidates import CandidatePosterior
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.gibbs import gibbs_rounds
@@ -17,11 +18,14 @@ POSTERIORS: dict[str, type[Target]] = {
     "surrogate": SurrogateMMPS,
     "krylov": KrylovMMPS,
     "candidates": CandidatePosterior,
+    "amortised": AmortisedPosterior,
 }
 
 __all__ = [
     "POSTERIORS",
+    "AmortisedPosterior",
     "CandidatePosterior",
+    "Conditional",
     "ExactMMPS",
     "KrylovMMPS",
     "SurrogateMMPS",
@@ -47,6 +51,7 @@ def joint_posterior(
     root_iterations: int = 3,
     shared: bool = False,
     tuples: int = 4096,
+    conditional: Conditional | None = None,
 ) -> Target:
     """The joint posterior of the sources of one observation, ready to be sampled.
 
@@ -55,7 +60,8 @@ def joint_posterior(
     **Arguments:** `denoisers`, in scaled units, of at least the sources that enter; `method`, one of `POSTERIORS` or
     `"auto"`; `iterations` and `root_iterations`, of the Krylov method; `shared`, whether all observations that will be
     batched have the same operators, noise and mask, which the surrogate makes use of; `tuples`, how many combinations
-    of candidates are weighed.
+    of candidates are weighed; `conditional`, what was trained for the amortised posterior, which without it is that of
+    Gaussian stand-ins for the priors.
 
     **Raises:** `ValueError` for an unknown method or a source without a denoiser.
     """
@@ -72,4 +78,6 @@ def joint_posterior(
         return KrylovMMPS.create(chosen, observation, iterations, root_iterations)
     if method == "candidates":
         return CandidatePosterior.create(chosen, observation, tuples)
+    if method == "amortised":
+        return AmortisedPosterior.create(conditional or Conditional.gaussian(chosen), observation)
     raise ValueError(f"unknown posterior method {method!r}; known: {', '.join(POSTERIORS)}")

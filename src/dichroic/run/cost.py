@@ -157,6 +157,10 @@ def _price(
         time = timings.draws[p.view, p.learned]
         seconds[p.phase] += p.times * time.seconds(p.runs(config))
         evaluations += p.times * sum(n * time.evaluations.at(k) for n, k in p.runs(config) if n > 0)
+        if time.pairs and p.phase in ("E-step", "final draws"):  # those held out share what the E-step has trained
+            times = p.times if p.phase == "E-step" else 1
+            seconds["conditional denoisers"] = seconds.get("conditional denoisers", 0.0) + times * time.pairs
+            evaluations += times * 2 * config.sampling.pair_steps * config.sampling.pair_batch
     # one program for every kind of prior of a view, and another one where entries are hidden; of training, one or two
     programs = {(p.view, p.learned, p.phase == "prediction") for p in passes}
     chunk = ceil(steps / _CHUNKS)

@@ -231,12 +231,20 @@ class _Fit:
         self._report("", 0, 1)
 
     def _report(self, what: str, done: int, total: int) -> None:
-        """Within a lap: training is about two thirds of it; sources train side by side, views take their turns."""
+        """Within a lap: training is about two thirds of it, that of conditional denoisers included; sources train side
+        by side, views take their turns.
+        """
         self.parts[what] = done / total
         shares = {}
         if self.stage < len(self.plan):
             stage = self.plan[self.stage]
-            shares = {"train": (0.65, stage.learn), "draw": (0.3, stage.views), "held-out": (0.05, stage.views)}
+            pairs = 0.3 if self.config.sampling.posterior == "amortised" else 0.0
+            shares = {
+                "train": (0.65 - pairs, stage.learn),
+                "pairs": (pairs, stage.views),
+                "draw": (0.3, stage.views),
+                "held-out": (0.05, stage.views),
+            }
         within = sum(
             share * sum(self.parts.get(f"{kind} {name}", 0.0) for name in names) / len(names)
             for kind, (share, names) in shares.items()

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.em import SamplingConfig, draw_posterior
+from dichroic.em import SamplingConfig, conditional_of, draw_posterior
 from dichroic.problem import Problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
@@ -36,6 +36,9 @@ def separate(
 ) -> "Separation":
     """Joint posterior draws of all sources of every observation, with any priors; nothing is fitted.
 
+    With the amortised posterior, a conditional denoiser of every view is trained first, on draws of the priors and on
+    the operators of the view; it serves all draws.
+
     **Arguments:** `draws`, per observation; `out`, a Zarr store to stream to, which appears when it is whole;
     `overwrite`, whether to replace the one that is there; `report(done, total)` is called now and then.
 
@@ -55,12 +58,14 @@ def separate(
     done = 0
     for number, (name, view) in enumerate(problem.views.items()):
         view_key = jax.random.fold_in(key, number)
+        conditional = conditional_of(view, priors, sampling, view_key)
         for draw in range(draws):
             drawn = draw_posterior(
                 view,
                 priors,
                 sampling,
                 key=jax.random.fold_in(view_key, draw),
+                conditional=conditional,
                 report=None if report is None else lambda n, _, before=done: report(before + n, total),
             )
             writer.write(name, draw, drawn)

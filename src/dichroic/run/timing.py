@@ -22,15 +22,18 @@ from dichroic.em import (
     FitConfig,
     Mixture,
     Stage,
+    amortise,
     as_mixture,
     draw_posterior,
     gaussian_em,
     mixture_em,
     start_state,
 )
+from dichroic.em.closed_form import has_closed_form
 from dichroic.em.loop import network_base
 from dichroic.em.parallel import side_by_side
 from dichroic.em.population import Statistics
+from dichroic.posterior import Conditional
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
 
@@ -40,6 +43,7 @@ _MANY, _FEW = 3, 1  # sampling steps of the two measurements that a line is draw
 _THREADS = 4  # as many batches side by side as a fit runs at most
 _SAMPLES = 512
 _RANK = 256
+_PAIR_STEPS = 33  # of a conditional denoiser, timed
 _LONG = 0.25  # seconds that a measurement is to take, where the machine is fast
 
 
@@ -65,7 +69,7 @@ class Line:
 class BatchTime:
     """Posterior draws of one view: `first`, seconds of a batch by itself, with all that precedes it; `more`, seconds
     that another batch adds where batches run side by side; `evaluations`, of a draw; `batch`, observations in a batch;
-    `compiling`, seconds.
+    `compiling`, seconds; `pairs`, seconds of the training of a conditional denoiser that precedes a pass.
     """
 
     first: Line
@@ -73,6 +77,7 @@ class BatchTime:
     evaluations: Line
     batch: int
     compiling: float
+    pairs: float = 0.0
 
     def seconds(self, runs: Collection[tuple[float | int, int]]) -> float:
         """One call of `draw_posterior`, for numbers of observations with their steps; the last batch is padded."""
@@ -216,11 +221,13 @@ def _draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNG
     batch = sampling.batch_size({s: priors[s].shape for s in view.mixing})
     costs: dict[int, float] = {}
     start: dict[str, np.ndarray] = {}
+    pairs, conditional = _pairs(view, priors, config, key)
 
     def run(batches: int, warm: bool) -> float:
         part = view.select(np.arange(batches * batch) % len(view))
         given = {s: np.resize(x, (len(part), *x.shape[1:])) for s, x in start.items()} if warm else None
-        seconds, drawn = _timed(lambda: draw_posterior(part, priors, sampling, key=key, start=given))
+        options = {"key": key, "start": given, "conditional": conditional}
+        seconds, drawn = _timed(lambda: draw_posterior(part, priors, sampling, **options))
         costs[_FEW if warm else _MANY] = float(drawn.cost.total)
         start.update(drawn.samples)
         return seconds
@@ -241,7 +248,28 @@ def _draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNG
         all_few, all_many = both(1 + _THREADS)
         more = Line.through((all_few - few) / _THREADS, (all_many - many) / _THREADS)
     evaluations = Line.through(costs[_FEW], costs[_MANY])
-    return BatchTime(first, more, evaluations, batch, max(compiling - many, 0.0))
+    return BatchTime(first, more, evaluations, batch, max(compiling - many, 0.0), pairs)
+
+
+def _pairs(
+    view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray
+) -> tuple[float, Conditional | None]:
+    """Seconds of the training of a conditional denoiser, and a hardly trained one; nothing where none is used."""
+    sampling = config.sampling
+    if sampling.posterior != "amortised" or has_closed_form(view, priors):
+        return 0.0, None
+    # stand-ins for posterior draws: what they are does not change the time
+    draws = {s: np.asarray(jax.random.normal(key, (_SAMPLES, *priors[s].shape))) for s in view.mixing}
+
+    def run(steps: int) -> tuple[float, Conditional]:
+        few = sampling.model_copy(update={"pair_steps": steps})
+        return _timed(lambda: jax.block_until_ready(amortise(view, priors, few, key=key, draws=draws)))
+
+    for steps in (1, _PAIR_STEPS):  # compiled
+        run(steps)
+    (one, _), (many, conditional) = run(1), run(_PAIR_STEPS)
+    per_step = max(many - one, 0.0) / (_PAIR_STEPS - 1)
+    return one + per_step * (sampling.pair_steps - 1), conditional
 
 
 def _timed(run: Callable):

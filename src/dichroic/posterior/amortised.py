@@ -1,0 +1,223 @@
+r"""A conditional denoiser in place of likelihood and priors: plain diffusion, no Jacobian.
+
+One network is trained on simulated pairs to denoise all sources of a view given the data. Let :math:`B(x_t, y)` and
+:math:`C(\sigma)` be mean and covariance of the sources given :math:`x_t` and `y` if the sources were Gaussians with the
+moments of their populations (`dichroic.posterior.gaussian`). Then
+
+.. math:: D(x_t, \sigma, y, A) = B + C^{1/2} F\big(\tfrac{x_t}{\sqrt{1 + \sigma^2}},\; B,\; \mathrm{Cov}[x \mid
+    y]^{1/2},\; \log\sigma\big) .
+
+`B` is the best linear estimate and `C` the covariance of its error, whatever the sources are: what `F` has to
+predict, :math:`C^{-1/2}(x_0 - B)`, has unit variance in all directions, at every noise level and for every operator.
+This is the preconditioning of EDM (arXiv 2206.00364) carried over to data; and since `C` is as small as the noise
+along what the data determine, no output of the network can contradict them much. `B` and `C` say all that :math:`x_t`,
+`y` and the operators do; the last argument is left out where all observations share their operators.
+
+For Gaussian sources `F = 0` is exact. The E-step with a conditional denoiser is DiEM's relative DiffEM (arXiv
+2510.12691); for several sources, each one's draws are shuffled over the observations before they are mixed.
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dichroic.diffusion import (
+    NETWORKS,
+    Cost,
+    Denoiser,
+    GaussianDenoiser,
+    GaussianMixtureDenoiser,
+    Info,
+    NetworkConfig,
+    NetworkDenoiser,
+    Target,
+    WithMixture,
+    at_level,
+    noise_like,
+)
+from dichroic.posterior.gaussian import linear_model
+from dichroic.posterior.whitened import WhitenedObservation
+
+__all__ = ["AmortisedPosterior", "Conditional", "ErrorRatios", "gaussian_of"]
+
+
+class ErrorRatios(eqx.Module):
+    """Variances of the errors of a conditional denoiser over those of the linear estimate, along the directions of the
+    latter, at a ladder of noise levels: `log_sigma`, rising, shape `(L,)`; `values`, `(L, d)`.
+    """
+
+    log_sigma: Float[Array, " L"]
+    values: Float[Array, "L d"]
+
+    def __call__(self, sigma: Float[Array, ""]) -> Float[Array, " d"]:
+        """The ratios at a level."""
+        return at_level(self.log_sigma, self.values, sigma)
+
+
+class Conditional(eqx.Module):
+    """What is learned for a view: the network `F`, and what it stands on.
+
+    **Arguments:** `network`, one of `NETWORKS`, or None for the closed form of Gaussian sources; `populations`, the
+    Gaussians that stand in for the priors; `shapes`, of the sources, in scaled units; `spread`, what is left of the
+    linear estimate's errors, all of them when None; `sees_operators`, whether the network is told the operators.
+    """
+
+    network: eqx.Module | None
+    populations: dict[str, GaussianDenoiser]
+    spread: ErrorRatios | None
+    shapes: dict[str, tuple[int, ...]] = eqx.field(static=True)
+    sees_operators: bool = eqx.field(static=True)
+
+    @classmethod
+    def gaussian(cls, denoisers: Mapping[str, Denoiser]) -> "Conditional":
+        """Without a network: exact for Gaussian sources, the best linear estimate for others.
+
+        **Raises:** `ValueError` for a denoiser that has no Gaussian to stand in for it.
+        """
+        populations = {s: gaussian_of(s, denoiser) for s, denoiser in denoisers.items()}
+        return cls(None, populations, None, {s: d.shape for s, d in denoisers.items()}, False)
+
+    @classmethod
+    def create(
+        cls,
+        populations: Mapping[str, GaussianDenoiser],
+        config: NetworkConfig,
+        *,
+        key: PRNGKeyArray,
+        sees_operators: bool,
+    ) -> "Conditional":
+        """With a fresh network, whose last layer is zero: it starts as the closed form.
+
+        **Raises:** `ValueError` when a U-Net is asked for and the sources are not images of one size, or have operators
+        of their own in every observation.
+        """
+        shapes = {s: population.shape for s, population in populations.items()}
+        d = sum(prod(shape) for shape in shapes.values())
+        if config.kind == "unet":
+            sizes = {shape[:2] for shape in shapes.values()}
+            if sees_operators or len(sizes) > 1 or any(len(shape) != 3 for shape in shapes.values()):
+                raise ValueError(
+                    "posterior 'amortised' with a U-Net needs sources of one shape (height, width, ...) behind shared "
+                    f"operators; the sources have shapes {', '.join(map(str, shapes.values()))}"
+                    + ("; operators differ" if sees_operators else "")
+                )
+            shape = (*sizes.pop(), 2 * sum(shape[2] for shape in shapes.values()))
+        else:
+            shape = (2 * d + (d * (d + 1) // 2 if sees_operators else 0),)
+        network = NETWORKS[config.kind](shape, config, key=key, out_scale=0.0)  # pyright: ignore
+        return cls(network, dict(populations), None, shapes, sees_operators)
+
+    def __call__(
+        self,
+        x_t: Float[Array, " d"],
+        sigma: Float[Array, ""],
+        posterior: GaussianDenoiser,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, " d"]:
+        """The estimate of the stacked sources, given the posterior of Gaussian ones; a `key` switches dropout on."""
+        B = posterior(x_t, sigma)
+        if self.network is None:
+            return B
+        basis, values, _ = posterior.moments_given(sigma)
+        return B + basis @ (jnp.sqrt(values) * (basis.T @ self.correction(x_t, sigma, B, posterior, key)))
+
+    def correction(
+        self, x_t: Array, sigma: Array, B: Array, posterior: GaussianDenoiser, key: PRNGKeyArray | None
+    ) -> Float[Array, " d"]:
+        """The output of the network, `F`."""
+        network, inputs = self.network, [x_t / jnp.sqrt(1 + sigma**2), B]
+        if len(network.shape) == 1:  # pyright: ignore
+            if self.sees_operators:
+                Q, values = jnp.asarray(posterior.basis, B.dtype), jnp.asarray(posterior.values, B.dtype)
+                root = (Q * jnp.sqrt(values)) @ Q.T
+                inputs.append(root[jnp.triu_indices(len(root))])
+            return network(jnp.concatenate(inputs), sigma, key)[: len(B)]  # pyright: ignore
+        images = [part for stacked in inputs for part in self.split(stacked).values()]
+        out = network(jnp.concatenate(images, axis=-1), sigma, key)  # pyright: ignore
+        found, begin = [], 0
+        for shape in self.shapes.values():
+            found.append(out[..., begin : begin + shape[2]].reshape(-1))
+            begin += shape[2]
+        return jnp.concatenate(found)
+
+    def split(self, stacked: Float[Array, " d"]) -> dict[str, Array]:
+        """A stacked vector as a dict of sources."""
+        out, begin = {}, 0
+        for s, shape in self.shapes.items():
+            out[s] = stacked[begin : begin + prod(shape)].reshape(shape)
+            begin += prod(shape)
+        return out
+
+    def stack(self, x: Mapping[str, Array]) -> Float[Array, " d"]:
+        """A dict of sources as one vector."""
+        return jnp.concatenate([x[s].reshape(-1) for s in self.shapes])
+
+
+class AmortisedPosterior(Target):
+    """The joint posterior of one observation; the state is a dict of the sources that enter it.
+
+    A `draw` has the covariance that the errors of the network were measured to have on simulated pairs.
+    """
+
+    conditional: Conditional
+    posterior: GaussianDenoiser
+
+    @classmethod
+    def create(cls, conditional: Conditional, observation: WhitenedObservation) -> "AmortisedPosterior":
+        """Solves for the Gaussian stand-ins once, for all noise levels.
+
+        **Raises:** `ValueError` when the network was trained for other sources.
+        """
+        if conditional.shapes != observation.shapes:
+            raise ValueError(
+                f"the conditional denoiser is for sources {conditional.shapes}, the observation mixes "
+                f"{observation.shapes}"
+            )
+        return cls(conditional, linear_model(conditional.populations, observation).posterior(observation.y))
+
+    def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
+        c = self.conditional
+        return c.split(c(c.stack(x_t), sigma, self.posterior)), Info.none()
+
+    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
+        c = self.conditional
+        mean = c(c.stack(x_t), sigma, self.posterior)
+        basis, values, _ = self.posterior.moments_given(sigma)
+        left = values if c.spread is None else values * c.spread(sigma)
+        epsilon = jax.random.normal(key, mean.shape, mean.dtype)
+        return c.split(mean + basis @ (jnp.sqrt(left) * epsilon)), Info.none()
+
+    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
+        zeros = self.conditional.split(jnp.zeros_like(jnp.asarray(self.posterior.mean)))
+        return jax.tree.map(lambda e: (sigma * e).astype(e.dtype), noise_like(key, zeros))
+
+    @property
+    def mean_cost(self) -> Cost:
+        return Cost(0 if self.conditional.network is None else 1)
+
+    @property
+    def draw_cost(self) -> Cost:
+        return self.mean_cost
+
+
+def gaussian_of(source: str, denoiser: Denoiser) -> GaussianDenoiser:
+    """The Gaussian that stands in for a prior of which no draws are at hand.
+
+    **Raises:** `ValueError` where there is none.
+    """
+    if isinstance(denoiser, GaussianDenoiser):
+        return denoiser
+    if isinstance(denoiser, GaussianMixtureDenoiser):
+        return denoiser.matched()
+    if isinstance(denoiser, WithMixture):
+        return gaussian_of(source, denoiser.denoiser)
+    if isinstance(denoiser, NetworkDenoiser) and denoiser.base is not None:
+        return gaussian_of(source, denoiser.base)
+    raise ValueError(
+        f"posterior 'amortised' without a network needs a Gaussian for source {source!r}, and its denoiser, a "
+        f"{type(denoiser).__name__}, has none"
+    )
