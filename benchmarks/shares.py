@@ -84,7 +84,7 @@ def measure(name: str, problem, network) -> dict:
     denoiser = NetworkDenoiser.create(shape, network, key=key)
     priors = {s: Prior(denoiser, schedule, Scaling()) for s in problem.sources}
     view = list(problem.views.values())[-1]
-    training = TrainingConfig(steps=STEPS, batch=BATCH if len(shape) > 1 else 512)
+    training = TrainingConfig(steps=STEPS, batch=64 if name.endswith("U-Net") else 512)
     samples = jax.random.normal(key, (512, *shape))
 
     @jax.jit
