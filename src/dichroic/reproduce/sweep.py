@@ -48,6 +48,7 @@ def sweep(
     """
     try:
         import optuna  # pyright: ignore[reportMissingImports]
+        from optuna.storages.journal import JournalFileBackend  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise RunError("a sweep needs the package optuna: pip install 'dichroic[tune]'") from error
     progress = progress or Quiet()
@@ -64,7 +65,7 @@ def sweep(
     place = folder / "tuned" / method
     place.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = optuna.storages.journal.JournalFileBackend(str(place / "trials.log"))
+    journal = JournalFileBackend(str(place / "trials.log"))
     study = optuna.create_study(
         study_name=f"{experiment} {method}",
         storage=optuna.storages.JournalStorage(journal),
