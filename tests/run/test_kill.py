@@ -110,7 +110,15 @@ def test_asked_to_stop(place):
     same(place, name)
 
 
-def test_ctrl_c(place):
+@pytest.fixture
+def heard():
+    """Processes that are started hear of an interrupt even where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c(place, heard):
     process = begin(place, "interrupted", "--laps", "10000")
     assert wait_for(process, lambda: checkpoints(place, "interrupted"))
     process.send_signal(signal.SIGINT)
