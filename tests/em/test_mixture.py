@@ -143,7 +143,7 @@ def test_lap_is_that_of_scikit_learn(route):
 @every_route
 def test_likelihood_never_falls(route):
     rng = np.random.default_rng(3)
-    view, mixtures = observe(rng, n=40), two_sources(rng)
+    view, mixtures = observe(rng, n=16), two_sources(rng)
     bound, values = route(view, SHAPES), []
     for _ in range(15):
         value, statistics = bound.statistics(mixtures)
