@@ -120,9 +120,12 @@ def heard():
 
 def test_ctrl_c(place, heard):
     process = begin(place, "interrupted", "--laps", "10000")
-    assert wait_for(process, lambda: checkpoints(place, "interrupted"))
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    try:
+        assert wait_for(process, lambda: checkpoints(place, "interrupted"))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert f"continue with: dichroic resume {place / 'interrupted'}" in err
     assert "Traceback" not in err
