@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from dichroic.em.population import Mixture
 from dichroic.linalg import cholesky, solve_lower
 
-__all__ = ["Branches", "Part", "component_tree", "gaussians", "likeliest", "log_weights"]
+__all__ = ["Branches", "Part", "component_tree", "gaussians", "likeliest"]
 
 # log-weights (K,), means (K, d) and covariances (K, d, d) of one source; K and d differ between sources
 Part = tuple[Float[Array, " _"], Float[Array, "_ _"], Float[Array, "_ _ _"]]
@@ -29,20 +29,18 @@ Branches = tuple[list[Part], Int[Array, " _"]]
 NOTHING = -1e30  # log-weight of what is not there; minus infinity would turn derivatives into NaN
 
 
-def log_weights(part: Part, chosen: Int[Array, " T"]) -> Float[Array, " T"]:
-    """Log-weights of components, next to nothing where one is not there (-1)."""
-    return jnp.where(chosen >= 0, part[0][jnp.maximum(chosen, 0)], NOTHING)
-
-
 def gaussians(
     parts: Sequence[Part], A: Sequence[Float[Array, "m _"]], y: Float[Array, " m"], chosen: Int[Array, "T S"]
 ) -> tuple[Float[Array, " T"], Float[Array, "T m m"]]:
-    """Log-density of `y` with every chosen combination (without the factors of two pi), and factors of covariances."""
+    """Log-density of `y` with every chosen combination (without the factors of two pi), and factors of covariances.
+
+    A combination with a component that is not there (-1) has next to no weight.
+    """
     m = len(y)
     log_w, mean, C = jnp.zeros(len(chosen)), jnp.zeros((len(chosen), m)), jnp.eye(m)
     for number, (part, a) in enumerate(zip(parts, A, strict=True)):
         of_source = jnp.maximum(chosen[:, number], 0)
-        log_w = log_w + log_weights(part, chosen[:, number])
+        log_w = log_w + jnp.where(chosen[:, number] >= 0, part[0][of_source], NOTHING)
         mean = mean + (part[1] @ a.T)[of_source]
         C = C + jnp.einsum("ai,kij,bj->kab", a, part[2], a)[of_source]
     L = jax.vmap(cholesky)(C)

@@ -66,11 +66,14 @@ class SystemView(MixtureView):
         return (residual**2).sum(1) / np.maximum(self.count, 1)
 
     def cost(self, mixtures: Mapping[str, Mixture]) -> float:
-        sizes, m = [len(mixtures[s]) for s in self.sources], self.y.shape[1]
-        systems = prod(sizes)
+        systems, m = self._combinations(mixtures), self.y.shape[1]
         if systems > self.exhaustive:
-            systems = _SOME * (1 + _SEARCH * 2 ** len(sizes) * ceil(log2(max(sizes))))
+            depth = ceil(log2(max(len(mixtures[s]) for s in self.sources)))
+            systems = _SOME * (1 + _SEARCH * 2 ** len(self.sources) * depth)
         return _SLOW * self.n * systems * (m**3 + 12 * m**2)
+
+    def _combinations(self, mixtures: Mapping[str, Mixture]) -> int:
+        return prod(len(mixtures[s]) for s in self.sources)
 
     def _in_blocks(self, function, mixtures: Mapping[str, Mixture], *each: Array) -> np.ndarray:
         parts = self._jobs(function, mixtures, *each)
@@ -81,8 +84,9 @@ class SystemView(MixtureView):
 
         The last block is filled up with observations that say nothing.
         """
-        every = prod(len(mixtures[s]) for s in self.sources)
-        systems = every if every <= self.exhaustive else _SOME * 2 ** len(self.sources)
+        every = self._combinations(mixtures)
+        search = every > self.exhaustive
+        systems = _SOME * 2 ** len(self.sources) if search else every
         block = max(1, min(-(-self.n // _JOBS), _SYSTEMS // systems))
         blocks = -(-self.n // (_JOBS * block))
         with jax.enable_x64(True):
@@ -90,7 +94,7 @@ class SystemView(MixtureView):
                 (jnp.log(mixtures[s].weights), jnp.asarray(mixtures[s].means), jnp.asarray(mixtures[s].covariances))
                 for s in self.sources
             ]
-            trees = [component_tree(mixtures[s]) for s in self.sources] if every > self.exhaustive else None
+            trees = [component_tree(mixtures[s]) for s in self.sources] if search else None
 
         def call(job: int):
             rows = (job * blocks * block + np.arange(blocks * block)).reshape(blocks, block)
