@@ -1,5 +1,6 @@
 """Configuration of the documentation. It builds offline and fails on any warning."""
 
+from pathlib import Path
 from pkgutil import iter_modules
 
 import dichroic
@@ -40,7 +41,7 @@ python_maximum_signature_line_length = 90
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
-nb_execution_cache_path = "_build/.jupyter_cache"
+nb_execution_cache_path = str(Path(__file__).parent / "_build" / ".jupyter_cache")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True

@@ -1,8 +1,23 @@
 """Fixtures shared by all tests. The shape and type checks of the package are switched on in `pyproject.toml`."""
 
+import os
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
+
+# commands that run inside the tests leave the user's own cache of programs alone
+os.environ["DICHROIC_CACHE"] = "off"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forgets compiled programs before they are too many: on Linux a process that maps too much memory is killed."""
+    yield
+    maps, limit = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+    if limit.exists() and maps.read_bytes().count(b"\n") > int(limit.read_text()) // 2:
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from run_cases import PROBLEM_FILE, results, write_tiny
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch, tmp_path):
-    """No cache of programs, no terminal, and a folder of its own."""
-    monkeypatch.setenv("DICHROIC_CACHE", "off")
+    """No terminal, and a folder of its own."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     monkeypatch.chdir(tmp_path)
 
@@ -26,9 +25,7 @@ def ready(tmp_path_factory) -> Path:
     """A folder with a problem and a run of it."""
     place = tmp_path_factory.mktemp("commands")
     write_tiny(place)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DICHROIC_CACHE", "off")
-        assert main(["fit", str(place), "--out", str(place / "run"), "--no-report", "--quiet"]) == 0
+    assert main(["fit", str(place), "--out", str(place / "run"), "--no-report", "--quiet"]) == 0
     return place
 
 

@@ -66,7 +66,6 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
 
 
 def test_threads_are_off_unless_asked_for(monkeypatch):
-    monkeypatch.setenv("DICHROIC_CACHE", "off")
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
     prepare()
     assert threads_flag_set()

@@ -117,7 +117,6 @@ def test_prices(tmp_path, monkeypatch, capsys):
         closed, sizes = {"Gaussian stage": 3.0, "mixture stage": 4.0}, {s: 1000 for s in problem.sources}
         return Timings(closed, {s: 0.5 for s in stages}, stages, stages, {w: time for w in wanted}, sizes, 100)
 
-    monkeypatch.setenv("DICHROIC_CACHE", "off")
     monkeypatch.setattr(cost, "measure", measure)
     write_tiny(
         tmp_path, sampling={"step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "batch": 16, "refresh": 0}
@@ -163,8 +162,7 @@ def test_conditional_denoisers_are_priced_once_a_lap_and_before_the_final_draws(
 
 
 @pytest.mark.slow
-def test_command(tmp_path, monkeypatch, capsys, finished):
-    monkeypatch.setenv("DICHROIC_CACHE", "off")
+def test_command(tmp_path, capsys, finished):
     write_tiny(tmp_path)
     assert main(["plan", str(tmp_path), "--quiet", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["settings"]

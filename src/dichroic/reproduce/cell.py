@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from dichroic.em import Diverged
@@ -51,6 +52,8 @@ def run_cell(
     before = read_cell(folder)
     if before is not None and before["status"] == "done" and before["asked"] == asked:
         return before
+    # no other cell has programs of these shapes, and Linux ends a process that maps too much memory
+    jax.clear_caches()
     write_json(folder / "settings.json", identity)
     cell: dict[str, Any] = {"method": method.name, "title": method.title, "asked": asked, "provenance": machine()}
     try:
