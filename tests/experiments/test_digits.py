@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dichroic.experiments import grassy_digits, mean_subtraction, oracle_wiener
-from dichroic.experiments.grass import crop, grass_bands
+from dichroic.experiments.grass import crop, grass_bands, grass_squares
 
 
 def test_observations_are_the_mixture_plus_noise():
@@ -30,6 +30,18 @@ def test_no_digit_and_no_grass_is_shared():
         columns = [set(np.unique(crop(rng, band, 2000, 8))) for band in bands]
         assert all(not a & b for i, a in enumerate(columns) for b in columns[:i])
         assert set().union(*columns) == set(range(250))
+
+
+def test_squares_are_dealt_whole():
+    # every square of 60 x 60 pixels has a grey of its own
+    image = np.kron(np.arange(16, dtype=np.uint8).reshape(4, 4), np.ones((60, 60), np.uint8))
+    parts = grass_squares(8, (1.0, 0.5), image=image, rows=4)
+    greys = [{int(x) for copy in part for x in np.unique(copy)} for part in parts]
+    assert [len(part) for part in parts] == [20, 6, 6]  # at two scales
+    assert sorted(x for part in greys for x in part) == list(range(16))
+    assert greys != [{int(c.flat[0]) for c in part} for part in grass_squares(8, image=image, rows=4, seed=1)]
+    with pytest.raises(ValueError, match="60 x 60 pixels are too small for crops of 53"):
+        grass_squares(53, image=image, rows=4)
 
 
 def test_crops_cover_all_places_and_symmetries():

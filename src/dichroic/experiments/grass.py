@@ -7,7 +7,7 @@ import numpy as np
 
 from dichroic.experiments.photographs import photograph
 
-__all__ = ["BANDS", "crop", "grass_bands", "turn"]
+__all__ = ["BANDS", "crop", "grass_bands", "grass_squares", "turn"]
 
 BANDS = (0.6, 0.2, 0.2)  # shares of the width: background view, training mixtures, held out
 
@@ -27,23 +27,56 @@ def grass_bands(
 
     **Returns** for each band its copies, 8-bit grey, one per scale and round.
     """
-    from PIL import Image
-
     image, bands = photograph("grass.png") if image is None else image, list(bands)
     edges = np.rint(np.cumsum([0.0, *bands * rounds]) / (sum(bands) * rounds) * image.shape[1]).astype(int)
     cut: list[list[np.ndarray]] = [[] for _ in bands]
     for number, (low, high) in enumerate(pairwise(edges)):
-        part = Image.fromarray(image[:, low:high])
-        shapes = {scale: (int(part.width * scale), int(part.height * scale)) for scale in scales}
-        copies = [
-            np.asarray(part.resize(shape, Image.Resampling.LANCZOS) if scale != 1 else part)
-            for scale, shape in shapes.items()
-            if min(shape) >= size + 8
-        ]
-        if not copies:
-            raise ValueError(f"a band of {part.width} columns is too narrow for crops of {size} at {scales}")
-        cut[number % len(bands)] += copies
+        cut[number % len(bands)] += _copies(image[:, low:high], size, scales)
     return cut
+
+
+def grass_squares(
+    size: int,
+    scales: Sequence[float] = (1.0,),
+    shares: Sequence[float] = BANDS,
+    image: np.ndarray | None = None,
+    *,
+    rows: int = 6,
+    seed: int = 0,
+) -> list[list[np.ndarray]]:
+    """The photograph, cut into `rows` times as many squares, which are dealt at random to parts that share no pixel.
+
+    Parts see the same light wherever it changes, where bands of large crops cannot take turns often enough for that.
+
+    **Arguments:** `size`, of the crops to be taken, and `scales` as for `grass_bands`; `shares`, of the squares that
+    each part gets; `seed`, of the deal.
+
+    **Returns** for each part its copies, 8-bit grey, one per scale and square.
+    """
+    image = photograph("grass.png") if image is None else image
+    edges = [np.rint(np.linspace(0, length, rows + 1)).astype(int) for length in image.shape]
+    squares = [image[a:b, c:d] for a, b in pairwise(edges[0]) for c, d in pairwise(edges[1])]
+    ends = np.rint(np.cumsum(shares) / sum(shares) * len(squares)).astype(int)
+    dealt = np.split(np.random.default_rng(seed).permutation(len(squares)), ends[:-1])
+    return [[copy for k in part for copy in _copies(squares[k], size, scales)] for part in dealt]
+
+
+def _copies(part: np.ndarray, size: int, scales: Sequence[float]) -> list[np.ndarray]:
+    """A part of a photograph at several scales, but for those that leave crops no variety."""
+    from PIL import Image
+
+    whole = Image.fromarray(part)
+    shapes = {scale: (int(whole.width * scale), int(whole.height * scale)) for scale in scales}
+    copies = [
+        np.asarray(whole.resize(shape, Image.Resampling.LANCZOS) if scale != 1 else whole)
+        for scale, shape in shapes.items()
+        if min(shape) >= size + 8
+    ]
+    if not copies:
+        raise ValueError(
+            f"{whole.height} x {whole.width} pixels are too small for crops of {size} at {scales}"
+        )
+    return copies
 
 
 def crop(

