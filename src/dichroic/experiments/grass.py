@@ -73,9 +73,7 @@ def _copies(part: np.ndarray, size: int, scales: Sequence[float]) -> list[np.nda
         if min(shape) >= size + 8
     ]
     if not copies:
-        raise ValueError(
-            f"{whole.height} x {whole.width} pixels are too small for crops of {size} at {scales}"
-        )
+        raise ValueError(f"{whole.height} x {whole.width} pixels are too small for crops of {size} at {scales}")
     return copies
 
 
