@@ -44,7 +44,7 @@ def _caption(known: dict[str, Any]) -> str:
     if "Posterior draws" in known:
         text += ", and one posterior draw each of some observations; good is that these two could be one population"
     if "Gaussian stage" in known:
-        text += "; draws of the Gaussian stage, the starting point, show what the laps have added"
+        text += "; draws of the Gaussian stage, the starting point, show what came after it"
     return text + "."
 
 

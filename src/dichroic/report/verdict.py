@@ -110,15 +110,16 @@ def _laps(material: Material, reasons: list[str]) -> str:
         return f"the last of {done} laps is used, there being no held-out score to choose by"
     if best == 0 or (start is not None and start - score <= 2 * (error or 0.0)):
         reasons.append(
-            "Hidden values of held-out observations are predicted hardly better than with the Gaussian stage's priors: "
-            "the laps have not added much yet. Try more laps, more training steps per lap, or a larger network."
+            "Hidden values of held-out observations are predicted hardly better than with the closed-form stages' "
+            "priors: the laps have not added much yet. Try more laps, more training steps per lap, or a larger network."
         )
     if best == 0:
-        kept_prior = f"the Gaussian stage's priors are used (lap 0 of {done})"
+        kept_prior = f"the closed-form stages' priors are used (lap 0 of {done})"
         return f"{kept_prior}, with a held-out prediction score of {number(score, 4)}"
-    text = f"lap {best} of {done} is used" + ("" if best == done else ", the best by its held-out score")
+    text = f"lap {best} of {done} is used"
+    text += "" if best == done else ", the latest whose held-out score is the lowest within its error"
     text += f", with a held-out prediction score of {number(score, 4)} (lower is better"
-    return text + (f"; {number(start, 4)} with the Gaussian stage's priors)" if start is not None else ")")
+    return text + (f"; {number(start, 4)} with the closed-form stages' priors)" if start is not None else ")")
 
 
 def _solver(record: dict[str, Any], reasons: list[str]) -> None:
