@@ -73,17 +73,19 @@ def moments(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     return problem.views["both"].y.astype(float) / 0.5, problem.views["empty"].y.astype(float) / 0.5
 
 
-def test_pcpca_of_complete_data_is_an_eigenproblem():
+@pytest.mark.parametrize("mean", ["difference", "likelihood"])
+def test_pcpca_of_complete_data_is_an_eigenproblem(mean):
     problem, gamma, variance = half_amplitude(300), 0.4, (0.1 / 0.5) ** 2
-    fit = PCPCA.fit(problem, PCPCAConfig(components=2, gamma=gamma))
+    fit = PCPCA.fit(problem, PCPCAConfig(components=2, gamma=gamma, mean=mean))
     assert fit.record["contrasts"][0]["solved"] == "in closed form"
     x, b = moments(problem)
-    mu = (x.mean(0) - gamma * b.mean(0)) / (1 - gamma)
-    S = ((x - mu).T @ (x - mu) / len(x) - gamma * (b - mu).T @ (b - mu) / len(b)) / (1 - gamma)
-    values, Q = np.linalg.eigh(S)
+    common = (x.mean(0) - gamma * b.mean(0)) / (1 - gamma)
+    own = mean == "difference"
+    u, v = (x - x.mean(0), b - b.mean(0)) if own else (x - common, b - common)
+    values, Q = np.linalg.eigh((u.T @ u / len(x) - gamma * v.T @ v / len(b)) / (1 - gamma))
     expected = (Q[:, -2:] * np.maximum(values[-2:] - variance, 0)) @ Q[:, -2:].T
     W = fit.arrays["star/loadings"]
-    np.testing.assert_allclose(fit.arrays["star/mean"], mu, atol=1e-5)
+    np.testing.assert_allclose(fit.arrays["star/mean"], x.mean(0) - b.mean(0) if own else common, atol=1e-5)
     np.testing.assert_allclose(W.T @ W, expected, atol=1e-4)
 
 
@@ -100,6 +102,85 @@ def test_pcpca_climbs_to_the_closed_form():
     published = PCPCA.fit(problem, PCPCAConfig(components=2, gamma=0.4, objective="published"))
     down = published.record["contrasts"][0]["log_likelihood_ratio"]
     assert down[-1] < down[0]
+
+
+def test_pcpca_finds_the_mean_of_a_target_over_a_bright_background():
+    n, std, gamma, rng = 2000, 0.1, 0.3, np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    mean = {"sky": 10 * rng.normal(size=4), "star": rng.normal(size=4)}
+    roots = {s: rng.normal(size=(4, 4)) for s in mean}
+    sky, under, star = (mean[s] + rng.normal(size=(n, 4)) @ roots[s] for s in ("sky", "sky", "star"))
+    noise = std * rng.normal(size=(2, n, 4))
+    A, B = 0.5 * Q, 1.5 * Q  # the background three times as strong
+    data = [(sky @ B.T + noise[0]).astype(np.float32), (under @ B.T + star @ A.T + noise[1]).astype(np.float32)]
+    views = {
+        "empty": View(data[0], {"sky": Dense(B)}, std),
+        "both": View(data[1], {"sky": Dense(B), "star": Dense(A)}, std),
+    }
+    problem = Problem({s: Source((4,)) for s in mean}, views)
+    fit = PCPCA.fit(problem, PCPCAConfig(components=4, gamma=gamma))
+    assert fit.record["contrasts"][0]["solved"] == "in closed form"
+
+    b, x = (y.astype(float) @ np.linalg.inv(A).T for y in data)
+    error = np.sqrt((x.var(0) + b.var(0)) / n)
+    assert np.max(np.abs(fit.arrays["star/mean"] - mean["star"]) / error) < SIGMAS
+    S = (np.cov(x.T, bias=True) - gamma * np.cov(b.T, bias=True)) / (1 - gamma) - (std / 0.5) ** 2 * np.eye(4)
+    values, V = np.linalg.eigh(S)
+    C = (V * np.maximum(values, 0)) @ V.T
+    W = fit.arrays["star/loadings"]
+    np.testing.assert_allclose(W.T @ W, C, atol=1e-4 * values.max())
+    gain = C @ A.T @ np.linalg.inv(A @ C @ A.T + std**2 * np.eye(4))
+    expected = (x - b).mean(0) + (data[1] - data[1].astype(float).mean(0)) @ gain.T
+    found = fit.separate(problem, draws=0).mean("both", "star")
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    # one mean for both views takes the background for the target
+    common = PCPCA.fit(problem, PCPCAConfig(components=4, gamma=gamma, mean="likelihood"))
+    assert np.max(np.abs(common.arrays["star/mean"] - mean["star"]) / error) > 10 * SIGMAS
+
+
+def test_pcpca_takes_the_mean_of_every_background_through_its_own_operator():
+    rng, n, std = np.random.default_rng(0), 30, 0.2
+    shown = {"empty": ["sky", "cloud"], "both": ["sky", "cloud", "star"]}
+    views = {}
+    for name, sources in shown.items():
+        y = rng.normal(3.0, 1.0, size=(n, 4))
+        y[:, 1:][rng.random((n, 3)) < 0.2] = np.nan
+        # every observation has its own matrices and amplitudes
+        mixing = {s: PerSample(Dense(rng.uniform(0.2, 2) * rng.normal(size=(n, 4, 3)))) for s in sources}
+        views[name] = View(y, mixing, std)
+    problem = Problem({s: Source((3,)) for s in shown["both"]}, views)
+    fit = PCPCA.fit(problem, PCPCAConfig(components=2, gamma=0.2, iterations=5))
+
+    def stacked(view: View, sources: list[str]) -> np.ndarray:
+        return np.concatenate([np.concatenate([blocks(view, i)[s] for s in sources], 1) for i in range(n)])
+
+    data = {v: view.y[view.observed].astype(float) for v, view in problem.views.items()}
+    empty, both = problem.views["empty"], problem.views["both"]
+    background = np.linalg.lstsq(stacked(empty, shown["empty"]), data["empty"], rcond=None)[0]
+    left = {v: data[v] - stacked(view, shown["empty"]) @ background for v, view in problem.views.items()}
+    mean = {
+        "sky": background[:3],
+        "cloud": background[3:],
+        "star": np.linalg.lstsq(stacked(both, ["star"]), left["both"])[0],
+    }
+    np.testing.assert_allclose(fit.arrays["star/mean"], mean["star"], atol=1e-4)
+    # what was climbed is the likelihood ratio of what the means leave
+    W, ratio = fit.arrays["star/loadings"], 0.0
+    left["both"] = left["both"] - stacked(both, ["star"]) @ mean["star"]
+    c = find_contrasts(problem)[0].amplitude(problem)
+    for view, s, gain, weight in ((both, "star", 1.0, 1.0), (empty, "sky", c, -0.2)):
+        ends = np.cumsum(view.counts)[:-1]
+        for i, r in enumerate(np.split(left["both" if view is both else "empty"], ends)):
+            M = gain * blocks(view, i)[s] @ W.T
+            density = scipy.stats.multivariate_normal(np.zeros(len(r)), M @ M.T + std**2 * np.eye(len(r))).logpdf(r)
+            ratio += weight / n * (density + len(r) * np.log(std * np.sqrt(2 * np.pi)))
+    assert fit.record["contrasts"][0]["log_likelihood_ratio"][-1] == pytest.approx(ratio, rel=1e-4)
+    # the posterior is that of backgrounds that are known
+    covariance = {"sky": np.zeros((3, 3)), "cloud": np.zeros((3, 3)), "star": W.T @ W}
+    found = fit.separate(problem, draws=0).mean("both", "star")
+    for i in range(n):
+        expected = posterior(both, i, mean, covariance, std)[0][-3:]
+        np.testing.assert_allclose(found[i], expected, atol=2e-3)
 
 
 def test_pcpca_without_a_background_is_probabilistic_pca():

@@ -1,10 +1,11 @@
 r"""Undoing the operator of one source without a model of it: the estimates that the classical methods start from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse.linalg
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
@@ -12,7 +13,7 @@ from dichroic.baselines.batches import over_observations
 from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Problem, ProblemError, View
 
-__all__ = ["least_squares", "principal_start", "require_invertible"]
+__all__ = ["least_squares", "least_squares_means", "mixed", "principal_start", "require_invertible"]
 
 _ITERATIONS = 100
 _PROBED = 32
@@ -55,6 +56,62 @@ def least_squares(
     """
     entering = {s: jnp.asarray(m, jnp.float32) for s, m in (known or {}).items() if s in view.mixing}
     return over_observations(_Undo(source, tuple(shape), entering), view)
+
+
+def least_squares_means(
+    terms: Sequence[tuple[View, float]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    r"""One value for every source that explains all observations best, as if each showed these sources alone.
+
+    .. math:: \operatorname*{arg\,min}_\mu \sum_v w_v\, \overline{
+        \textstyle \| y_i - \sum_s A_{is} \mu_s \|^2_{\Sigma_i^{-1}} } ,
+
+    the bar being the mean over the observations of a view; of all solutions, the one of least norm.
+
+    **Arguments:** `terms`, views and their weights; `shapes`, of the sources, which all enter every view.
+
+    **Returns:** `{source: (...)}`, in the user's units. It is not finite where negative weights leave no minimum.
+    """
+    names, sizes = list(shapes), [int(np.prod(shape)) for shape in shapes.values()]
+
+    def split(x: np.ndarray) -> dict[str, np.ndarray]:
+        parts = np.split(x, np.cumsum(sizes)[:-1])
+        return {s: part.reshape(shapes[s]) for s, part in zip(names, parts, strict=True)}
+
+    def backward(x: np.ndarray | None) -> np.ndarray:
+        values = None if x is None else {s: jnp.asarray(v, jnp.float32) for s, v in split(x).items()}
+        function = _Backward(tuple((s, tuple(shape)) for s, shape in shapes.items()), values)
+        total = np.zeros(sum(sizes))
+        for view, weight in terms:
+            found = over_observations(function, view)
+            total += weight * np.concatenate([found[s].mean(0, dtype=float).ravel() for s in names])
+        return total
+
+    system = scipy.sparse.linalg.LinearOperator((sum(sizes),) * 2, matvec=backward, dtype=float)  # pyright: ignore
+    return split(scipy.sparse.linalg.cg(system, backward(None), rtol=1e-6, maxiter=200)[0])
+
+
+class _Backward(eqx.Module):
+    """:math:`A^* A x`; :math:`A^* y` without an `x`."""
+
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
+    x: dict[str, Array] | None
+
+    def __call__(self, observation, _):
+        w = WhitenedObservation.unscaled(observation, dict(self.shapes))
+        return w.adjoint(w.y if self.x is None else w.forward({s: self.x[s].astype(w.dtype) for s in w.shapes}))
+
+
+def mixed(view: View, sources: Mapping[str, np.ndarray]) -> np.ndarray:
+    r"""What a view would show of the same sources in every observation, without noise: :math:`\sum_s A_{is} x_s`."""
+    return over_observations(_Mixed({s: jnp.asarray(x, jnp.float32) for s, x in sources.items()}), view)
+
+
+class _Mixed(eqx.Module):
+    sources: dict[str, Array]
+
+    def __call__(self, observation, _):
+        return sum(observation.mixing[s](x) for s, x in self.sources.items())
 
 
 def require_invertible(view: View, name: str, source: str, shape: tuple[int, ...], title: str) -> None:

@@ -1,27 +1,40 @@
 r"""Probabilistic contrastive PCA (Li, Jones and Engelhardt, arXiv 2012.07977; DDPRISM, eqs. 20 to 22).
 
-One source, the target, is affine in `q` unit normal latents. Its mean and loadings make the data of the mixture likely
-and those of the background unlikely,
+One source, the target, is affine in `q` unit normal latents. Its loadings make the data of the mixture likely and those
+of the background unlikely,
 
-.. math:: \max_{\mu, W}\; \overline{\log \mathcal N(y_i; A_i \mu, A_i W W^\top A_i^\top + \Sigma)}^{\text{mixture}}
-    - \gamma\, \overline{\log \mathcal N(y_j; A_j \mu, A_j W W^\top A_j^\top + \Sigma)}^{\text{background}} ,
+.. math:: \max_W\; \overline{\log \mathcal N(r_i; 0, A_i W W^\top A_i^\top + \Sigma)}^{\text{mixture}}
+    - \gamma\, \overline{\log \mathcal N(r_j; 0, A_j W W^\top A_j^\top + \Sigma)}^{\text{background}} ,
 
-the bars being means. Where the operators are a number times an isometry the maximum is known: with the moments
-:math:`\bar x, \bar b` and :math:`S_x, S_b` of both views,
+the bars being means and `r` what the means of the sources leave of the data. With `mean = "difference"` every source
+has a mean of its own, by weighted least squares: those of the background, whose operators are :math:`B`, in the
+background view, and that of the target, :math:`\mu`, in what they leave of the mixture,
 
-.. math:: \mu = \frac{\bar x - \gamma \bar b}{1 - \gamma}, \qquad S = \frac{S_x - \gamma S_b}{1 - \gamma}, \qquad
-    W = Q_q \sqrt{\max(\Lambda_q - \sigma^2, 0)} .
+.. math:: m = \arg\min \overline{\| y_j - B_j m \|^2}^{\text{background}} , \qquad
+    \mu = \arg\min \overline{\| y_i - B_i m - A_i \mu \|^2}^{\text{mixture}} , \qquad
+    r_i = y_i - B_i m - A_i \mu , \quad r_j = y_j - B_j m .
 
-Elsewhere `W` is climbed by L-BFGS, at the :math:`\mu` that is best for `W = 0`, which for isometries is the same one.
-Over both together the objective has no maximum: a `W` that leaves one :math:`A_j W` of the background singular lets
-:math:`\mu` run away, as what the background cannot explain counts in favour. The published program goes down this hill,
-in `W` and :math:`\mu`, for ten steps; `objective = "published"` does the same.
+Where target and background share their operators, this is the mean of the mixture less that of the background. The
+posterior is that of the target given :math:`y_i - B_i m`. The published program for complete images centres both views
+as well (and divides them by standard deviations).
+Equation 20 has one :math:`\mu` for both views, `mean = "likelihood"`: the maximum for `W = 0` of the same objective of
+:math:`r = y - A \mu`. A background whose mean is not zero is then taken for a target of another mean.
+
+Where the operators are a number times an isometry the maximum is known: with the second moments :math:`S_x, S_b` of `r`
+in both views, in units of the target,
+
+.. math:: S = \frac{S_x - \gamma S_b}{1 - \gamma}, \qquad W = Q_q \sqrt{\max(\Lambda_q - \sigma^2, 0)} ,
+
+and the common mean is :math:`\mu = (\bar x - \gamma \bar b) / (1 - \gamma)`. Elsewhere `W` is climbed by L-BFGS. Over
+`W` and a common :math:`\mu` together the objective has no maximum: a `W` that leaves one :math:`A_j W` of the
+background singular lets :math:`\mu` run away, as what the background cannot explain counts in favour. The published
+program goes down this hill, in `W` and :math:`\mu`, for ten steps; `objective = "published"` does the same.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,34 +42,35 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from pydantic import Field, PositiveFloat, PositiveInt
-from scipy.sparse.linalg import LinearOperator, cg
 
 from dichroic.baselines.base import Baseline, BaselineConfig
 from dichroic.baselines.batches import over_observations
 from dichroic.baselines.climb import Objective, climb
-from dichroic.baselines.contrast import matching, required_contrasts
+from dichroic.baselines.contrast import Contrast, matching, required_contrasts
 from dichroic.baselines.factors import FactorModel, ScaledLikelihood
-from dichroic.baselines.least_squares import least_squares, principal_start
+from dichroic.baselines.least_squares import least_squares, least_squares_means, mixed, principal_start
 from dichroic.operators import DiagonalNoise
-from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Problem, ProblemError, View
 
 __all__ = ["PCPCA", "PCPCAConfig"]
 
-_SOME = 4096  # observations that the mean is learned from
 _DENSE = 4096  # entries of a source up to which its covariance is a matrix
+
+_Views = tuple[View, View]  # mixture and background, through the target's operator
 
 
 class PCPCAConfig(BaselineConfig):
     """Settings of `PCPCA`.
 
-    `components`, latents; `gamma`, the weight of the background, 0 being probabilistic PCA; `objective`, `"maximise"`,
-    or `"published"` for the ten steps of Adam in the wrong direction; `closed_form`, whether to use it where it holds;
-    `iterations` and `tolerance` of the climb.
+    `components`, latents; `gamma`, the weight of the background, 0 being probabilistic PCA; `mean`, `"difference"` of
+    the means of both views, or the one of highest `"likelihood"` for both; `objective`, `"maximise"`, or `"published"`
+    for the ten steps of Adam in the wrong direction, which have a mean of their own; `closed_form`, whether to use it
+    where it holds; `iterations` and `tolerance` of the climb.
     """
 
     components: PositiveInt = 5
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    mean: Literal["difference", "likelihood"] = "difference"
     objective: Literal["maximise", "published"] = "maximise"
     closed_form: bool = True
     iterations: PositiveInt = 300
@@ -79,14 +93,18 @@ class PCPCA(Baseline):
     def _fit(cls, problem: Problem, config: PCPCAConfig, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
         arrays, record = {}, []
         for contrast in required_contrasts(problem, cls.title):
-            t = contrast.target
-            mixture, background = contrast.through_the_target(problem)
-            gain = _isometry(mixture, background, t, problem.sources[t].shape) if config.closed_form else None
-            if gain is not None and config.objective == "maximise":
-                mean, loadings, said = _closed_form(problem, mixture, background, t, gain, config)
+            t, background = contrast.target, {}
+            views = contrast.through_the_target(problem)
+            if config.objective == "published":
+                mean, loadings, said = _published(problem, views, t, config, seed)
             else:
-                mean, loadings, said = _climb(problem, mixture, background, t, config, seed)
+                if config.mean == "difference":
+                    mean, background, views = _about_their_own_means(problem, contrast, views)
+                else:
+                    mean, views = _about_a_common_mean(problem, t, views, config.gamma)
+                loadings, said = _loadings(problem, views, t, config, seed)
             arrays |= {f"{t}/mean": mean, f"{t}/loadings": loadings}
+            arrays |= {_of_background(t, s): m for s, m in background.items()}
             record.append({**contrast.describe(problem), **said})
         return arrays, {"contrasts": record}
 
@@ -99,7 +117,10 @@ class PCPCA(Baseline):
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         found = {}
         for t in self.estimates(problem, view):
-            found |= over_observations(self._model(t), problem.views[view], key=key)
+            observed = problem.views[view]
+            if background := {s: self.arrays[a] for s in self.shapes if (a := _of_background(t, s)) in self.arrays}:
+                observed = replace(observed, y=observed.y - mixed(observed, background))
+            found |= over_observations(self._model(t), observed, key=key)
         return found
 
     def _sample(self, source: str, n: int, key: Any) -> Any:
@@ -112,9 +133,44 @@ class PCPCA(Baseline):
         return FactorModel({t: mean}, {t: loadings})
 
 
-def _isometry(mixture: View, background: View, t: str, shape: tuple[int, ...]) -> float | None:
+def _of_background(t: str, source: str) -> str:
+    """The name of the array with the mean of another source of the contrast."""
+    return f"{t}/background/{source}"
+
+
+def _about_their_own_means(
+    problem: Problem, contrast: Contrast, views: _Views
+) -> tuple[np.ndarray, dict[str, np.ndarray], _Views]:
+    """Means of the target and of all sources behind it, and both views less these."""
+    t, own = contrast.target, (problem.views[contrast.mixture], problem.views[contrast.background])
+    shapes = {s: problem.sources[s].shape for s in own[1].mixing}
+    background = least_squares_means([(own[1], 1.0)], shapes)
+    # through the operators of each view: nothing says that they are the target's
+    less = [replace(v, y=v.y - mixed(o, background)) for v, o in zip(views, own, strict=True)]
+    mean = least_squares_means([(less[0], 1.0)], {t: problem.sources[t].shape})
+    return mean[t], background, (replace(less[0], y=less[0].y - mixed(less[0], mean)), less[1])
+
+
+def _about_a_common_mean(problem: Problem, t: str, views: _Views, gamma: float) -> tuple[np.ndarray, _Views]:
+    r"""The maximum over :math:`\mu` at `W = 0`, and both views less it."""
+    # the eigenvalues of the difference are positive for gamma < 1 and many observations
+    mean = least_squares_means([(views[0], 1.0), (views[1], -gamma)], {t: problem.sources[t].shape})
+    if not np.isfinite(mean[t]).all():
+        raise ProblemError([f"PCPCA: the mean of source '{t}' cannot be told at gamma = {gamma:g}; lower it"])
+    mixture, background = (replace(v, y=v.y - mixed(v, mean)) for v in views)
+    return mean[t], (mixture, background)
+
+
+def _loadings(
+    problem: Problem, views: _Views, t: str, config: PCPCAConfig, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """`W` at mean 0."""
+    gain = _isometry(views, t, problem.sources[t].shape) if config.closed_form else None
+    return _climb(problem, views, t, config, seed) if gain is None else _closed_form(problem, views, t, gain, config)
+
+
+def _isometry(views: _Views, t: str, shape: tuple[int, ...]) -> float | None:
     """The `c` of two operators with :math:`A^\\top A = c^2 I` under the same white noise, None when they are others."""
-    views = (mixture, background)
     std = [_white(view) for view in views]
     if not all(view.shared and view.observed is None for view in views) or None in std:
         return None
@@ -139,77 +195,44 @@ def _white(view: View) -> float | None:
 
 
 def _closed_form(
-    problem: Problem, mixture: View, background: View, t: str, gain: float, config: PCPCAConfig
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    shape, gamma = problem.sources[t].shape, config.gamma
-    x, b = (least_squares(v, t, shape).reshape(len(v), -1).astype(float) for v in (mixture, background))
-    mu = (x.mean(0) - gamma * b.mean(0)) / (1 - gamma)
-    S = ((x - mu).T @ (x - mu) / len(x) - gamma * (b - mu).T @ (b - mu) / len(b)) / (1 - gamma)
-    variance = ((_white(mixture) or 0.0) / gain) ** 2
+    problem: Problem, views: _Views, t: str, gain: float, config: PCPCAConfig
+) -> tuple[np.ndarray, dict[str, Any]]:
+    shape = problem.sources[t].shape
+    x, b = (least_squares(v, t, shape).reshape(len(v), -1).astype(float) for v in views)
+    S = (x.T @ x / len(x) - config.gamma * b.T @ b / len(b)) / (1 - config.gamma)
+    variance = ((_white(views[0]) or 0.0) / gain) ** 2
     values, Q = np.linalg.eigh(S)
-    q = min(config.components, len(mu))
+    q = min(config.components, len(S))
     W = np.sqrt(np.maximum(values[::-1][:q] - variance, 0))[:, None] * Q[:, ::-1][:, :q].T
-    return mu.reshape(shape), W.reshape(q, *shape), {"solved": "in closed form"}
+    return W.reshape(q, *shape), {"solved": "in closed form"}
 
 
 def _climb(
-    problem: Problem, mixture: View, background: View, t: str, config: PCPCAConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    mean, loadings, scale = principal_start(problem, mixture, t, config.components)
-    terms = [(mixture, 1.0), (background, -config.gamma)]
-    if config.objective == "published":
-        loadings = loadings + 0.01 * np.random.default_rng(seed).normal(size=loadings.shape)
-        return _published(mean, loadings, terms, t)
+    problem: Problem, views: _Views, t: str, config: PCPCAConfig, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    _, loadings, scale = principal_start(problem, views[0], t, config.components)
     loadings = loadings + 1e-3 * scale * np.random.default_rng(seed).normal(size=loadings.shape)
-    mean = _mean(mixture, background, t, problem.sources[t].shape, config.gamma)
-    at_mean = _AtMean({t: scale}, {t: mean / scale})
-    found = climb(at_mean, {t: loadings / scale}, terms, iterations=config.iterations, tolerance=config.tolerance)
+    terms = [(views[0], 1.0), (views[1], -config.gamma)]
+    at_zero = _AtZero({t: scale})
+    found = climb(at_zero, {t: loadings / scale}, terms, iterations=config.iterations, tolerance=config.tolerance)
     said = {"solved": "by L-BFGS", "log_likelihood_ratio": found.values, "converged": found.converged}
-    return mean, scale * found.parameters[t], said
+    return scale * found.parameters[t], said
 
 
-class _AtMean(ScaledLikelihood):
-    """The log-likelihood of the loadings alone."""
-
-    def __init__(self, scales: Mapping[str, float], means: Mapping[str, np.ndarray]):
-        super().__init__(scales)
-        self.means = {s: jnp.asarray(m) for s, m in means.items()}
+class _AtZero(ScaledLikelihood):
+    """The log-likelihood of the loadings alone, at mean 0."""
 
     def __call__(self, loadings: Any, observation: Any) -> Array:
-        return super().__call__({"means": self.means, "loadings": loadings}, observation)
+        means = {s: jnp.zeros(W.shape[1:], W.dtype) for s, W in loadings.items()}
+        return super().__call__({"means": means, "loadings": loadings}, observation)
 
 
-def _mean(mixture: View, background: View, t: str, shape: tuple[int, ...], gamma: float) -> np.ndarray:
-    r"""The maximum over :math:`\mu` at `W = 0`, a least-squares problem."""
-    some = [view.select(np.arange(min(len(view), _SOME))) for view in (mixture, background)]
-
-    def contrast(x: np.ndarray | None) -> np.ndarray:
-        backward = _Backward(t, None if x is None else jnp.asarray(x.reshape(shape), jnp.float32), shape)
-        parts = [over_observations(backward, view).mean(0, dtype=float).ravel() for view in some]
-        return parts[0] - gamma * parts[1]
-
-    size = int(np.prod(shape))
-    b = contrast(None)
-    # its eigenvalues are positive for gamma < 1 and many observations
-    found, info = cg(LinearOperator((size, size), matvec=contrast, dtype=float), b, rtol=1e-5, maxiter=200)  # pyright: ignore
-    if not np.isfinite(found).all():
-        raise ProblemError([f"PCPCA: the mean of source '{t}' cannot be told at gamma = {gamma:g} ({info}); lower it"])
-    return found.reshape(shape)
-
-
-class _Backward(eqx.Module):
-    """:math:`A^* A x`; :math:`A^* y` without an `x`."""
-
-    source: str = eqx.field(static=True)
-    x: Array | None
-    shape: tuple[int, ...] = eqx.field(static=True)
-
-    def __call__(self, observation, _):
-        w = WhitenedObservation.unscaled(observation, {self.source: self.shape})
-        return w.adjoint(w.y if self.x is None else w.forward({self.source: self.x.astype(w.dtype)}))[self.source]
-
-
-def _published(mean: np.ndarray, loadings: np.ndarray, terms: Any, t: str) -> tuple[Any, Any, dict[str, Any]]:
+def _published(
+    problem: Problem, views: _Views, t: str, config: PCPCAConfig, seed: int
+) -> tuple[Any, Any, dict[str, Any]]:
+    mean, loadings, _ = principal_start(problem, views[0], t, config.components)
+    loadings = loadings + 0.01 * np.random.default_rng(seed).normal(size=loadings.shape)
+    terms = [(views[0], 1.0), (views[1], -config.gamma)]
     optimizer = optax.adam(optax.linear_schedule(1e-3, 1e-6, 10))
     with jax.enable_x64(True):
         start = {"means": {t: jnp.asarray(mean)}, "loadings": {t: jnp.asarray(loadings)}}
