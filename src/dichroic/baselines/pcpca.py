@@ -94,15 +94,15 @@ class PCPCA(Baseline):
         arrays, record = {}, []
         for contrast in required_contrasts(problem, cls.title):
             t, background = contrast.target, {}
-            views = contrast.through_the_target(problem)
+            seen = contrast.through_the_target(problem)
             if config.objective == "published":
-                mean, loadings, said = _published(problem, views, t, config, seed)
+                mean, loadings, said = _published(problem, seen, t, config, seed)
+            elif config.mean == "difference":
+                mean, background, left = _about_their_own_means(problem, contrast, seen)
+                loadings, said = _loadings(problem, left, left[0], t, config, seed)
             else:
-                if config.mean == "difference":
-                    mean, background, views = _about_their_own_means(problem, contrast, views)
-                else:
-                    mean, views = _about_a_common_mean(problem, t, views, config.gamma)
-                loadings, said = _loadings(problem, views, t, config, seed)
+                mean, left = _about_a_common_mean(problem, t, seen, config.gamma)
+                loadings, said = _loadings(problem, left, seen[0], t, config, seed)
             arrays |= {f"{t}/mean": mean, f"{t}/loadings": loadings}
             arrays |= {_of_background(t, s): m for s, m in background.items()}
             record.append({**contrast.describe(problem), **said})
@@ -162,11 +162,13 @@ def _about_a_common_mean(problem: Problem, t: str, views: _Views, gamma: float) 
 
 
 def _loadings(
-    problem: Problem, views: _Views, t: str, config: PCPCAConfig, seed: int
+    problem: Problem, views: _Views, start: View, t: str, config: PCPCAConfig, seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """`W` at mean 0."""
+    """`W` at mean 0; a climb starts from the principal directions of the view `start`."""
     gain = _isometry(views, t, problem.sources[t].shape) if config.closed_form else None
-    return _climb(problem, views, t, config, seed) if gain is None else _closed_form(problem, views, t, gain, config)
+    if gain is None:
+        return _climb(problem, views, start, t, config, seed)
+    return _closed_form(problem, views, t, gain, config)
 
 
 def _isometry(views: _Views, t: str, shape: tuple[int, ...]) -> float | None:
@@ -208,9 +210,9 @@ def _closed_form(
 
 
 def _climb(
-    problem: Problem, views: _Views, t: str, config: PCPCAConfig, seed: int
+    problem: Problem, views: _Views, start: View, t: str, config: PCPCAConfig, seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    _, loadings, scale = principal_start(problem, views[0], t, config.components)
+    _, loadings, scale = principal_start(problem, start, t, config.components)
     loadings = loadings + 1e-3 * scale * np.random.default_rng(seed).normal(size=loadings.shape)
     terms = [(views[0], 1.0), (views[1], -config.gamma)]
     at_zero = _AtZero({t: scale})
