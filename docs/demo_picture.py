@@ -1,10 +1,15 @@
-"""Draws the README's picture from a demo run: `python docs/demo_picture.py runs/demo docs/_static/demo.png`."""
+"""Draws the README's pictures: `python docs/demo_picture.py runs/demo docs/_static/demo.png`.
+
+An experiment of `dichroic reproduce`, such as `runs/reproduce/laptop/grassy-full`, does in place of a run.
+"""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from dichroic.problem import load_problem
 from dichroic.run import Run, Separation
 
 ROWS = 5
@@ -12,9 +17,14 @@ ROWS = 5
 
 def main(folder: str, out: str) -> None:
     """One row per held-out mixture."""
-    run = Run(folder)
-    separated = Separation.open(run.separated)
-    view = run.held_out.views["mix"]
+    place = Path(folder)
+    if (place / "data").is_dir():
+        held_out = load_problem(place / "data" / "test").problem
+        separated = Separation.open(place / "dichroic" / "separated.zarr")
+    else:
+        run = Run(place)
+        held_out, separated = run.held_out, Separation.open(run.separated)
+    view = held_out.views["mix"]
     shown = np.linspace(0, len(view) - 1, ROWS).astype(int)
     columns = [("observation", view.y, "grey")]
     for source in ("grass", "digit"):
