@@ -9,7 +9,8 @@ import scipy.stats
 
 from dichroic.diffusion import Schedule
 from dichroic.em import gaussian_views, own_noise
-from dichroic.em.gaussian import GaussianConfig, gaussian_em
+from dichroic.em.closed_form import as_mixture, closed_form_draws
+from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.em.population import Population, Statistics
 from dichroic.em.whitened_view import has_weights
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
@@ -214,6 +215,26 @@ def test_dense_routes_know_what_is_left(name, route, monkeypatch, float64, rng):
     np.testing.assert_allclose(bind(problem, "v").chi_square(samples), expected, rtol=1e-9)
 
 
+def test_gaussian_priors_are_drawn_from_exactly_where_every_observation_is_of_its_own_kind(float64, rng):
+    truth, n = Truth(rng, {"a": 20}), 1200
+    std = rng.uniform(0.001, 0.3, size=(n, 20))
+    y = np.broadcast_to(truth.draw(rng, "a", 1) + std[:1] * rng.normal(size=(1, 20)), std.shape).copy()
+    y[0, 3] = np.nan
+    std[2:] = std[1]  # a kind of its own, the same often, and one of another kind
+    std[2:, 0] += 1e-9 * np.arange(n - 2)
+    problem = Problem({"a": Source((20,))}, {"v": View(y, {"a": 1.0}, PerSample(std))})
+    fit = GaussianFit(truth.populations)
+    prior = fit.prior("a", (20,), Schedule())
+    samples, chi_square = closed_form_draws(problem.views["v"], {"a": prior}, jax.random.split(jax.random.key(1), n))
+    # the prior is kept in single precision
+    mean, covariance = as_mixture(prior).moments()
+    N = np.diag(std[1] ** 2)
+    gain = covariance @ np.linalg.inv(covariance + N)
+    assert_gaussian(samples["a"][1:], mean + gain @ (y[1] - mean), covariance - gain @ covariance)
+    residual = (y - samples["a"]) / std
+    np.testing.assert_allclose(chi_square, np.nanmean(residual**2, axis=1), rtol=1e-3)
+
+
 def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, rng):
     truth = Truth(rng)
     problem = contrastive(rng, truth, n=6, missing=True)
@@ -253,7 +274,7 @@ def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monk
 def test_views_are_sent_to_the_cheapest_exact_route(rng):
     small = contrastive(rng, Truth(rng), n=4)
     assert type(bind(small, "one")) is gaussian_views._PerObservation
-    y = rng.normal(size=(5, 80))
+    y = rng.normal(size=(60, 80))
     middle = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, 0.1)})
     assert type(bind(middle, "v")) is gaussian_views._Grouped
     own = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, PerSample(rng.uniform(0.1, 0.2, size=y.shape)))})

@@ -8,7 +8,7 @@ gradients.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import equinox as eqx
 import jax
@@ -33,6 +33,7 @@ __all__ = ["bind_dense", "bind_view", "bind_views"]
 _SMALL = 16  # systems up to this size are solved one per observation, in compiled code
 _DENSE = 4096  # above this many unknowns or data, no dense matrix
 _BUDGET = 2e12  # floating-point operations per lap that the dense routes may cost
+_CALL, _CALLS = 1e6, 3e7  # the same, for what an observation and a group cost whatever their size
 _KEPT = 1 << 27  # entries of all matrices of groups up to which they are kept: one gibibyte
 
 
@@ -64,8 +65,8 @@ def bind_dense(view: View, shapes: Mapping[str, tuple[int, ...]], budget: float)
     if max(data, unknowns) > _DENSE:
         return None
     groups = group_alike(view)
-    together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data)
-    alone = float((view.counts.astype(float) ** 3).sum()) if has_weights(view) else np.inf
+    together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + _CALLS)
+    alone = float((view.counts.astype(float) ** 3 + _CALL).sum()) if has_weights(view) else np.inf
     if min(together, alone) > budget:
         return None
     return OwnNoise(view, shapes) if _cheaper(together, alone) else _Grouped(view, shapes, groups)
@@ -131,17 +132,21 @@ class _Grouped(DenseView):
         super().__init__(view, shapes)
         self.indices = indices
         m, d = view.data_size, sum(int(np.prod(shapes[s])) for s in view.mixing)
-        fits = len(indices) * m * (m + d) <= _KEPT
-        self.kept = [_Condensed.of(group) for group in self._groups()] if fits else None
+        self.fits = len(indices) * m * (m + d) <= _KEPT
+
+    @cached_property
+    def kept(self) -> list[_Condensed] | None:
+        """All groups, None where they do not fit into memory."""
+        return [_Condensed.of(group) for group in self._groups()] if self.fits else None
+
+    @property
+    def groups(self) -> Iterable[_Condensed]:
+        """The groups, made anew every time where they are not kept."""
+        return map(_Condensed.of, self._groups()) if self.kept is None else self.kept
 
     def _groups(self) -> Iterator[Group]:
         for members in self.indices:
             yield from grouped(self.view, self.shapes, [members])
-
-    @property
-    def groups(self) -> Iterable[_Condensed]:
-        """Made anew every time where they do not fit into memory."""
-        return map(_Condensed.of, self._groups()) if self.kept is None else self.kept
 
     def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
         mean, S = self.stack(populations)
