@@ -1,23 +1,27 @@
 """Gaussian EM: every route against brute force, and the fit against the likelihood of the truth."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
 
 from dichroic.diffusion import Schedule
-from dichroic.em import gaussian_views
-from dichroic.em.gaussian import GaussianConfig, gaussian_em
+from dichroic.em import gaussian_views, own_noise
+from dichroic.em.closed_form import as_mixture, closed_form_draws
+from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.em.population import Population, Statistics
+from dichroic.em.whitened_view import has_weights
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
 from dichroic.problem import Problem, Source, View
 from operator_cases import matrix_of
-from oracles import SIGMAS, random_covariance
+from oracles import SIGMAS, assert_gaussian, random_covariance
 
 ROUTES = {
     "per observation": gaussian_views._PerObservation,
     "grouped": gaussian_views._Grouped,
+    "own noise": own_noise.OwnNoise,
     "matrix free": gaussian_views._MatrixFree,
 }
 
@@ -26,6 +30,9 @@ def force(monkeypatch, route: str) -> None:
     """Sends every view through one route."""
     monkeypatch.setattr(gaussian_views, "_SMALL", 1000 if route == "per observation" else 0)
     monkeypatch.setattr(gaussian_views, "_DENSE", 0 if route == "matrix free" else 4096)
+    if route in ("grouped", "own noise"):  # where it can be had
+        monkeypatch.setattr(gaussian_views, "has_weights", lambda view: route == "own noise" and has_weights(view))
+        monkeypatch.setattr(gaussian_views, "_cheaper", lambda together, alone: alone < np.inf)
 
 
 class Truth:
@@ -67,7 +74,8 @@ def posteriors(view: View, populations, std):
         y = view.y[i].ravel()
         seen = np.ones(y.size, bool) if view.observed is None else view.observed[i].ravel()
         A, y = A[seen], y[seen]
-        N = std[np.ix_(seen, seen)] if np.ndim(std) == 2 else std**2 * np.eye(len(y))
+        own = std[i] if np.ndim(std) == 3 else std
+        N = own[np.ix_(seen, seen)] if np.ndim(own) == 2 else own**2 * np.eye(len(y))
         if np.iscomplexobj(y):
             A, y, N = np.concatenate([A.real, A.imag]), np.concatenate([y.real, y.imag]), scipy.linalg.block_diag(N, N)
         C = N + A @ S @ A.T
@@ -107,12 +115,35 @@ def dense_noise_problem(rng, truth):
     return Problem({"a": Source((4,)), "b": Source((2,))}, {"v": view}), N
 
 
+def own_noise_problem(rng, truth):
+    """Few levels of noise, as of exposures, and one observation with levels of its own."""
+    n = 8
+    std = rng.choice([0.2, 0.2, 0.2, 0.2, 0.3, 0.5], size=(n, 4))
+    std[3] = rng.uniform(0.25, 1.0, size=4)
+    A = {s: rng.normal(size=(4, len(truth.mean[s]))) for s in ("a", "b")}
+    y = sum(truth.draw(rng, s, n) @ A[s].T for s in A) + std * rng.normal(size=(n, 4))
+    y[0, 1] = y[1, :2] = y[2, 3] = np.nan
+    view = View(y, {s: Dense(m) for s, m in A.items()}, PerSample(std))
+    return Problem(truth.sources, {"v": view}), np.stack([np.diag(row**2) for row in std])
+
+
+def complex_shared_problem(rng, truth):
+    problem, std = fourier_problem(rng, truth)
+    view = problem.views["v"]
+    mixing = {**view.mixing, "a": FourierSample(np.ones(4), (4,))}
+    std = rng.choice([0.2, 0.4], size=len(view))
+    covariances = np.stack([s**2 * np.eye(4) for s in std])
+    return Problem(problem.sources, {"v": View(view.y, mixing, PerSample(std), view.observed)}), covariances
+
+
 PROBLEMS = {
     "operators per sample": lambda rng: (contrastive(rng, Truth(rng), n=6), 0.3, None),
     "one operator": lambda rng: (contrastive(rng, Truth(rng), n=6, shared=True), 0.3, None),
     "missing data": lambda rng: (contrastive(rng, Truth(rng), n=6, missing=True), 0.3, None),
     "complex": lambda rng: (*fourier_problem(rng, Truth(rng, {"a": 4, "b": 2})), {"a": 4, "b": 2}),
     "dense noise": lambda rng: (*dense_noise_problem(rng, Truth(rng, {"a": 4, "b": 2})), {"a": 4, "b": 2}),
+    "own noise": lambda rng: (*own_noise_problem(rng, Truth(rng)), None),
+    "complex, own noise": lambda rng: (*complex_shared_problem(rng, Truth(rng, {"a": 4, "b": 2})), {"a": 4, "b": 2}),
 }
 every_problem = pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 
@@ -123,12 +154,17 @@ def bind(problem: Problem, name: str):
 
 
 @every_problem
-@pytest.mark.parametrize("route", ["per observation", "grouped"])
+@pytest.mark.parametrize("route", ["per observation", "grouped", "own noise", "own noise, each by itself"])
 def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng):
     problem, std, sizes = make(rng)
     populations = Truth(np.random.default_rng(1), sizes).populations
+    if route == "own noise, each by itself":
+        monkeypatch.setattr(own_noise, "_CONDITION", 0)
+        route = "own noise"
     force(monkeypatch, route)
     for name, view in problem.views.items():
+        if route == "own noise" and not has_weights(view):
+            continue
         bound = bind(problem, name)
         assert type(bound) is ROUTES[route]
         belief = bound.believe({s: populations[s] for s in bound.sources}, 0)
@@ -140,6 +176,77 @@ def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng
         np.testing.assert_allclose(belief.log_likelihood, log_likelihood, rtol=1e-9)
         complex_parts = 2 if np.iscomplexobj(view.y) else 1
         assert belief.count == complex_parts * (view.y.size if view.observed is None else view.observed.sum())
+
+
+@pytest.mark.parametrize(
+    "name, route", [("dense noise", "grouped"), ("own noise", "own noise"), ("complex, own noise", "own noise")]
+)
+def test_dense_routes_draw_from_the_exact_posterior(name, route, monkeypatch, float64, rng):
+    problem, std, sizes = PROBLEMS[name](rng)
+    populations = Truth(np.random.default_rng(1), sizes).populations
+    force(monkeypatch, route)
+    view, n = problem.views["v"], 1500
+    bound, found = bind(problem, "v"), list(posteriors(problem.views["v"], populations, std))
+    means = bound.side_by_side(bound.draw(populations, None))
+    np.testing.assert_allclose(means, [m for m, _, _ in found], atol=1e-9)
+    bound = gaussian_views.bind_view(view.select(np.repeat([0, 3], n)), bound.shapes, 0, 0)
+    draws = bound.side_by_side(bound.draw(populations, jax.random.split(jax.random.key(0), 2 * n)))
+    for i, rows in ((0, slice(n)), (3, slice(n, None))):
+        assert_gaussian(draws[rows], *found[i][:2])
+
+
+def residuals(view, samples, std):
+    """Squared, per observed value, by the operators themselves."""
+    for i in range(len(view)):
+        y = sum(np.asarray(take(view.mixing[s], i)(jnp.asarray(x[i]))) for s, x in samples.items())
+        seen = np.ones(y.shape, bool) if view.observed is None else view.observed[i]
+        own = np.linalg.inv(std[i] if np.ndim(std) == 3 else std**2 * np.eye(y.size))[np.ix_(seen, seen)]
+        r = (view.y[i] - y)[seen]
+        yield np.real(np.conj(r) @ own @ r) / (len(r) * (2 if np.iscomplexobj(r) else 1))
+
+
+@pytest.mark.parametrize("route", ["grouped", "own noise"])
+@pytest.mark.parametrize("name", ["own noise", "complex, own noise"])
+def test_dense_routes_know_what_is_left(name, route, monkeypatch, float64, rng):
+    problem, std, _ = PROBLEMS[name](rng)
+    force(monkeypatch, route)
+    samples = {s: rng.normal(size=(len(problem.views["v"]), *source.shape)) for s, source in problem.sources.items()}
+    expected = list(residuals(problem.views["v"], samples, std))
+    np.testing.assert_allclose(bind(problem, "v").chi_square(samples), expected, rtol=1e-9)
+
+
+def test_gaussian_priors_are_drawn_from_exactly_where_every_observation_is_of_its_own_kind(float64, rng):
+    truth, n = Truth(rng, {"a": 20}), 1200
+    std = rng.uniform(0.001, 0.3, size=(n, 20))
+    y = np.broadcast_to(truth.draw(rng, "a", 1) + std[:1] * rng.normal(size=(1, 20)), std.shape).copy()
+    y[0, 3] = np.nan
+    std[2:] = std[1]  # a kind of its own, the same often, and one of another kind
+    std[2:, 0] += 1e-9 * np.arange(n - 2)
+    problem = Problem({"a": Source((20,))}, {"v": View(y, {"a": 1.0}, PerSample(std))})
+    fit = GaussianFit(truth.populations)
+    prior = fit.prior("a", (20,), Schedule())
+    samples, chi_square = closed_form_draws(problem.views["v"], {"a": prior}, jax.random.split(jax.random.key(1), n))
+    # the prior is kept in single precision
+    mean, covariance = as_mixture(prior).moments()
+    N = np.diag(std[1] ** 2)
+    gain = covariance @ np.linalg.inv(covariance + N)
+    assert_gaussian(samples["a"][1:], mean + gain @ (y[1] - mean), covariance - gain @ covariance)
+    residual = (y - samples["a"]) / std
+    np.testing.assert_allclose(chi_square, np.nanmean(residual**2, axis=1), rtol=1e-3)
+
+
+def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, rng):
+    truth = Truth(rng)
+    problem = contrastive(rng, truth, n=6, missing=True)
+    force(monkeypatch, "grouped")
+    kept = bind(problem, "both")
+    monkeypatch.setattr(gaussian_views, "_KEPT", 0)
+    anew = bind(problem, "both")
+    assert anew.kept is None and anew.moments() is None
+    assert anew.power("a") == kept.power("a")
+    found = [bound.believe(truth.populations, 0) for bound in (kept, anew)]
+    assert found[0].log_likelihood == found[1].log_likelihood
+    np.testing.assert_array_equal(found[0].statistics["b"].second, found[1].statistics["b"].second)
 
 
 @pytest.mark.parametrize("missing, rank", [(False, None), (True, 1)], ids=["complete", "missing, leading direction"])
@@ -167,9 +274,11 @@ def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monk
 def test_views_are_sent_to_the_cheapest_exact_route(rng):
     small = contrastive(rng, Truth(rng), n=4)
     assert type(bind(small, "one")) is gaussian_views._PerObservation
-    y = rng.normal(size=(5, 80))
+    y = rng.normal(size=(60, 80))
     middle = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, 0.1)})
     assert type(bind(middle, "v")) is gaussian_views._Grouped
+    own = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, PerSample(rng.uniform(0.1, 0.2, size=y.shape)))})
+    assert type(bind(own, "v")) is own_noise.OwnNoise
     y = rng.normal(size=(2, 5000)).astype(np.float32)
     large = Problem({"a": Source((5000,))}, {"v": View(y, {"a": 1.0}, 0.1)})
     assert type(bind(large, "v")) is gaussian_views._MatrixFree

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from dichroic.em import GaussianConfig, gaussian_em
-from dichroic.em.moment_start import moment_start
+from dichroic.em import GaussianConfig, gaussian_em, gaussian_views, own_noise
+from dichroic.em.moment_start import Moments, moment_start
 from dichroic.em.population import Population
-from dichroic.operators import Dense
+from dichroic.em.whitened_view import group_alike
+from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 from oracles import random_covariance
 
@@ -22,7 +23,7 @@ def exact_group(A, n, truth, hidden=()):
     A = {s: matrix * seen[:, None] for s, matrix in A.items()}
     mean = sum(A[s] @ truth[s].mean for s in A)
     C = np.diag(seen.astype(float)) + sum(A[s] @ truth[s].covariance() @ A[s].T for s in A)
-    return A, n, n * mean, n * (C + np.outer(mean, mean))
+    return Moments.of_group(A, n, n * mean, n * (C + np.outer(mean, mean)))
 
 
 @pytest.mark.parametrize("known", [(), ("a",)])
@@ -42,6 +43,23 @@ def test_exact_moments_give_the_truth(monkeypatch, known):
     for s, x in found.items():
         np.testing.assert_allclose(x.mean, truth[s].mean, atol=1e-6)
         np.testing.assert_allclose(x.covariance(), truth[s].covariance(), atol=1e-5)
+
+
+def test_observations_with_noise_of_their_own_have_the_moments_of_groups(rng):
+    std = rng.uniform(0.5, 2.0, size=(40, 4))
+    y = rng.normal(size=(40, 4)) + std * rng.normal(size=(40, 4))
+    y[rng.random(y.shape) < 0.2] = np.nan
+    y[:, 0] = np.where(np.isnan(y).all(1), 0.0, y[:, 0])
+    mixing = {"a": Dense(rng.normal(size=(4, 3))), "b": Dense(rng.normal(size=(4, 2)))}
+    view = View(y, mixing, PerSample(std))
+    shapes = {"a": (3,), "b": (2,)}
+    problem = Problem({s: Source(shape) for s, shape in shapes.items()}, {"v": view})
+    known = populations(rng, {"b": 2})
+    found = []
+    for route in (own_noise.OwnNoise, lambda v, s: gaussian_views._Grouped(v, s, group_alike(v))):
+        found.append(moment_start(route(problem.views["v"], shapes).moments(), {"a": 3, "b": 2}, known)["a"])
+    np.testing.assert_allclose(found[0].mean, found[1].mean, rtol=1e-5)
+    np.testing.assert_allclose(found[0].covariance(), found[1].covariance(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_weak_source_needs_few_laps():

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from dichroic.em.whitened_view import widen
 from dichroic.operators import take
 from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
@@ -25,6 +26,7 @@ def over_observations(
     key: PRNGKeyArray | None = None,
     indices: np.ndarray | None = None,
     batch: int | None = None,
+    wide: bool = False,
 ) -> Any:
     """`function(observation, *rows, key)` of every observation, stacked.
 
@@ -48,7 +50,9 @@ def over_observations(
         rows = np.arange(begin, min(begin + batch, n))
         padded = np.concatenate([rows, np.repeat(rows[-1:], batch - len(rows))])
         rest = [np.asarray(a)[padded] for a in per_sample]
-        out = _map(function, view.select(padded).observations, rest, indices[padded], key)
+        observations = view.select(padded).observations
+        observations = jax.tree.map(widen, observations) if wide else observations
+        out = _map(function, observations, rest, indices[padded], key)
         count = len(rows)
         parts.append(jax.tree.map(lambda a, count=count: np.asarray(a)[:count], out))
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)

@@ -17,16 +17,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import PositiveInt
 
 from dichroic.baselines.base import Baseline, BaselineConfig
 from dichroic.baselines.batches import over_observations
 from dichroic.baselines.factors import FactorModel
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule
 from dichroic.em import GaussianConfig, GaussianFit, Population, gaussian_em
-from dichroic.em.whitened_view import split_alike
+from dichroic.em.gaussian_views import bind_dense
 from dichroic.posterior import WhitenedObservation, joint_posterior
-from dichroic.problem import Problem
+from dichroic.problem import Problem, View
 
 __all__ = ["Wiener", "WienerConfig"]
 
@@ -34,19 +33,17 @@ __all__ = ["Wiener", "WienerConfig"]
 # posterior given the data alone, to a relative 1e-8
 _FAR = 1e4
 _RESIDUAL = 1e-3  # of a linear system, relative, above which it counts as not solved
-_DENSE = 2048  # data per observation up to which a system that observations share is factorised
+_BUDGET = 1e13  # floating-point operations of one draw of every observation up to which systems are factorised
 
 
 class WienerConfig(BaselineConfig):
-    """Settings of `Wiener`: those of the Gaussian EM, and `smallest_group`, the number of observations with the same
-    operators, noise and mask from which their system is factorised once for all of them.
+    """Settings of `Wiener`: those of the Gaussian EM.
 
     EM is slow where a source has directions of little variance. As a first stage it may stop early; a baseline should
     not, so it goes on for longer here.
     """
 
     gaussian: GaussianConfig = GaussianConfig(laps=1024, tolerance=1e-7)
-    smallest_group: PositiveInt = 16
 
 
 class Wiener(Baseline):
@@ -92,25 +89,27 @@ class Wiener(Baseline):
         return {s: self.fitted.prior(s, shape, schedule or Schedule()) for s, shape in self.shapes.items()}
 
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
-        priors, observed = self.priors(), problem.views[view]
-        scalings = {s: priors[s].scaling for s in observed.mixing}
-        denoisers = {s: priors[s].denoiser for s in observed.mixing}
-        found = {s: np.empty((len(observed), *self.shapes[s]), np.float32) for s in observed.mixing}
-        unsolved = 0
+        observed = problem.views[view]
         if all(int(np.prod(self.shapes[s])) <= EXACT_SIZE for s in observed.mixing):
-            return over_observations(self._factors(list(observed.mixing)), observed, key=key)
-        for rows, part in split_alike(observed, self.config.smallest_group):
-            shared = part.shared and int(np.prod(part.event_shape)) <= _DENSE
-            linear = _Linear(denoisers, scalings, shared)
-            sources, residual = over_observations(linear, part, key=key, indices=rows)
-            for s, x in sources.items():
-                found[s][rows] = x
-            unsolved += int((residual > _RESIDUAL).sum())
-        if unsolved:
+            with jax.enable_x64(True):
+                return over_observations(self._factors(list(observed.mixing)), observed, key=key, wide=True)
+        dense = bind_dense(observed, self.shapes, _BUDGET)
+        if dense is None:
+            return self._by_iteration(observed, view, key)
+        keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(observed)))
+        return dense.draw(self.fitted.populations, keys)
+
+    def _by_iteration(self, observed: View, view: str, key: Any) -> Mapping[str, Any]:
+        """Where dense matrices are out of the question: conjugate gradients, in single precision."""
+        priors = self.priors()
+        scalings = {s: priors[s].scaling for s in observed.mixing}
+        linear = _Linear({s: priors[s].denoiser for s in observed.mixing}, scalings)
+        found, residual = over_observations(linear, observed, key=key)
+        if unsolved := int((residual > _RESIDUAL).sum()):
             warnings.warn(
                 f"view '{view}': the linear systems of {unsolved} of {len(observed)} observations were not solved to a "
                 f"relative residual of {_RESIDUAL:g}; their estimates are not the exact posterior's",
-                stacklevel=3,
+                stacklevel=4,
             )
         return found
 
@@ -135,12 +134,11 @@ class Wiener(Baseline):
 class _Linear(eqx.Module):
     denoisers: dict[str, Denoiser]
     scalings: dict[str, Scaling]
-    shared: bool = eqx.field(static=True)
 
     def __call__(self, observation, key):
         shapes = {s: denoiser.shape for s, denoiser in self.denoisers.items()}
         w = WhitenedObservation.of(observation, self.scalings, shapes)
-        target = joint_posterior(self.denoisers, w, shared=self.shared)
+        target = joint_posterior(self.denoisers, w)
         x_t = {s: jnp.zeros(shape, w.dtype) for s, shape in shapes.items()}
         sigma = jnp.asarray(_FAR, w.dtype)
         z, info = target.mean(x_t, sigma) if key is None else target.draw(x_t, sigma, key)

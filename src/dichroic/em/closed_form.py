@@ -6,13 +6,16 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from dichroic.diffusion import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, Prior, Scaling
+from dichroic.em.gaussian_view import DenseView
+from dichroic.em.gaussian_views import bind_dense
 from dichroic.em.mixture_views import MixtureView, bind_mixture_view
-from dichroic.em.population import Mixture
+from dichroic.em.population import Mixture, Population
 from dichroic.problem import View
 
 __all__ = ["as_mixture", "closed_form_draws", "has_closed_form", "mixture_prior"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
+_MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
 
 
 def as_mixture(prior: Prior) -> Mixture | None:
@@ -45,25 +48,31 @@ def closed_form_draws(
     view: View, priors: Mapping[str, Prior], keys: Key[Array, " n"]
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " n"]] | None:
     """One exact draw of every observation, and its chi-square per observed value; None where there is no such route."""
-    found = _route(view, priors)
-    if found is None:
+    known = {s: as_mixture(priors[s]) for s in view.mixing}
+    bound, mixtures = _route(view, priors, known), {s: mixture for s, mixture in known.items() if mixture is not None}
+    if bound is None:
         return None
-    bound, mixtures = found
-    samples = bound.draw(mixtures, keys)
+    if isinstance(bound, DenseView):
+        gaussians = {s: Population.of(mixture.means[0], mixture.covariances[0]) for s, mixture in mixtures.items()}
+        samples = bound.draw(gaussians, keys)
+    else:
+        samples = bound.draw(mixtures, keys)
     return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)
 
 
 def has_closed_form(view: View, priors: Mapping[str, Prior]) -> bool:
     """Whether draws of a view are exact."""
-    return _route(view, priors) is not None
+    return _route(view, priors, {s: as_mixture(priors[s]) for s in view.mixing}) is not None
 
 
-def _route(view: View, priors: Mapping[str, Prior]) -> tuple[MixtureView, dict[str, Mixture]] | None:
-    known = {s: as_mixture(priors[s]) for s in view.mixing}
+def _route(
+    view: View, priors: Mapping[str, Prior], known: Mapping[str, Mixture | None]
+) -> MixtureView | DenseView | None:
     mixtures = {s: mixture for s, mixture in known.items() if mixture is not None}
     if len(mixtures) < len(known):
         return None
-    bound = bind_mixture_view(view, {s: priors[s].shape for s in view.mixing})
-    if bound is None or bound.cost(mixtures) > _MOST:
-        return None
-    return bound, mixtures
+    shapes = {s: priors[s].shape for s in view.mixing}
+    bound = bind_mixture_view(view, shapes)
+    if bound is not None and bound.cost(mixtures) <= _MOST:
+        return bound
+    return bind_dense(view, shapes, _MOST_SYSTEMS) if all(len(m) == 1 for m in mixtures.values()) else None

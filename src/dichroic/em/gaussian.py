@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
 from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
-from dichroic.em.gaussian_views import ViewStatistics, bind_views
+from dichroic.em.gaussian_view import ViewStatistics
+from dichroic.em.gaussian_views import bind_views
 from dichroic.em.moment_start import moment_start
 from dichroic.em.population import Population, Statistics
 from dichroic.problem import Problem
@@ -131,7 +132,7 @@ def _best_start(
     isotropic = {**_start(views, shapes), **fixed}
     groups = [view.moments() for view in views]
     found = [group for part in groups if part is not None for group in part]
-    if any(part is None for part in groups) or any(len(g[0]) == 0 for g in found):
+    if any(part is None for part in groups) or any(len(group.A) == 0 for group in found):
         return isotropic
     matched = {**moment_start(found, {s: int(np.prod(shape)) for s, shape in shapes.items()}, fixed), **fixed}
     matched = {s: matched.get(s, isotropic[s]) for s in shapes}

@@ -1,14 +1,14 @@
 """What one view says about Gaussian sources, by the cheapest exact route there is.
 
-Three routes: every observation its own small system, in compiled code; observations that share operator, noise and mask
-condensed to their first two moments, in dense algebra on the host; and, where dense matrices are out of the question,
-posterior draws by Matheron's rule with conjugate gradients.
+Four routes: every observation its own small system, in compiled code; in dense algebra on the host, observations that
+share operator, noise and mask, condensed to their first two moments, and observations that share operators alone
+(`own_noise`); and, where dense matrices are out of the question, posterior draws by Matheron's rule with conjugate
+gradients.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import equinox as eqx
 import jax
@@ -17,52 +17,24 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from dichroic.em.gaussian_view import DenseView, ViewStatistics
+from dichroic.em.moment_start import Moments
+from dichroic.em.own_noise import OwnNoise
 from dichroic.em.population import Belief, Population, Statistics
-from dichroic.em.whitened_view import group_alike, grouped, stacked
+from dichroic.em.whitened_view import Group, group_alike, grouped, has_weights, stacked
 from dichroic.linalg import cholesky, solve_lower
 from dichroic.operators import count_samples, take
 from dichroic.posterior import WhitenedObservation
 from dichroic.posterior.krylov import conjugate_gradient
-from dichroic.problem import View, blocks_of
+from dichroic.problem import View
 
-__all__ = ["ViewStatistics", "bind_view", "bind_views"]
+__all__ = ["bind_dense", "bind_view", "bind_views"]
 
 _SMALL = 16  # systems up to this size are solved one per observation, in compiled code
 _DENSE = 4096  # above this many unknowns or data, no dense matrix
-_BUDGET = 2e12  # floating-point operations per lap that the dense route may cost
-
-
-class ViewStatistics(ABC):
-    """One view, prepared for Gaussian EM."""
-
-    draws_only = False
-
-    def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
-        self.sources = list(view.mixing)
-        self.shapes = {s: tuple(shapes[s]) for s in self.sources}
-        self.blocks = blocks_of(self.shapes)
-        self.view = view
-
-    @abstractmethod
-    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
-        """The E-step."""
-
-    def moments(self) -> list[tuple[dict[str, np.ndarray], int, np.ndarray, np.ndarray]] | None:
-        """Matrices, numbers and sums of groups that share operators, for `moment_start`; None on other routes."""
-        return None
-
-    @abstractmethod
-    def power(self, source: str) -> float:
-        """Variance that an isotropic source would need to explain the data by itself."""
-
-    def stack(self, populations: Mapping[str, Population]) -> tuple[np.ndarray, np.ndarray]:
-        """Stacked mean and block-diagonal covariance."""
-        mean = np.concatenate([populations[s].mean for s in self.sources])
-        return mean, np.asarray(scipy.linalg.block_diag(*[populations[s].covariance() for s in self.sources]))
-
-    def unstack(self, n: int, first: np.ndarray, second: np.ndarray) -> dict[str, Statistics]:
-        """Statistics per source from stacked ones."""
-        return {s: Statistics(n, first[block], second[block, block]) for s, block in self.blocks.items()}
+_BUDGET = 2e12  # floating-point operations per lap that the dense routes may cost
+_CALL, _CALLS = 1e6, 3e7  # the same, for what an observation and a group cost whatever their size
+_KEPT = 1 << 27  # entries of all matrices of groups up to which they are kept: one gibibyte
 
 
 def bind_views(
@@ -81,11 +53,28 @@ def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, se
     data = view.data_size
     if min(data, unknowns) <= _SMALL and max(data, unknowns) <= 4 * _SMALL:
         return _PerObservation(view, shapes)
-    if max(data, unknowns) <= _DENSE:
-        groups = group_alike(view)
-        if len(groups) * (2 * data**2 * unknowns + 2 * unknowns**2 * data) < _BUDGET:
-            return _Grouped(view, shapes, groups)
-    return _MatrixFree(view, shapes, subset, seed)
+    return bind_dense(view, shapes, _BUDGET) or _MatrixFree(view, shapes, subset, seed)
+
+
+def bind_dense(view: View, shapes: Mapping[str, tuple[int, ...]], budget: float) -> DenseView | None:
+    """The cheaper of the routes that factorise systems on the host, None where it costs more than `budget` operations
+    or its matrices are too large.
+    """
+    unknowns = sum(int(np.prod(shapes[s])) for s in view.mixing)
+    data = view.data_size
+    if max(data, unknowns) > _DENSE:
+        return None
+    groups = group_alike(view)
+    together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + _CALLS)
+    alone = float((view.counts.astype(float) ** 3 + _CALL).sum()) if has_weights(view) else np.inf
+    if min(together, alone) > budget:
+        return None
+    return OwnNoise(view, shapes) if _cheaper(together, alone) else _Grouped(view, shapes, groups)
+
+
+def _cheaper(together: float, alone: float) -> bool:
+    """Whether observations that share operators alone had better each be solved by themselves."""
+    return alone < together
 
 
 class _PerObservation(ViewStatistics):
@@ -124,7 +113,7 @@ def _small_sums(A, y, mean, covariance):
 
 
 @dataclass(frozen=True)
-class _Moments:
+class _Condensed:
     """Observations with the same operators, noise and mask: only their first two moments matter."""
 
     A: Float[np.ndarray, "m d"]
@@ -133,20 +122,38 @@ class _Moments:
     second: Float[np.ndarray, "m m"]
     count: float
 
+    @classmethod
+    def of(cls, group: Group) -> "_Condensed":
+        return cls(group.A, len(group.y), group.y.sum(0), group.y.T @ group.y, group.count * len(group.y))
 
-class _Grouped(ViewStatistics):
+
+class _Grouped(DenseView):
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.ndarray]):
         super().__init__(view, shapes)
-        self.groups = [
-            _Moments(g.A, len(g.y), g.y.sum(0), g.y.T @ g.y, g.count * len(g.y)) for g in grouped(view, shapes, indices)
-        ]
+        self.indices = indices
+        m, d = view.data_size, sum(int(np.prod(shapes[s])) for s in view.mixing)
+        self.fits = len(indices) * m * (m + d) <= _KEPT
+
+    @cached_property
+    def kept(self) -> list[_Condensed] | None:
+        """All groups, None where they do not fit into memory."""
+        return [_Condensed.of(group) for group in self._groups()] if self.fits else None
+
+    @property
+    def groups(self) -> Iterable[_Condensed]:
+        """The groups, made anew every time where they are not kept."""
+        return map(_Condensed.of, self._groups()) if self.kept is None else self.kept
+
+    def _groups(self) -> Iterator[Group]:
+        for members in self.indices:
+            yield from grouped(self.view, self.shapes, [members])
 
     def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
         mean, S = self.stack(populations)
         n, first, second, log_likelihood, count = 0, 0.0, 0.0, 0.0, 0.0
         for g in self.groups:
             AS = g.A @ S
-            L = scipy.linalg.cholesky(np.eye(len(g.A)) + AS @ g.A.T, lower=True, check_finite=False)
+            L = _data_factor(g.A, S)
             W = scipy.linalg.solve_triangular(L, AS, lower=True, check_finite=False)
             shift = g.A @ mean
             moved = g.total - g.n * shift  # sum of residuals, and below their second moment
@@ -162,12 +169,43 @@ class _Grouped(ViewStatistics):
             n, count = n + g.n, count + g.count
         return Belief(self.unstack(n, first, second), log_likelihood, count)  # pyright: ignore
 
-    def moments(self) -> list[tuple[dict[str, np.ndarray], int, np.ndarray, np.ndarray]] | None:
-        return [({s: g.A[:, block] for s, block in self.blocks.items()}, g.n, g.total, g.second) for g in self.groups]
+    def moments(self) -> list[Moments] | None:
+        if self.kept is None:
+            return None
+        return [
+            Moments.of_group({s: g.A[:, block] for s, block in self.blocks.items()}, g.n, g.total, g.second)
+            for g in self.kept
+        ]
 
     def power(self, source: str) -> float:
-        scale = sum(g.n * np.sum(g.A[:, self.blocks[source]] ** 2) for g in self.groups)
-        return float(sum(np.trace(g.second) for g in self.groups) / max(scale, 1e-300))
+        data = scale = 0.0
+        for g in self.groups:
+            data += np.trace(g.second)
+            scale += g.n * np.sum(g.A[:, self.blocks[source]] ** 2)
+        return float(data / max(scale, 1e-300))
+
+    def pull(
+        self, populations: Mapping[str, Population], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
+    ) -> Float[np.ndarray, "n d"]:
+        _, S = self.stack(populations)
+        out = np.empty_like(x)
+        for g in self._groups():
+            residual = g.y - x[g.members] @ g.A.T - noise[g.members]
+            out[g.members] = (
+                scipy.linalg.cho_solve((_data_factor(g.A, S), True), residual.T, check_finite=False).T @ g.A
+            )
+        return out
+
+    def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
+        x, out = self.side_by_side(samples), np.empty(len(self.view))
+        for g in self._groups():
+            out[g.members] = ((g.y - x[g.members] @ g.A.T) ** 2).sum(1) / max(g.count, 1)
+        return out
+
+
+def _data_factor(A: Float[np.ndarray, "m d"], S: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "m m"]:
+    C = np.eye(len(A)) + A @ S @ A.T
+    return np.asarray(scipy.linalg.cholesky(C, lower=True, overwrite_a=True, check_finite=False))
 
 
 class _MatrixFree(ViewStatistics):

@@ -4,17 +4,15 @@ With the components seen through the operator, :math:`A_s \mu_{sk}` and :math:`A
 what is left for a combination is of the size of the data: a sum, a Cholesky factor, and solves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 from scipy.special import logsumexp
-from threadpoolctl import threadpool_limits
 
-from dichroic.em.parallel import side_by_side
+from dichroic.em.parallel import dense_side_by_side
 from dichroic.em.population import Mixture
 from dichroic.em.whitened_view import Group
 
@@ -46,7 +44,7 @@ class GroupSystems:
             log_w = sum(self.log_weights[s][k] for s, k in self.combinations[c].items())
             return log_w - 0.5 * (self._white(c, L, self.group.y) ** 2).sum(0) - np.log(np.diag(L)).sum()
 
-        for c, row in _threads(log_joint, range(len(self.combinations))):
+        for c, row in dense_side_by_side(log_joint, range(len(self.combinations))):
             out[c] = row
         return out - 0.5 * self.group.count * np.log(2 * np.pi)
 
@@ -72,7 +70,7 @@ class GroupSystems:
         }
         some = [c for c in range(len(self.combinations)) if (shares[c] > _NOTHING).any()]
         # added up in the order of the combinations: sums must not depend on which thread was first
-        for c, parts in sorted(_threads(derivatives, some)):
+        for c, parts in sorted(dense_side_by_side(derivatives, some)):
             for s, k in self.combinations[c].items():
                 for total, part in zip(sums[s], parts, strict=True):
                     total[k] += part
@@ -98,9 +96,3 @@ class GroupSystems:
     def mean(self, c: int) -> Float[np.ndarray, " m"]:
         """Mean of the data for one combination."""
         return np.sum([self.means[s][k] for s, k in self.combinations[c].items()], axis=0)
-
-
-def _threads(function, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """Dense algebra on all cores, one thread of BLAS each: its own threads wait for each other on a busy machine."""
-    with threadpool_limits(1, "blas"):
-        yield from side_by_side(function, numbers)

@@ -10,12 +10,14 @@ likely, but EM, which approaches weak sources under strong ones at a crawl, has 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from dichroic.em.population import Population
 
-__all__ = ["moment_start"]
+__all__ = ["Moments", "moment_start"]
 
 _ITERATIONS, _ACCURACY = 50, 1e-3
 _FLOOR = 0.01  # of the mean variance: EM never leaves a variance of zero
@@ -23,47 +25,80 @@ _FLOOR = 0.01  # of the mean variance: EM never leaves a variance of zero
 Blocks = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Moments:
+    r"""Weighted moments of observations :math:`y_i = \sum_s A_s x_{is} + n_i` behind the same operators.
+
+    With :math:`g_i` the inverse variances of the noise of its values, zero where they are missing: `weights`,
+    :math:`\overline{g}`; `first`, :math:`\overline{g y}`; `pairs`, :math:`\overline{g g^\top}`; `crossed`,
+    :math:`\overline{(g y) g^\top}`; `second`, :math:`\overline{(g y) (g y)^\top}` less what the noise adds to it,
+    the bars being sums over observations, each with a weight of its own.
+    """
+
+    A: Mapping[str, Float[np.ndarray, "m d"]]
+    weights: Float[np.ndarray, " m"]
+    first: Float[np.ndarray, " m"]
+    pairs: Float[np.ndarray, "m m"]
+    crossed: Float[np.ndarray, "m m"]
+    second: Float[np.ndarray, "m m"]
+
+    @classmethod
+    def of_group(cls, A: Mapping[str, np.ndarray], n: int, total: np.ndarray, second: np.ndarray) -> "Moments":
+        """Of `n` observations that share their noise and mask as well, from sums of their values and of products.
+
+        All in units in which the noise is white; unobserved values are zero.
+        """
+        seen = second.diagonal() > 0
+        power = float(second.trace()) / n / max(int(seen.sum()), 1)
+        weight, one = n / max(power, 1e-300) ** 2, np.ones(len(total))
+        mean = weight * total / n
+        return cls(
+            A,
+            weight * one,
+            mean,
+            np.full(second.shape, weight),
+            np.outer(mean, one),
+            weight * (second / n - np.diag(seen.astype(float))),
+        )
+
+
 def moment_start(
-    groups: Sequence[tuple[Mapping[str, np.ndarray], int, np.ndarray, np.ndarray]],
+    groups: Sequence[Moments],
     sizes: Mapping[str, int],
     fixed: Mapping[str, Population],
 ) -> dict[str, Population]:
     """Populations of the sources in `sizes` that are not `fixed`.
 
-    **Arguments:** `groups`, each with its matrices by source `{s: (m, d)}`, the number of its observations, and their
-    sums of values `(m,)` and of products of values `(m, m)`, in units in which the noise is white; unobserved values
-    are zero.
+    **Arguments:** `groups`, the moments of observations behind the same operators.
     """
     free = [s for s in sizes if s not in fixed]
-    groups = [group for group in groups if any(s in free for s in group[0])]
-    means, weights = [], []
-    for A, n, total, second in groups:
-        power = float(second.trace()) / n / max(int((second.diagonal() > 0).sum()), 1)
-        weights.append(n / max(power, 1e-300) ** 2)
-        means.append(total / n - sum(A[s] @ fixed[s].mean for s in A if s in fixed))
-    parts = [{s: A[s] for s in A if s in free} for A, *_ in groups]
+    groups = [group for group in groups if any(s in free for s in group.A)]
+    parts = [{s: A for s, A in group.A.items() if s in free} for group in groups]
 
     def pull(residuals: Sequence[np.ndarray], back: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Blocks:
         out: Blocks = {}
-        for A, weight, residual in zip(parts, weights, residuals, strict=True):
+        for A, residual in zip(parts, residuals, strict=True):
             for s, matrix in A.items():
-                out[s] = out.get(s, 0) + weight * back(matrix, residual)
+                out[s] = out.get(s, 0) + back(matrix, residual)
         return out
 
     def first(x: Blocks) -> Blocks:
-        return pull([sum(A[s] @ x[s] for s in A) for A in parts], lambda A, r: A.T @ r)  # pyright: ignore
+        mixed = [sum(A[s] @ x[s] for s in A) for A in parts]
+        return pull([g.weights * y for g, y in zip(groups, mixed, strict=True)], lambda A, r: A.T @ r)  # pyright: ignore
 
     def second_order(x: Blocks) -> Blocks:
-        return pull([sum(A[s] @ x[s] @ A[s].T for s in A) for A in parts], lambda A, r: A.T @ r @ A)  # pyright: ignore
+        mixed = [sum(A[s] @ x[s] @ A[s].T for s in A) for A in parts]
+        return pull([g.pairs * C for g, C in zip(groups, mixed, strict=True)], lambda A, r: A.T @ r @ A)  # pyright: ignore
 
-    mu = _least_squares(first, pull(means, lambda A, r: A.T @ r))
+    left = [g.first - g.weights * sum(A @ fixed[s].mean for s, A in g.A.items() if s in fixed) for g in groups]
+    mu = _least_squares(first, pull(left, lambda A, r: A.T @ r))
     covariances = []
-    for A, n, total, second in groups:
+    for g in groups:
         # about the mean of the populations, not that of the group, which may have a single observation
-        mean = sum(A[s] @ (fixed[s].mean if s in fixed else mu[s]) for s in A)
-        cross = np.outer(total / n, mean)
-        excess = second / n - cross - cross.T + np.outer(mean, mean) - np.diag((second.diagonal() > 0).astype(float))
-        covariances.append(excess - sum(A[s] @ fixed[s].covariance() @ A[s].T for s in A if s in fixed))
+        mean = np.sum([A @ (fixed[s].mean if s in fixed else mu[s]) for s, A in g.A.items()], axis=0)
+        cross = g.crossed * mean
+        known = sum(A @ fixed[s].covariance() @ A.T for s, A in g.A.items() if s in fixed)
+        covariances.append(g.second - cross - cross.T + g.pairs * (np.outer(mean, mean) - known))
     S = _least_squares(second_order, pull(covariances, lambda A, r: A.T @ r @ A))
     return {s: _population(mu[s], S[s]) for s in free if s in mu}
 

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 import jax
+from threadpoolctl import threadpool_limits
 
-__all__ = ["side_by_side"]
+__all__ = ["dense_side_by_side", "side_by_side"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,3 +37,9 @@ def side_by_side(
             yield futures[future], future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def dense_side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    """`side_by_side` for dense algebra on the host: one thread of BLAS each, as its own wait for each other."""
+    with threadpool_limits(1, "blas"):
+        yield from side_by_side(function, items)

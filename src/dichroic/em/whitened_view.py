@@ -9,12 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.operators import PerSample, take
+from dichroic.operators import DiagonalNoise, PerSample, count_samples, take
 from dichroic.posterior import WhitenedObservation
-from dichroic.problem import View
+from dichroic.problem import Observation, View
 from dichroic.problem.view import leaves
 
-__all__ = ["Group", "Stacked", "group_alike", "grouped", "split_alike", "stacked", "widen"]
+__all__ = [
+    "Group",
+    "Stacked",
+    "Weighted",
+    "group_alike",
+    "grouped",
+    "has_weights",
+    "split_alike",
+    "stacked",
+    "weighted",
+    "widen",
+]
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,18 @@ class Group:
     count: float
 
 
+@dataclass(frozen=True)
+class Weighted:
+    """Observations behind the same operators: the matrix of one is `weights[i][:, None] * A`, 0 where it has no data.
+
+    `y` is white, as everywhere: in units of the noise, and zero where missing.
+    """
+
+    A: Float[np.ndarray, "m d"]
+    weights: Float[np.ndarray, "n m"]
+    y: Float[np.ndarray, "n m"]
+
+
 def stacked(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Stacked:
     """All observations of a view in double precision; sources in the order of the view's mixing."""
     with jax.enable_x64(True):
@@ -52,6 +75,32 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
         y = _data(jnp.arange(len(members)), view.select(members).observations, _static(view, shapes))
         groups.append(Group(members, np.asarray(A, float), np.asarray(y, float), float(count)))
     return groups
+
+
+def has_weights(view: View) -> bool:
+    """Whether observations share their operators, and the noise of each is independent between values."""
+    noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
+    return count_samples(dict(view.mixing)) is None and isinstance(noise, DiagonalNoise)
+
+
+def weighted(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Weighted:
+    """A view for which `has_weights` holds; sources in the order of the view's mixing."""
+    per_sample = isinstance(view.noise, PerSample)
+    std = np.asarray((view.noise.value if per_sample else view.noise).std, float)
+    if per_sample:
+        std = std.reshape(len(view), *(1,) * (view.y.ndim - std.ndim), *std.shape[1:])
+    observed = np.ones(view.y.shape, bool) if view.observed is None else view.observed
+    weights = np.where(observed, 1 / std, 0).reshape(len(view), -1)
+    y = view.y.reshape(len(view), -1)
+    parts = [np.real(y), np.imag(y)] if np.iscomplexobj(y) else [y]
+    bare = Observation(view.y[0], np.ones(view.event_shape, bool), dict(view.mixing), DiagonalNoise(1.0))
+    with jax.enable_x64(True):
+        A, _ = _matrix(jax.tree.map(widen, bare), _static(view, shapes))
+    return Weighted(
+        np.asarray(A, float),
+        np.tile(weights, len(parts)),
+        np.concatenate([weights * part.astype(float) for part in parts], axis=1),
+    )
 
 
 def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
