@@ -1,7 +1,7 @@
 """Posterior samplers against the exact posterior: quality for the network evaluations and seconds of a draw.
 
-    python benchmarks/posterior.py [--observations 64] [--pairs 4] [--only WORDS] [--shared]
-        [--pair-steps 4096] [--out docs/benchmarks]
+    python benchmarks/posterior.py [--observations 64] [--pairs 4] [--only WORDS]
+        [--without WORDS] [--shared] [--pair-steps 4096] [--out docs/benchmarks]
 
 Two random manifolds in five dimensions, made mixtures of 256 Gaussians, are seen through random 3 x 5 matrices with
 noise 0.01, so that denoisers and joint posterior are exact (`dichroic.experiments.exact_mixture`). Every observation
@@ -318,6 +318,7 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=64, help="per pair of manifolds")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--only", default="", help="samplers whose family contains these words")
+    parser.add_argument("--without", default="nothing", help="samplers whose family contains these words are left out")
     parser.add_argument("--pair-steps", type=int, default=4096, help="training of the amortised posterior")
     parser.add_argument("--shared", action="store_true", help="the same matrices for all observations")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
@@ -326,7 +327,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     begin = time.perf_counter()
-    found = [row for row in rows(arguments.pair_steps) if arguments.only in row.family]
+    found = [r for r in rows(arguments.pair_steps) if arguments.only in r.family and arguments.without not in r.family]
     pairs = [Pair(seed, arguments.observations, 4, arguments.shared) for seed in range(arguments.pairs)]
     halves = [energy_distances(p.exact[:, : EXACT // 2], p.exact[:, EXACT // 2 :]).mean() for p in pairs]
     residuals = []
