@@ -11,9 +11,8 @@ BUILD := docs/_build
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	$(BIN)/python -m pip install --quiet
 
-# The tests run on the CPU, several workers side by side: one thread each, and a file's tests on one of them, which has
-# compiled their programs. The XLA flag also avoids a deadlock of batched factorisations and FFTs in XLA's own CPU thread
-# pool.
+# The tests run on the CPU, several workers side by side: one thread each. The XLA flag also avoids a
+# deadlock of batched factorisations and FFTs in XLA's own CPU thread pool.
 JAX_PLATFORMS ?= cpu
 CPU := JAX_PLATFORMS=$(JAX_PLATFORMS) OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	XLA_FLAGS="$(XLA_FLAGS) --xla_cpu_multi_thread_eigen=false"
@@ -39,10 +38,10 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: $(VENV)/.installed-dev
-	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout 300 $(ARGS)
+	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --timeout 300 $(ARGS)
 
 slow: $(VENV)/.installed-dev
-	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout 3600 -m slow $(ARGS)
+	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 -m slow $(ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(CPU) $(BIN)/python -m sphinx -W --keep-going -q -b html docs $(BUILD)/html
