@@ -182,6 +182,7 @@ def test_names_are_checked_before_anything_is_computed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_ablation_runs_row_by_row(place, monkeypatch):
     rows = [
         AblationRow(name="γ = 0.1", settings={"gamma": 0.1}),
@@ -203,6 +204,7 @@ def test_an_ablation_runs_row_by_row(place, monkeypatch):
         reproduce_ablation("laps", "paper", place)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_kept_and_used(tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     file = sweep("contrastive-2", "pcpca", "smoke", tmp_path, trials=2)
