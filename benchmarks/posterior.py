@@ -300,7 +300,7 @@ def figure(found: list[Row], path: Path) -> None:
                 x, y, yerr=[np.maximum(low, 0), e], marker=marker, linestyle=joined, label=family, capsize=2, **style
             )
     axes[0].set(xscale="log", yscale="log", xlabel="network evaluations per draw (a transposed product is one more)")
-    axes[0].set_ylabel("energy distance to the exact posterior, per observation")
+    axes[0].set_ylabel("energy distance to the exact posterior")
     if timed:
         axes[1].set(xscale="log", xlabel="CPU milliseconds per draw")
     for axis in axes:
