@@ -12,7 +12,7 @@ from dichroic.em import gaussian_views, own_noise
 from dichroic.em.closed_form import as_mixture, closed_form_draws
 from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.em.population import Population, Statistics
-from dichroic.em.whitened_view import has_weights
+from dichroic.em.whitened_view import has_weights, stack_samples
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
 from dichroic.problem import Problem, Source, View
 from operator_cases import matrix_of
@@ -187,10 +187,11 @@ def test_dense_routes_draw_from_the_exact_posterior(name, route, monkeypatch, fl
     force(monkeypatch, route)
     view, n = problem.views["v"], 1500
     bound, found = bind(problem, "v"), list(posteriors(problem.views["v"], populations, std))
-    means = bound.side_by_side(bound.draw(populations, None))
+    means = stack_samples(bound.draw(populations, None), bound.sources, len(view))
     np.testing.assert_allclose(means, [m for m, _, _ in found], atol=1e-9)
     bound = gaussian_views.bind_view(view.select(np.repeat([0, 3], n)), bound.shapes, 0, 0)
-    draws = bound.side_by_side(bound.draw(populations, jax.random.split(jax.random.key(0), 2 * n)))
+    found_draws = bound.draw(populations, jax.random.split(jax.random.key(0), 2 * n))
+    draws = stack_samples(found_draws, bound.sources, 2 * n)
     for i, rows in ((0, slice(n)), (3, slice(n, None))):
         assert_gaussian(draws[rows], *found[i][:2])
 

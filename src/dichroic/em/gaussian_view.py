@@ -85,11 +85,6 @@ class DenseView(ViewStatistics):
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
         """Squared residual of samples per observed value, in units in which the noise is white."""
 
-    def side_by_side(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n d"]:
-        """Samples of all sources in one matrix."""
-        n = len(self.view)
-        return np.concatenate([np.asarray(samples[s], float).reshape(n, -1) for s in self.sources], axis=1)
-
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _white(keys, d: int, m: int):

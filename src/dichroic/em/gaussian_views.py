@@ -21,7 +21,15 @@ from dichroic.em.gaussian_view import DenseView, ViewStatistics
 from dichroic.em.moment_start import Moments
 from dichroic.em.own_noise import OwnNoise
 from dichroic.em.population import Belief, Population, Statistics
-from dichroic.em.whitened_view import Group, group_alike, grouped, has_weights, stacked
+from dichroic.em.whitened_view import (
+    Group,
+    chi_square_of_groups,
+    group_alike,
+    grouped,
+    has_weights,
+    stack_samples,
+    stacked,
+)
 from dichroic.linalg import cholesky, solve_lower
 from dichroic.operators import count_samples, take
 from dichroic.posterior import WhitenedObservation
@@ -197,10 +205,7 @@ class _Grouped(DenseView):
         return out
 
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
-        x, out = self.side_by_side(samples), np.empty(len(self.view))
-        for g in self._groups():
-            out[g.members] = ((g.y - x[g.members] @ g.A.T) ** 2).sum(1) / max(g.count, 1)
-        return out
+        return chi_square_of_groups(self._groups(), stack_samples(samples, self.sources, len(self.view)))
 
 
 def _data_factor(A: Float[np.ndarray, "m d"], S: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "m m"]:

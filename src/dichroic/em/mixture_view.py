@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dichroic.em.population import Mixture
+from dichroic.em.whitened_view import stack_samples
 from dichroic.problem import View, blocks_of
 
 __all__ = ["ComponentStatistics", "MixtureView"]
@@ -62,7 +63,7 @@ class MixtureView(ABC):
 
     def stack(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n d"]:
         """Samples of all sources side by side."""
-        return np.concatenate([np.asarray(samples[s], float).reshape(self.n, -1) for s in self.sources], axis=1)
+        return stack_samples(samples, self.sources, self.n)
 
     def cut(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Stacked samples by source."""

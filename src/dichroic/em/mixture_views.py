@@ -24,7 +24,7 @@ from dichroic.em.group_systems import GroupSystems
 from dichroic.em.mixture_systems import SystemView
 from dichroic.em.mixture_view import ComponentStatistics, MixtureView
 from dichroic.em.population import Mixture
-from dichroic.em.whitened_view import group_alike, grouped
+from dichroic.em.whitened_view import chi_square_of_groups, group_alike, grouped
 from dichroic.problem import View
 
 __all__ = ["GroupedView", "bind_mixture_view"]
@@ -94,11 +94,7 @@ class GroupedView(MixtureView):
         return self.cut(out)
 
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
-        x, out = self.stack(samples), np.empty(self.n)
-        for group in self.groups:
-            residual = group.y - x[group.members] @ group.A.T
-            out[group.members] = (residual**2).sum(1) / max(group.count, 1)
-        return out
+        return chi_square_of_groups(self.groups, self.stack(samples))
 
     def cost(self, mixtures: Mapping[str, Mixture]) -> float:
         combinations = prod(len(mixtures[s]) for s in self.sources)

@@ -24,7 +24,7 @@ from dichroic.em.gaussian_view import DenseView
 from dichroic.em.moment_start import Moments
 from dichroic.em.parallel import dense_side_by_side
 from dichroic.em.population import Belief, Population, Statistics
-from dichroic.em.whitened_view import weighted
+from dichroic.em.whitened_view import stack_samples, weighted
 from dichroic.problem import View
 
 __all__ = ["OwnNoise"]
@@ -165,7 +165,7 @@ class OwnNoise(DenseView):
         return alpha @ self.A
 
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
-        residual = self.y - self.D * (self.side_by_side(samples) @ self.A.T)
+        residual = self.y - self.D * (stack_samples(samples, self.sources, len(self.view)) @ self.A.T)
         return (residual**2).sum(1) / np.maximum(self.count, 1)
 
     def _data_covariance(self, populations: Mapping[str, Population]) -> Float[np.ndarray, "m m"]:

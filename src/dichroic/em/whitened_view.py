@@ -1,6 +1,6 @@
 """A view as closed-form stages see it: white data and dense matrices, one per observation or one per group of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -18,10 +18,12 @@ __all__ = [
     "Group",
     "Stacked",
     "Weighted",
+    "chi_square_of_groups",
     "group_alike",
     "grouped",
     "has_weights",
     "split_alike",
+    "stack_samples",
     "stacked",
     "weighted",
     "widen",
@@ -183,3 +185,16 @@ def widen(leaf):
     if np.issubdtype(leaf.dtype, np.complexfloating):
         return leaf.astype(complex)
     return leaf.astype(float) if np.issubdtype(leaf.dtype, np.floating) else leaf
+
+
+def stack_samples(samples: Mapping[str, np.ndarray], sources: Sequence[str], n: int) -> Float[np.ndarray, "n d"]:
+    """Samples of all sources side by side."""
+    return np.concatenate([np.asarray(samples[s], float).reshape(n, -1) for s in sources], axis=1)
+
+
+def chi_square_of_groups(groups: Iterable[Group], x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """Squared residual of stacked samples per observed value, in units in which the noise is white."""
+    out = np.empty(len(x))
+    for group in groups:
+        out[group.members] = ((group.y - x[group.members] @ group.A.T) ** 2).sum(1) / max(group.count, 1)
+    return out
