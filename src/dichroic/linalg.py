@@ -2,14 +2,14 @@ r"""Dense algebra of small symmetric matrices in plain array operations.
 
 Every function takes one matrix and is batched by `jax.vmap`. LAPACK is avoided on purpose: on the CPU, XLA
 runs a batched factorisation from inside its own thread pool and waits for it there, so that two of them can
-wait for each other for ever. The smallest sizes are written out entry by entry: under `vmap` every entry is
-then one contiguous array over the batch, and the factorisation fuses into a few loops (60 times faster than
-batched matrix products for a 5 x 5 eigenproblem on a CPU).
+wait for each other for ever. Operations run along the batch: the smallest factors are written out entry by entry, so
+that under `vmap` every entry is one contiguous array over the batch, and the eigenproblem takes the batch as its last
+axis (30 times faster than with batched matrix products at 8 x 8, on a CPU).
 """
 
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 __all__ = ["cholesky", "gain", "psd_part", "solve_lower", "solve_spd", "solve_upper", "symmetric_eigen"]
@@ -99,66 +99,62 @@ def symmetric_eigen(S: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[A
 
     **Returns:** `w`, shape `(n,)`, in no particular order, and `Q`, shape `(n, n)`, orthogonal.
     """
-    sweeps = (5 if S.dtype == jnp.float32 else 7) + max(0, (S.shape[0] - 1).bit_length() - 3)
-    return (_jacobi_by_entries if S.shape[0] <= _ENTRIES else _jacobi_by_rounds)(S, sweeps)
+    w, vectors = _jacobi(S[:, :, None])
+    return w[:, 0], vectors[:, :, 0].T
+
+
+@jax.custom_batching.custom_vmap
+def _jacobi(S: Float[Array, "n n b"]) -> tuple[Float[Array, "n b"], Float[Array, "n n b"]]:
+    """Eigenvalues, and vectors as rows, of matrices side by side along the last axis.
+
+    In every round, places `k` and `n - 1 - k` are rotated against each other; then what is in them moves on by a place,
+    but for the first place where `n` is even, so that all pairs meet once in a sweep and every round is one program.
+    """
+    n = len(S)
+    half, odd = n // 2, n % 2
+    sweeps = (5 if S.dtype == jnp.float32 else 7) + max(0, (n - 2).bit_length() - 2)
+
+    def rotated(A: Array, c: Array, s: Array) -> Array:
+        top, bottom = A[:half], A[::-1][:half]
+        return jnp.concatenate([c * top - s * bottom, A[half : half + odd], (s * top + c * bottom)[::-1]])
+
+    def moved(A: Array) -> Array:
+        return jnp.concatenate([A[: 1 - odd], A[-1:], A[1 - odd : -1]])
+
+    def play(state, _):
+        w, A, Q = state
+        off = jnp.stack([A[k, n - 1 - k] for k in range(half)])
+        t, c, s = _rotation(off, w[::-1][:half] - w[:half])
+        w = jnp.concatenate([w[:half] - t * off, w[half : half + odd], (w[::-1][:half] + t * off)[::-1]])
+        c, s = c[:, None], s[:, None]
+        A = rotated(rotated(A, c, s).swapaxes(0, 1), c, s)
+        A = jnp.where(diagonal, w, jnp.where(paired, 0, A))  # what is known to better than rounding
+        A = moved(moved(A).swapaxes(0, 1))
+        return (moved(w), A, moved(rotated(Q, c, s))), None
+
+    diagonal, paired = jnp.eye(n, dtype=bool)[..., None], jnp.eye(n, dtype=bool)[::-1, :, None]
+    start = (jnp.stack([S[k, k] for k in range(n)]), S, jnp.broadcast_to(jnp.eye(n, dtype=S.dtype)[..., None], S.shape))
+    if n == 1:
+        return start[0], start[2]
+    (w, _, Q), _ = jax.lax.scan(play, start, None, length=sweeps * (n - 1 + odd))
+    return w, Q
+
+
+@_jacobi.def_vmap
+def _(size: int, _, S: Float[Array, "size n n b"]):
+    # the batch goes last: along it, every operation is one contiguous loop
+    *shape, b = S.shape[1:]
+    w, Q = _jacobi(jnp.moveaxis(S, 0, -1).reshape(*shape, b * size))
+    outputs = (jnp.moveaxis(a.reshape(*a.shape[:-1], b, size), -1, 0) for a in (w, Q))
+    return tuple(outputs), (True, True)
 
 
 def _rotation(off: Array, gap: Array) -> tuple[Array, Array, Array]:
     """Tangent, cosine and sine of the angle below 45 degrees that zeroes an off-diagonal entry."""
-    tiny = jnp.finfo(off.dtype).tiny
+    largest = jnp.maximum(jnp.abs(off), jnp.abs(gap))
+    unit = jnp.where(largest > 0, largest, 1)  # squares of small numbers would vanish
+    off, gap = off / unit, gap / unit
     root = jnp.abs(gap) + jnp.sqrt(gap * gap + 4 * off * off)
-    t = 2 * off * jnp.where(gap < 0, -1, 1).astype(off.dtype) / jnp.maximum(root, tiny)
+    t = 2 * off * jnp.where(gap < 0, -1, 1).astype(off.dtype) / jnp.where(largest > 0, root, 1)
     c = jax.lax.rsqrt(1 + t * t)
     return t, c, t * c
-
-
-def _jacobi_by_entries(S: Float[Array, "n n"], sweeps: int) -> tuple[Array, Array]:
-    n = S.shape[0]
-    one = jnp.eye(n, dtype=S.dtype)
-
-    def sweep(state, _):
-        A, Q = [list(row) for row in state[0]], [list(row) for row in state[1]]
-        for p in range(n):
-            for q in range(p + 1, n):
-                off = A[q][p]
-                t, c, s = _rotation(off, A[q][q] - A[p][p])
-                A[p][p], A[q][q], A[q][p] = A[p][p] - t * off, A[q][q] + t * off, jnp.zeros_like(off)
-                for k in range(n):
-                    if k not in (p, q):
-                        (i, j), (u, v) = (max(k, p), min(k, p)), (max(k, q), min(k, q))
-                        A[i][j], A[u][v] = c * A[i][j] - s * A[u][v], s * A[i][j] + c * A[u][v]
-                    Q[k][p], Q[k][q] = c * Q[k][p] - s * Q[k][q], s * Q[k][p] + c * Q[k][q]
-        return (tuple(map(tuple, A)), tuple(map(tuple, Q))), None
-
-    start = (
-        tuple(tuple(S[i, j] for j in range(i + 1)) for i in range(n)),
-        tuple(tuple(one[i, j] for j in range(n)) for i in range(n)),
-    )
-    (A, Q), _ = jax.lax.scan(sweep, start, None, length=sweeps)
-    return jnp.stack([A[i][i] for i in range(n)]), jnp.stack([jnp.stack(row) for row in Q])
-
-
-def _jacobi_by_rounds(S: Float[Array, "n n"], sweeps: int) -> tuple[Array, Array]:
-    n = S.shape[0]
-    even = n + n % 2  # a padded index is its own eigenvector: it never mixes with the others
-
-    def rotate(state, pairs):
-        A, Q = state
-        p, q = pairs[:, 0], pairs[:, 1]
-        _, c, s = _rotation(A[p, q], A[q, q] - A[p, p])
-        G = jnp.zeros_like(A).at[p, p].set(c).at[q, q].set(c).at[p, q].set(s).at[q, p].set(-s)
-        return (G.T @ A @ G, Q @ G), None
-
-    rounds = jnp.tile(jnp.asarray(_tournament(even)), (sweeps, 1, 1))
-    (A, Q), _ = jax.lax.scan(rotate, (jnp.pad(S, (0, even - n)), jnp.eye(even, dtype=S.dtype)), rounds)
-    return jnp.diagonal(A)[:n], Q[:n, :n]
-
-
-def _tournament(n: int) -> np.ndarray:
-    """Round-robin pairings of `range(n)` (n even): `n - 1` rounds of disjoint pairs, every pair once."""
-    players = list(range(n))
-    rounds = []
-    for _ in range(n - 1):
-        rounds.append([sorted((players[k], players[n - 1 - k])) for k in range(n // 2)])
-        players = [players[0], players[-1], *players[1:-1]]
-    return np.array(rounds)

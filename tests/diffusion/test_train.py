@@ -1,5 +1,7 @@
 """Training: the known minimiser, the moving average, the samples it may use, and how often it compiles."""
 
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -162,6 +164,24 @@ def test_same_key_same_weights(rng, getkey):
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     other = leaves(train(start, SCHEDULE, x, config, key=getkey())[0])
     assert not np.array_equal(one[0], other[0])
+
+
+def test_weights_and_moments_are_updated_in_place(rng, getkey, monkeypatch):
+    module, given = sys.modules["dichroic.diffusion.train"], []  # the package's `train` is the function
+    run = module._run
+
+    def watched(fixed, state):
+        given.append(jax.tree.leaves(state))
+        return run(fixed, state)
+
+    monkeypatch.setattr(module, "_run", watched)
+    _, x = gaussian_samples(rng, 32)
+    start = NetworkDenoiser.create((2,), SMALL, key=getkey())
+    before = leaves(start)
+    train(start, SCHEDULE, x, TrainingConfig(steps=8, batch=4), key=getkey())
+    assert all(a.is_deleted() for state in given for a in state)
+    for a, b in zip(leaves(start), before, strict=True):  # but the caller's are the caller's
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("decay", ["linear", "cosine", "constant"])

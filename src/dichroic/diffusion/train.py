@@ -83,13 +83,12 @@ def train(
         lambda d: d.network, jax.tree.map(lambda _: False, bare), jax.tree.map(eqx.is_inexact_array, bare.network)
     )
     weights, rest = eqx.partition(bare, learned)
-    state = (weights, weights, config.optimizer().init(weights))
+    state = (_copied(weights), _copied(weights), config.optimizer().init(weights))
     losses = []
     chunk = -(-config.steps // _CHUNKS)
     for start in range(0, config.steps, chunk):
         steps = min(chunk, config.steps - start)
-        state, loss = _run(
-            state,
+        fixed = (
             rest,
             OBJECTIVES[config.objective] if objective is None else objective,
             schedule,
@@ -101,6 +100,7 @@ def train(
             config,
             steps,
         )
+        state, loss = _run(fixed, state)
         losses.append(loss)
         if report is not None:
             jax.block_until_ready(loss)
@@ -109,8 +109,15 @@ def train(
     return eqx.tree_at(lambda d: d.network, denoiser, trained.network), jnp.concatenate(losses)
 
 
-@eqx.filter_jit
-def _run(state, rest, objective, schedule, samples, usable, count, key, start, config, steps):
+def _copied(weights):
+    """The caller's weights outlive the training; what the loop is given, it overwrites."""
+    return jax.tree.map(jnp.copy, weights)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _run(fixed, state):
+    """Optimiser steps in place: the memory of weights, average and moments is used again."""
+    rest, objective, schedule, samples, usable, count, key, start, config, steps = fixed
     optimizer = config.optimizer()
 
     def step(state, index):
