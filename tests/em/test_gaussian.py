@@ -289,7 +289,7 @@ def test_views_are_sent_to_the_cheapest_exact_route(rng):
 def test_populations_are_recovered(missing, rng):
     truth, n = Truth(rng), 1500
     problem = contrastive(rng, truth, n=n, missing=missing)
-    fit = gaussian_em(problem, GaussianConfig(laps=100, tolerance=1e-9))
+    fit = gaussian_em(problem, GaussianConfig(laps=100, tolerance=1e-9, ties=0))
     # the likelihood ratio against the truth is a chi-square with as many degrees of freedom as there are parameters
     at_truth = gaussian_em(problem, GaussianConfig(laps=1), fixed=truth.populations).log_likelihood[0]
     count = sum(view.y.size if view.observed is None else view.observed.sum() for view in problem.views.values())
@@ -309,10 +309,26 @@ def test_populations_are_recovered(missing, rng):
 def test_the_likelihood_never_falls(make, route, monkeypatch, float64, rng):
     problem, _, _ = make(rng)
     force(monkeypatch, route)
-    fit = gaussian_em(problem, GaussianConfig(laps=12, tolerance=1e-300))
+    fit = gaussian_em(problem, GaussianConfig(laps=12, tolerance=1e-300, ties=0))
     assert len(fit.log_likelihood) > 3
     assert np.all(np.diff(fit.log_likelihood) > -1e-10)
     assert fit.log_likelihood[3] > fit.log_likelihood[0]
+
+
+def test_values_that_were_never_seen_to_vary_keep_some_variance(rng):
+    # a pixel in five is lit now and then, the others are dark in all of thirty observations with missing pixels
+    x = np.zeros((30, 5))
+    x[:, 0] = rng.normal(size=30)
+    observed = rng.random(x.shape) < 0.5
+    problem = Problem({"a": Source((5,))}, {"v": View(x, {"a": 1.0}, 1e-3, observed=observed)})
+    open_, closed = (
+        gaussian_em(problem, GaussianConfig(laps=200, tolerance=1e-9, ties=ties)).populations["a"] for ties in (0.1, 0)
+    )
+    share = 0.1 * 5 / (30 + 0.1 * 5)
+    assert np.linalg.eigvalsh(open_.covariance())[0] > share * open_.total_variance / 5
+    assert np.diag(closed.covariance())[1:].max() < 1e-3 * share * closed.total_variance / 5
+    # and what did vary does so by as much as before
+    np.testing.assert_allclose(open_.covariance()[0, 0], closed.covariance()[0, 0], rtol=0.05)
 
 
 def test_exact_routes_end_at_the_same_fit(monkeypatch, float64, rng):
@@ -410,14 +426,20 @@ def test_a_prior_from_a_fit_is_the_population_in_unit_variance(rng):
     assert abs(z.mean()) < 1e-6
 
 
+@pytest.mark.parametrize("ties", [0.0, 2.5])
 @pytest.mark.parametrize("rank", [None, 2])
-def test_populations_of_draws_are_their_moments(rank, rng):
+def test_populations_of_draws_are_their_moments(rank, ties, rng):
     x = rng.multivariate_normal(np.arange(4.0), random_covariance(rng, 4), size=50)
-    drawn = Statistics(50, x.sum(0), draws=x).population(rank)
-    summed = Statistics(50, x.sum(0), second=x.T @ x).population(rank)
+    drawn = Statistics(50, x.sum(0), draws=x).population(rank, ties)
+    summed = Statistics(50, x.sum(0), second=x.T @ x).population(rank, ties)
     np.testing.assert_allclose(drawn.mean, summed.mean, atol=1e-10)
     np.testing.assert_allclose(drawn.total_variance, summed.total_variance, rtol=1e-10)
-    if rank:
+    np.testing.assert_allclose(summed.total_variance, np.trace(np.cov(x.T, bias=True)), rtol=1e-10)
+    if rank is None:
+        share = ties * 4 / (50 + ties * 4)
+        tied = (1 - share) * np.cov(x.T, bias=True) + share * summed.total_variance / 4 * np.eye(4)
+        np.testing.assert_allclose(summed.covariance(), tied, atol=1e-10)
+    else:
         np.testing.assert_allclose(drawn.covariance(), summed.covariance(), atol=1e-9)
 
 

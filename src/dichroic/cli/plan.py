@@ -1,6 +1,7 @@
 """`dichroic plan`: the hours, memory and disk of a fit, for every preset and for the file's settings."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +13,19 @@ from dichroic.cli.settings import settle
 
 if TYPE_CHECKING:
     from dichroic.em import FitConfig
+    from dichroic.problem import ProblemFile
     from dichroic.run import Progress
 
-__all__ = ["plan", "show", "work_out"]
+__all__ = ["plan", "show", "show_trials", "try_out", "work_out"]
 
 _OWN = "[fit]"
+_CLEARLY = 0.9  # of the time: less of a gain can be noise
 
 
 def plan(
     problem: Path,
     *,
+    tune: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -33,6 +37,8 @@ def plan(
     ----------
     problem
         The problem file, or its folder.
+    tune
+        In place of that, time batch sizes, precisions and routes of convolutions, and say what is fastest here.
     quiet
         No progress.
     json
@@ -43,8 +49,11 @@ def plan(
 
     with meter(quiet) as progress:
         announce_device(progress)
-        found = work_out(problem, progress)
-    print_json(found) if json else show(found)
+        found = try_out(problem, progress) if tune else work_out(problem, progress)
+    if json:
+        print_json(found)
+    else:
+        (show_trials if tune else show)(found)
     return 0
 
 
@@ -53,8 +62,6 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
-    import jax
-
     from dichroic.em import PRESETS
     from dichroic.problem import load_problem
     from dichroic.run import estimate_costs
@@ -69,10 +76,7 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
         frozen=loaded.frozen,
         report=lambda what: progress.advance(0.0, f"timing: {what}"),
     )
-    return {
-        "title": loaded.problem.title,
-        "file": str(loaded.path),
-        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+    return _heading(loaded) | {
         "settings": {
             name: {
                 "laps": e.laps,
@@ -84,6 +88,35 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
             }
             for name, e in estimates.items()
         },
+    }
+
+
+def try_out(path: Path, progress: "Progress") -> dict[str, Any]:
+    """The trials of the file's settings, and what they are for.
+
+    **Raises:** as `work_out`.
+    """
+    from dichroic.problem import load_problem
+    from dichroic.run import try_settings
+
+    loaded = load_problem(path)
+    trials = try_settings(
+        loaded.problem,
+        settle({}, loaded.fit),
+        held_out=loaded.held_out,
+        frozen=loaded.frozen,
+        report=lambda what: progress.advance(0.0, f"timing: {what}"),
+    )
+    return _heading(loaded) | {"trials": [asdict(trial) for trial in trials]}
+
+
+def _heading(loaded: "ProblemFile") -> dict[str, Any]:
+    import jax
+
+    return {
+        "title": loaded.problem.title,
+        "file": str(loaded.path),
+        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
     }
 
 
@@ -106,7 +139,7 @@ def show(found: Mapping[str, Any]) -> None:
     from dichroic.cli.messages import say
     from dichroic.cli.output import make_table, print_table
 
-    say(f"{found['title'] or 'Untitled'}: {found['file']}\non {found['device']}\n")
+    _say_heading(found)
     settings = found["settings"]
     phases = [phase for phase in next(iter(settings.values()))["seconds"] if phase != "total"]
     table = make_table(
@@ -123,6 +156,44 @@ def show(found: Mapping[str, Any]) -> None:
         "Disk is the run folder at its largest, uncompressed and without the report. What presets do not set is as\n"
         "in the file."
     )
+
+
+def show_trials(found: Mapping[str, Any]) -> None:
+    """Prints the trials, and for each kind of work the settings to write down where others are clearly faster."""
+    from rich.text import Text
+
+    from dichroic.cli.messages import say
+    from dichroic.cli.output import make_table, print_table
+    from dichroic.run.tuning import in_words as settings_in_words
+
+    _say_heading(found)
+    works: dict[str, list[dict[str, Any]]] = {}
+    for trial in found["trials"]:
+        works.setdefault(trial["work"], []).append(trial)
+    advice = []
+    for work, trials in works.items():
+        now = next((t["seconds"] for t in trials if t["current"]), None)
+        table = make_table(work.capitalize(), "settings", "seconds", "against now", numbers=2)
+        for trial in trials:
+            seconds = trial["seconds"]
+            ratio = f"{seconds / now:.2f}" if seconds and now else "-"
+            name = settings_in_words(trial["settings"]) + (" (now)" if trial["current"] else "")
+            table.add_row(Text(name), "out of memory" if seconds is None else f"{seconds:.3g}", ratio)
+        print_table(table)
+        best = min((t for t in trials if t["seconds"] is not None), key=lambda t: t["seconds"], default=None)
+        if best is not None and (now is None or best["seconds"] < _CLEARLY * now):
+            advice.append(settings_in_words(best["settings"]))
+    if advice:
+        say("Faster here, to be written under [fit] in the problem file:\n  " + "\n  ".join(advice))
+    else:
+        say("Nothing is clearly faster here than what the settings say.")
+    say("bfloat16 computes the networks with three digits: compare held-out scores before you keep it.")
+
+
+def _say_heading(found: Mapping[str, Any]) -> None:
+    from dichroic.cli.messages import say
+
+    say(f"{found['title'] or 'Untitled'}: {found['file']}\non {found['device']}\n")
 
 
 def in_words(seconds: float) -> str:

@@ -30,7 +30,9 @@ class GaussianFlags:
     laps: int | None = None
     """At most so many laps of the Gaussian stage."""
     tolerance: float | None = None
-    """Rise of the log-likelihood per value below which the Gaussian stage stops."""
+    """Change of the log-likelihood per value below which the Gaussian stage stops."""
+    ties: float | None = None
+    """Observations per dimension that an isotropic prior of the covariance counts for."""
     rank: int | None = None
     """Directions of a Gaussian covariance, the rest being isotropic."""
     large_rank: int | None = None
@@ -79,6 +81,8 @@ class NetworkFlags:
     """Size of the embedding of the noise level."""
     dropout: float | None = None
     """Share of units dropped in training."""
+    convolution: Literal["auto", "shifted", "library"] | None = None
+    """U-Net: how convolutions are computed; changes the time they take, not what they compute."""
 
 
 @dataclass(kw_only=True)

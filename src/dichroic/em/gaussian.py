@@ -8,15 +8,19 @@ With :math:`x_s \sim \mathcal N(\mu_s, S_s)`, stacked :math:`u = (x_1, \ldots, x
 .. math:: \mu \leftarrow \overline{\mathrm E[u \mid y]}, \qquad
     S \leftarrow \overline{\mathrm{Cov}[u \mid y] + (\mathrm E[u \mid y] - \mu)(\mathrm E[u \mid y] - \mu)^\top} ,
 
-the bars being means over all observations of all views that contain the source. The likelihood never falls. Source:
-DDPRISM (arXiv 2510.05205), section on the Gaussian initialisation, in closed form instead of by sampling.
+the bars being means over all observations of all views that contain the source. Source: DDPRISM (arXiv 2510.05205),
+section on the Gaussian initialisation, in closed form instead of by sampling.
+
+The likelihood never falls, and that is the trouble with it: pixels that no observation has ever seen lit lose all
+variance, and what is learned from few observations has directions without any. A conjugate prior that counts for
+:math:`\nu` observations per dimension keeps every direction open (`Statistics.population`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
 from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
@@ -34,7 +38,8 @@ _THREADS = 256  # numbers in a source above which matrix products are worth seve
 class GaussianConfig(BaseModel):
     """Settings of the Gaussian stage.
 
-    It stops after `laps`, or when the log-likelihood per observed value rises by less than `tolerance`. `rank`
+    It stops after `laps`, or when the log-likelihood per observed value changes by less than `tolerance`. `ties` is how
+    many observations per dimension an isotropic prior of the covariance counts for (0: maximum likelihood). `rank`
     restricts the covariances to that many directions plus a multiple of the identity (probabilistic PCA); images too
     large for dense covariances get rank `large_rank` and at most `large_subset` observations per view.
     """
@@ -43,6 +48,7 @@ class GaussianConfig(BaseModel):
 
     laps: PositiveInt = 128
     tolerance: PositiveFloat = 1e-5
+    ties: NonNegativeFloat = 0.1
     rank: PositiveInt | None = None
     large_rank: PositiveInt = 64
     large_subset: PositiveInt = 512
@@ -116,12 +122,12 @@ def gaussian_em(
                 history.append(log_likelihood / count)
             if report is not None:
                 report(lap + 1, config.laps, log_likelihood / count)
-            if len(history) > 1 and history[-1] - history[-2] < config.tolerance:
+            if len(history) > 1 and abs(history[-1] - history[-2]) < config.tolerance:
                 converged = True
                 break
             for s, statistics in pooled.items():
                 if s not in (fixed or {}):
-                    populations[s] = Statistics.pool(statistics).population(rank)
+                    populations[s] = Statistics.pool(statistics).population(rank, config.ties)
     return GaussianFit(populations, history, converged)
 
 

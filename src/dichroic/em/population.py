@@ -88,18 +88,27 @@ class Statistics:
             return Statistics(n, first, np.sum(second, axis=0))
         return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
 
-    def population(self, rank: int | None) -> Population:
-        """The maximum of the expected log-likelihood."""
+    def population(self, rank: int | None, ties: float = 0.0) -> Population:
+        r"""The maximum of the expected log-likelihood, or with `ties` of the posterior under a conjugate prior.
+
+        The prior counts for as many observations per dimension, and is isotropic:
+        :math:`S \leftarrow (1 - \rho) S + \rho \, \mathrm{tr}(S) / d \; I` with :math:`\rho = \nu d / (n + \nu d)`.
+        """
+        dimension = len(self.first)
+        share = ties * dimension / (self.n + ties * dimension)
         if self.second is not None:
             mean = self.first / self.n
-            return Population.of(mean, self.second / self.n - np.outer(mean, mean), rank)
+            S = self.second / self.n - np.outer(mean, mean)
+            S = (1 - share) * S + share * np.trace(S) / dimension * np.eye(dimension)
+            return Population.of(mean, S, rank)
         assert self.draws is not None
         mean = self.draws.mean(0)
         _, singular, rows = np.linalg.svd(self.draws - mean, full_matrices=False)
         values = singular**2 / len(self.draws)
         r = min(rank or len(values), len(values) - 1)
-        rest = values[r:].sum() / max(len(mean) - r, 1)
-        return Population(mean, rows[:r].T, np.maximum(values[:r], rest), float(rest))
+        level = share * values.sum() / dimension
+        rest = (1 - share) * values[r:].sum() / max(dimension - r, 1) + level
+        return Population(mean, rows[:r].T, np.maximum((1 - share) * values[:r] + level, rest), float(rest))
 
 
 @dataclass(frozen=True)

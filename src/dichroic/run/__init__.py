@@ -10,6 +10,7 @@ from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation, separate
 from dichroic.run.summary import summarize
+from dichroic.run.tuning import Trial, try_settings
 
 __all__ = [
     "PRESETS",
@@ -23,6 +24,7 @@ __all__ = [
     "Separation",
     "Stopped",
     "Terminal",
+    "Trial",
     "Unidentified",
     "diagnose",
     "estimate_costs",
@@ -31,4 +33,5 @@ __all__ = [
     "resume",
     "separate",
     "summarize",
+    "try_settings",
 ]

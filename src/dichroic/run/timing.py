@@ -37,7 +37,16 @@ from dichroic.posterior import Conditional
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
 
-__all__ = ["BatchTime", "Line", "Timings", "measure", "peak_memory"]
+__all__ = [
+    "BatchTime",
+    "Line",
+    "Timings",
+    "measure",
+    "peak_memory",
+    "time_closed_form",
+    "time_draws",
+    "time_training",
+]
 
 _MANY, _FEW = 3, 1  # sampling steps of the two measurements that a line is drawn through
 _THREADS = 4  # as many batches side by side as a fit runs at most
@@ -123,20 +132,20 @@ def measure(
     `report(what)` is called before every piece.
     """
     found, key = Timings(), jax.random.key(config.seed)
-    state = _closed_form(problem, held_out, config, frozen, key, found, report)
+    state = time_closed_form(problem, held_out, config, frozen, key, found, report)
     networks: dict[str, Prior] = {}
     for number, stage in enumerate(plan):
         report(f"training step of {', '.join(stage.learn)}")
-        networks |= _training(stage, state.priors, config, jax.random.fold_in(key, number), found)
+        networks |= time_training(stage, state.priors, config, jax.random.fold_in(key, number), found)
     for view, learned in wanted:
         report(f"draws of {view}")
         priors = {s: networks[s] if s in learned else state.priors[s] for s in problem.views[view].mixing}
-        found.draws[view, learned] = _draws(problem.views[view], priors, config, key)
+        found.draws[view, learned] = time_draws(problem.views[view], priors, config, key)
     found.prior_bytes = {s: _bytes(p) for s, p in {**state.priors, **networks}.items()}
     return found
 
 
-def _closed_form(
+def time_closed_form(
     problem: Problem,
     held_out: Problem | None,
     config: FitConfig,
@@ -164,7 +173,7 @@ def _closed_form(
     return start_state(fit, frozen, problem, config, None if mixtures is None else mixtures.mixtures)
 
 
-def _training(
+def time_training(
     stage: Stage, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray, found: Timings
 ) -> dict[str, Prior]:
     """Times the M-step of a stage, and gives the priors of its sources as networks."""
@@ -215,7 +224,7 @@ def _training(
     }
 
 
-def _draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray) -> BatchTime:
+def time_draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray) -> BatchTime:
     """Times the draws of one batch, and of more of them side by side, with few steps and with some more."""
     sampling = config.sampling.model_copy(update={"steps": _MANY, "warm_steps": _FEW})
     batch = sampling.batch_size({s: priors[s].shape for s in view.mixing})

@@ -1,6 +1,7 @@
 r"""Layers shared by the networks. All act on one sample; images are `(H, W, C)`."""
 
 from math import sqrt
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["Convolution", "dropout", "layer_norm", "linear", "noise_embedding", "resize"]
+__all__ = ["Convolution", "Route", "dropout", "layer_norm", "linear", "noise_embedding", "resize"]
+
+Route = Literal["auto", "shifted", "library"]
 
 
 def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " features"]:
@@ -49,20 +52,24 @@ def resize(x: Float[Array, "h w c"], height: int, width: int) -> Float[Array, "h
 class Convolution(eqx.Module):
     """A 3 x 3 convolution with reflected edges, `(H, W, C) -> (H, W, outputs)`.
 
-    On the CPU it is one matrix product with the nine shifted copies of the image: XLA's own convolution gradients fall
-    to a path ten times slower inside a loop there. Elsewhere it is the library convolution.
+    By the `route` "shifted" it is one matrix product with the nine shifted copies of the image, by "library" XLA's own
+    convolution. "auto" takes the former on the CPU, where the gradients of the latter fall to a path ten times slower
+    inside a loop, and the latter elsewhere.
     """
 
     weight: Float[Array, "3 3 inputs outputs"]
     bias: Float[Array, " outputs"]
+    route: Route = eqx.field(static=True)
 
-    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray):
+    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, route: Route = "auto"):
         self.weight = jax.random.truncated_normal(key, -2, 2, (3, 3, inputs, outputs)) / (0.8796 * sqrt(9 * inputs))
-        self.bias = jnp.zeros(outputs)
+        self.bias, self.route = jnp.zeros(outputs), route
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:
         padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect" if min(x.shape[:2]) > 1 else "edge")
-        return jax.lax.platform_dependent(padded, self.weight, cpu=_shifted, default=_library) + self.bias
+        if self.route == "auto":
+            return jax.lax.platform_dependent(padded, self.weight, cpu=_shifted, default=_library) + self.bias
+        return {"shifted": _shifted, "library": _library}[self.route](padded, self.weight) + self.bias
 
 
 def _shifted(padded: Array, weight: Array) -> Array:

@@ -8,13 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
-from dichroic.diffusion.networks.layers import Convolution, dropout, layer_norm, linear, noise_embedding, resize
+from dichroic.diffusion.networks.layers import Convolution, Route, dropout, layer_norm, linear, noise_embedding, resize
 
 __all__ = ["UNet", "UNetConfig"]
 
 
 class UNetConfig(BaseModel):
-    """Settings of a `UNet`: channels, residual blocks and attention heads (0: none) of every level."""
+    """Settings of a `UNet`: channels, residual blocks and attention heads (0: none) of every level.
+
+    `convolution` is the route that convolutions take: it changes the time that they take, not what they compute.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,6 +27,7 @@ class UNetConfig(BaseModel):
     heads: tuple[int, ...] = (0, 0, 4)
     embedding: PositiveInt = 64
     dropout: float = 0.1
+    convolution: Route = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> "UNetConfig":
@@ -59,10 +63,10 @@ class ResidualBlock(eqx.Module):
     gains: Float[Array, " c"]
     biases: Float[Array, " c"]
 
-    def __init__(self, channels: int, embedding: int, *, key: PRNGKeyArray):
+    def __init__(self, channels: int, embedding: int, *, key: PRNGKeyArray, route: Route = "auto"):
         a, b, c = jax.random.split(key, 3)
         self.modulation = Modulation(embedding, channels, key=a)
-        self.first, self.second = Convolution(channels, channels, key=b), Convolution(channels, channels, key=c)
+        self.first, self.second = (Convolution(channels, channels, key=k, route=route) for k in (b, c))
         self.gains, self.biases = jnp.ones(channels), jnp.zeros(channels)
 
     def __call__(self, x: Array, e: Array, rate: float, key: PRNGKeyArray | None) -> Array:
@@ -131,15 +135,18 @@ class UNet(eqx.Module):
         def blocks(level: int, n: int, attention: bool = True) -> list[ResidualBlock | AttentionBlock]:
             channels, heads, found = config.channels[level], config.heads[level], []
             for _ in range(n):
-                found.append(ResidualBlock(channels, config.embedding, key=next(keys)))
+                found.append(ResidualBlock(channels, config.embedding, key=next(keys), route=config.convolution))
                 if heads and attention:
                     found.append(AttentionBlock(channels, heads, config.embedding, key=next(keys)))
             return found
 
+        def convolution(inputs: int, outputs: int) -> Convolution:
+            return Convolution(inputs, outputs, key=next(keys), route=config.convolution)
+
         channels, deepest = config.channels, len(config.channels) - 1
         self.down = [
             Level(
-                Convolution(shape[2] if i == 0 else channels[i - 1], channels[i], key=next(keys)),
+                convolution(shape[2] if i == 0 else channels[i - 1], channels[i]),
                 None,
                 blocks(i, config.blocks[i]),
             )
@@ -148,8 +155,8 @@ class UNet(eqx.Module):
         self.middle = Level(None, None, [*blocks(deepest, 1), *blocks(deepest, 1, attention=False)])
         self.up = [
             Level(
-                None if i == deepest else Convolution(channels[i], channels[i], key=next(keys)),
-                Convolution(channels[i] + channels[min(i + 1, deepest)], channels[i], key=next(keys)),
+                None if i == deepest else convolution(channels[i], channels[i]),
+                convolution(channels[i] + channels[min(i + 1, deepest)], channels[i]),
                 blocks(i, config.blocks[i]),
             )
             for i in range(deepest + 1)
