@@ -48,7 +48,7 @@ class GaussianConfig(BaseModel):
 
     laps: PositiveInt = 128
     tolerance: PositiveFloat = 1e-5
-    ties: NonNegativeFloat = 0.1
+    ties: NonNegativeFloat = 0.03
     rank: PositiveInt | None = None
     large_rank: PositiveInt = 64
     large_subset: PositiveInt = 512
