@@ -44,6 +44,29 @@ def test_the_time_left(elapsed, fraction, first, left):
     assert _left(elapsed, fraction, first) == left
 
 
+def test_the_time_left_is_not_reckoned_from_the_closed_forms(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("dichroic.run.progress.time.monotonic", lambda: now[0])
+    progress = Terminal(interval=0.0)
+
+    def advance(seconds, fraction):
+        now[0] += seconds
+        progress.advance(fraction, "work")
+
+    advance(300, 0.02)
+    progress.say("Gaussian stage: done")
+    advance(300, 0.05)
+    progress.say("mixture stage: done")
+    for _ in range(5):
+        advance(6, progress._fraction + 0.01)
+    progress.say("lap 1")  # by now, laps do not begin it anew
+    advance(6, 0.11)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "work" in line]
+    left = [line.split(", ")[1] for line in lines]
+    # two of the closed forms, the lap's first that is reckoned from, and then six seconds for every hundredth
+    assert left == ["... left"] * 5 + ["9:06 left", "9:00 left", "8:54 left"]
+
+
 def test_the_clock():
     assert [_clock(s) for s in (0.0, 61.0, 3600.0)] == ["0:00", "1:01", "1:00:00"]
 

@@ -8,6 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 
 __all__ = ["Progress", "Quiet", "Terminal", "Watchdog"]
 
+# the stages in closed form take this share of the bar and any share of the time, so that the time left is reckoned from
+# after them: as long as less is done, whatever a run says begins the reckoning anew
+_UNEVEN = 0.05
+_ENOUGH = 0.025  # of a run, to reckon from
+
 
 @runtime_checkable
 class Progress(Protocol):
@@ -50,7 +55,8 @@ class Terminal:
         self._console = Console(stderr=True)
         self._begin = self._last = time.monotonic()
         self._interval, self._bar = interval, None
-        self._first: float | None = None  # where a resumed run goes on
+        self._since: tuple[float, float] | None = None  # moment and fraction that the time left is reckoned from
+        self._fraction = 0.0
         self._what = "starting"
         if self._console.is_terminal:
             # names are the user's: what looks like markup in them is none
@@ -64,6 +70,8 @@ class Terminal:
         """Prints a line above the bar."""
         from rich.text import Text
 
+        if self._fraction <= _UNEVEN:
+            self._since = None
         elapsed = time.monotonic() - self._begin
         text = Text(f"{_clock(elapsed):>7}", style="dim").append(f"  {line}", style="not dim")
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
@@ -71,9 +79,9 @@ class Terminal:
     def advance(self, fraction: float, what: str) -> None:
         """Moves the bar."""
         now = time.monotonic()
-        self._first = fraction if self._first is None else self._first
-        self._what = what = what or self._what
-        left = _left(now - self._begin, fraction, self._first)
+        self._since = self._since or (now, fraction)  # a resumed run has done the rest at another time
+        self._fraction, self._what = fraction, what or self._what
+        left, what = _left(now - self._since[0], fraction, self._since[1]), self._what
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction, description=what, left=left)
         elif now - self._last >= self._interval:
@@ -88,7 +96,7 @@ class Terminal:
 
 def _left(elapsed: float, fraction: float, first: float) -> str:
     # the first moments are compilation: an estimate made from them would frighten
-    if fraction - first < 0.02 or elapsed < 5:
+    if fraction - first < _ENOUGH or elapsed < 5:
         return "..."
     return _clock(elapsed * (1 - fraction) / (fraction - first))
 
