@@ -2,8 +2,8 @@
 
     python benchmarks/eigen.py
 
-Times are the least of a few runs of one compiled program each. LAPACK's is here for its speed alone: on a CPU, a program
-with two such calls can wait for itself for ever.
+Times are the least of a few runs of one compiled program each. LAPACK's is here for its speed alone: a program with
+two such calls can wait for itself for ever on a CPU.
 """
 
 import argparse
