@@ -12,7 +12,7 @@ from dichroic.em import gaussian_views, own_noise
 from dichroic.em.closed_form import as_mixture, closed_form_draws
 from dichroic.em.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.em.population import Population, Statistics
-from dichroic.em.whitened_view import has_weights, stack_samples
+from dichroic.em.whitened_view import grouped, has_weights, stack_samples
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
 from dichroic.problem import Problem, Source, View
 from operator_cases import matrix_of
@@ -329,6 +329,16 @@ def test_values_that_were_never_seen_to_vary_keep_some_variance(rng):
     assert np.diag(closed.covariance())[1:].max() < 1e-3 * share * closed.total_variance / 5
     # and what did vary does so by as much as before
     np.testing.assert_allclose(open_.covariance()[0, 0], closed.covariance()[0, 0], rtol=0.05)
+
+
+def test_missing_values_take_no_part_in_the_systems_of_a_group(rng):
+    observed = np.repeat([[True, False, True, True], [False, False, True, False]], 3, axis=0)
+    view = View(rng.normal(size=(6, 4)), {"a": 1.0}, 0.1, observed=observed)
+    groups = grouped(view, {"a": (4,)})
+    assert [list(group.values) for group in groups] == [[0, 2, 3], [2]]
+    for group in groups:
+        assert group.A.shape == (len(group.values), 4)
+        np.testing.assert_allclose(group.y, 10 * view.y[np.ix_(group.members, group.values)], rtol=1e-6)
 
 
 def test_exact_routes_end_at_the_same_fit(monkeypatch, float64, rng):

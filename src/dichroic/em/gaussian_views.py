@@ -198,7 +198,7 @@ class _Grouped(DenseView):
         _, S = self.stack(populations)
         out = np.empty_like(x)
         for g in self._groups():
-            residual = g.y - x[g.members] @ g.A.T - noise[g.members]
+            residual = g.y - x[g.members] @ g.A.T - noise[np.ix_(g.members, g.values)]
             out[g.members] = (
                 scipy.linalg.cho_solve((_data_factor(g.A, S), True), residual.T, check_finite=False).T @ g.A
             )

@@ -49,7 +49,7 @@ class GroupedView(MixtureView):
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(view, shapes)
-        self.groups = grouped(view, shapes)
+        self.groups, self.data_size = grouped(view, shapes), view.data_size
 
     def log_likelihood(self, mixtures: Mapping[str, Mixture]) -> Float[np.ndarray, " n"]:
         out = np.empty(self.n)
@@ -67,8 +67,8 @@ class GroupedView(MixtureView):
         return total, found
 
     def draw(self, mixtures: Mapping[str, Mixture], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
-        m, d = self.groups[0].A.shape
-        uniform, white, noise = (np.asarray(a, float) for a in _randomness(keys, d, m))
+        d = self.groups[0].A.shape[1]
+        uniform, white, noise = (np.asarray(a, float) for a in _randomness(keys, d, self.data_size))
         out = np.empty((self.n, d))
         roots = {s: [_root(S) for S in mixtures[s].covariances] for s in self.blocks}
         for group in self.groups:
@@ -85,7 +85,7 @@ class GroupedView(MixtureView):
                     ],
                     axis=1,
                 )
-                residual = group.y[chosen == number] - x @ group.A.T - noise[rows]
+                residual = group.y[chosen == number] - x @ group.A.T - noise[np.ix_(rows, group.values)]
                 v = scipy.linalg.cho_solve((systems.factor(int(number)), True), residual.T, check_finite=False)
                 moved = [
                     mixtures[s].covariances[k] @ (group.A[:, self.blocks[s]].T @ v) for s, k in combination.items()
@@ -98,9 +98,11 @@ class GroupedView(MixtureView):
 
     def cost(self, mixtures: Mapping[str, Mixture]) -> float:
         combinations = prod(len(mixtures[s]) for s in self.sources)
-        m, d = self.groups[0].A.shape
-        per_group = len(self.groups) * (4 * m**3 + 2 * m * d * (m + d))
-        return combinations * (per_group + 6.0 * self.n * m**2)
+        operations = 0.0
+        for group in self.groups:
+            m, d = group.A.shape
+            operations += 4.0 * m**3 + 2.0 * m * d * (m + d) + 6.0 * len(group.members) * m**2
+        return combinations * operations
 
 
 @partial(jax.jit, static_argnums=(1, 2))

@@ -41,9 +41,13 @@ class Stacked:
 
 @dataclass(frozen=True)
 class Group:
-    """The observations `members` of a view, which share operators, noise and mask; observed values of each."""
+    """The observations `members` of a view, which share operators, noise and mask; observed values of each.
+
+    Data that are nothing in all of them, missing ones, are left out: `values` says which are there.
+    """
 
     members: np.ndarray
+    values: np.ndarray
     A: Float[np.ndarray, "m d"]
     y: Float[np.ndarray, "n m"]
     count: float
@@ -75,7 +79,9 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
     for members in group_alike(view) if indices is None else indices:
         A, count = _matrix(take(view.observations, int(members[0])), _static(view, shapes))
         y = _data(jnp.arange(len(members)), view.select(members).observations, _static(view, shapes))
-        groups.append(Group(members, np.asarray(A, float), np.asarray(y, float), float(count)))
+        A, y = np.asarray(A, float), np.asarray(y, float)
+        values = np.flatnonzero((A != 0).any(1) | (y != 0).any(0))
+        groups.append(Group(members, values, A[values], y[:, values], float(count)))
     return groups
 
 
