@@ -333,7 +333,8 @@ def test_values_that_were_never_seen_to_vary_keep_some_variance(rng):
 
 def test_missing_values_take_no_part_in_the_systems_of_a_group(rng):
     observed = np.repeat([[True, False, True, True], [False, False, True, False]], 3, axis=0)
-    view = View(rng.normal(size=(6, 4)), {"a": 1.0}, 0.1, observed=observed)
+    given = View(rng.normal(size=(6, 4)), {"a": 1.0}, 0.1, observed=observed)
+    view = Problem({"a": Source((4,))}, {"v": given}).views["v"]
     groups = grouped(view, {"a": (4,)})
     assert [list(group.values) for group in groups] == [[0, 2, 3], [2]]
     for group in groups:
