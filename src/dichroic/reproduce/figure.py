@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 __all__ = ["draw_results"]
+
+_TITLE = 44  # characters on a line
 
 
 def draw_results(found: Mapping[str, Any], file: Path) -> Path | None:
@@ -40,7 +43,7 @@ def draw_results(found: Mapping[str, Any], file: Path) -> Path | None:
             axis.legend(fontsize=6, frameon=False)
         axis.set_yticks(range(len(cells)), [c["title"] for c in reversed(cells)], fontsize=7)
         axis.set_ylim(-0.6, len(cells) - 0.4)
-        axis.set_title(experiment["title"], fontsize=8)
+        axis.set_title(fill(experiment["title"], _TITLE), fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="x", color="0.9")
         axis.set_axisbelow(True)
