@@ -78,7 +78,7 @@ class CLVMVAE(Baseline):
 
     @classmethod
     def _fit(cls, problem: Problem, config: CLVMVAEConfig, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        fit = gaussian_em(problem, GaussianConfig(laps=config.scaling_laps), seed=seed)
+        fit = gaussian_em(problem, GaussianConfig(laps=config.scaling_laps, ties=0.0), seed=seed)
         scalings = {s: fit.scaling(s) for s in problem.sources}
         views = _as_modelled(problem, config)
         shapes = {s: source.shape for s, source in problem.sources.items()}
