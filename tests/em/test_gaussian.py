@@ -332,11 +332,13 @@ def test_values_that_were_never_seen_to_vary_keep_some_variance(rng):
 
 
 def test_missing_values_take_no_part_in_the_systems_of_a_group(rng):
-    observed = np.repeat([[True, False, True, True], [False, False, True, False]], 3, axis=0)
-    given = View(rng.normal(size=(6, 4)), {"a": 1.0}, 0.1, observed=observed)
-    view = Problem({"a": Source((4,))}, {"v": given}).views["v"]
+    observed = np.repeat([[True, False, True, True], [False, False, True, False], [False] * 4], 3, axis=0)
+    bound = Problem({"a": Source((4,))}, {"v": View(rng.normal(size=(9, 4)), {"a": 1.0}, 0.1)}).views["v"]
+    view = View(bound.y, bound.mixing, bound.noise, observed)  # a problem has no observations of nothing
     groups = grouped(view, {"a": (4,)})
-    assert [list(group.values) for group in groups] == [[0, 2, 3], [2]]
+    assert [list(group.values) for group in groups] == [[0, 2, 3], [2], [0]]
+    assert not groups[2].A.any() and not groups[2].y.any() and groups[2].count == 0
+    groups = groups[:2]
     for group in groups:
         assert group.A.shape == (len(group.values), 4)
         np.testing.assert_allclose(group.y, 10 * view.y[np.ix_(group.members, group.values)], rtol=1e-6)

@@ -80,7 +80,9 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
         A, count = _matrix(take(view.observations, int(members[0])), _static(view, shapes))
         y = _data(jnp.arange(len(members)), view.select(members).observations, _static(view, shapes))
         A, y = np.asarray(A, float), np.asarray(y, float)
-        values = np.flatnonzero((A != 0).any(1) | (y != 0).any(0))
+        something = (A != 0).any(1) | (y != 0).any(0)
+        something[0] |= not something.any()  # an observation of nothing is one of a zero: no matrix is empty
+        values = np.flatnonzero(something)
         groups.append(Group(members, values, A[values], y[:, values], float(count)))
     return groups
 
