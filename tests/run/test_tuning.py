@@ -1,6 +1,7 @@
 """Trials of settings: what is tried, what is advised, and that nothing but the time changes."""
 
 import json
+import tomllib
 
 import jax
 import numpy as np
@@ -90,6 +91,13 @@ def test_command_prints_what_to_write_down(priced, tmp_path, capsys):
     assert "sampling.batch = 48" in advice and 'precision = "bfloat16"' in advice
     assert main(["plan", str(tmp_path), "--tune", "--quiet", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["trials"]) == 6
+
+
+def test_settings_are_lines_of_a_table():
+    settings = {"precision": "bfloat16", "network": {"kind": "unet", "convolution": "library"}}
+    lines = tuning.as_toml(settings)
+    assert lines == ['precision = "bfloat16"', 'network.convolution = "library"']
+    assert tomllib.loads("\n".join(lines)) == {"precision": "bfloat16", "network": {"convolution": "library"}}
 
 
 @pytest.mark.slow

@@ -164,7 +164,7 @@ def show_trials(found: Mapping[str, Any]) -> None:
 
     from dichroic.cli.messages import say
     from dichroic.cli.output import make_table, print_table
-    from dichroic.run.tuning import in_words as settings_in_words
+    from dichroic.run.tuning import as_toml
 
     _say_heading(found)
     works: dict[str, list[dict[str, Any]]] = {}
@@ -177,12 +177,12 @@ def show_trials(found: Mapping[str, Any]) -> None:
         for trial in trials:
             seconds = trial["seconds"]
             ratio = f"{seconds / now:.2f}" if seconds and now else "-"
-            name = settings_in_words(trial["settings"]) + (" (now)" if trial["current"] else "")
+            name = ", ".join(as_toml(trial["settings"])) + (" (now)" if trial["current"] else "")
             table.add_row(Text(name), "out of memory" if seconds is None else f"{seconds:.3g}", ratio)
         print_table(table)
         best = min((t for t in trials if t["seconds"] is not None), key=lambda t: t["seconds"], default=None)
         if best is not None and (now is None or best["seconds"] < _CLEARLY * now):
-            advice.append(settings_in_words(best["settings"]))
+            advice += as_toml(best["settings"])
     if advice:
         say("Faster here, to be written under [fit] in the problem file:\n  " + "\n  ".join(advice))
     else:

@@ -30,6 +30,14 @@ class Population:
         """Trace of the covariance."""
         return float(self.values.sum() + self.rest * (len(self.mean) - len(self.values)))
 
+    def tied(self, share: float) -> "Population":
+        r"""With a share :math:`\rho` of its variance spread evenly: :math:`(1 - \rho) S + \rho \, \mathrm{tr}(S) / d \;
+        I`.
+        """
+        level = share * self.total_variance / len(self.mean)
+        rest = (1 - share) * self.rest + level if len(self.values) < len(self.mean) else 0.0
+        return Population(self.mean, self.basis, (1 - share) * self.values + level, rest)
+
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The covariance as a matrix."""
         return (self.basis * (self.values - self.rest)) @ self.basis.T + self.rest * np.eye(len(self.mean))
@@ -89,26 +97,24 @@ class Statistics:
         return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
 
     def population(self, rank: int | None, ties: float = 0.0) -> Population:
-        r"""The maximum of the expected log-likelihood, or with `ties` of the posterior under a conjugate prior.
+        """The maximum of the expected log-likelihood, or with `ties` of the posterior under a conjugate prior.
 
-        The prior counts for as many observations per dimension, and is isotropic:
-        :math:`S \leftarrow (1 - \rho) S + \rho \, \mathrm{tr}(S) / d \; I` with :math:`\rho = \nu d / (n + \nu d)`.
+        The prior is isotropic, and counts for as many observations per dimension (`Population.tied`).
         """
         dimension = len(self.first)
-        share = ties * dimension / (self.n + ties * dimension)
+        return self._likeliest(rank).tied(ties * dimension / (self.n + ties * dimension))
+
+    def _likeliest(self, rank: int | None) -> Population:
         if self.second is not None:
             mean = self.first / self.n
-            S = self.second / self.n - np.outer(mean, mean)
-            S = (1 - share) * S + share * np.trace(S) / dimension * np.eye(dimension)
-            return Population.of(mean, S, rank)
+            return Population.of(mean, self.second / self.n - np.outer(mean, mean), rank)
         assert self.draws is not None
         mean = self.draws.mean(0)
         _, singular, rows = np.linalg.svd(self.draws - mean, full_matrices=False)
         values = singular**2 / len(self.draws)
         r = min(rank or len(values), len(values) - 1)
-        level = share * values.sum() / dimension
-        rest = (1 - share) * values[r:].sum() / max(dimension - r, 1) + level
-        return Population(mean, rows[:r].T, np.maximum((1 - share) * values[:r] + level, rest), float(rest))
+        rest = values[r:].sum() / max(len(mean) - r, 1)
+        return Population(mean, rows[:r].T, np.maximum(values[:r], rest), float(rest))
 
 
 @dataclass(frozen=True)

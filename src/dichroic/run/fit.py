@@ -31,13 +31,12 @@ from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
-from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
+from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 
 __all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume", "split"]
 
-_GAUSSIAN_SHARE = 0.05  # of the whole run, for the progress bar: half of it for mixtures
 _FROZEN_SAMPLES = 2048
 
 
@@ -173,7 +172,7 @@ class _Fit:
             self.config.gaussian,
             fixed=fixed,
             seed=self.config.seed,
-            report=lambda lap, laps, _: self._phase("Gaussian EM", _GAUSSIAN_SHARE / 2 * lap / laps),
+            report=lambda lap, laps, _: self._phase("Gaussian EM", CLOSED_FORMS / 2 * lap / laps),
         )
         self.folder.save_gaussian(result)
         if result.log_likelihood:
@@ -209,7 +208,7 @@ class _Fit:
             held_out=self.held_out,
             fixed=list(self.frozen),
             seed=self.config.seed,
-            report=lambda share: self._phase("Gaussian mixtures", _GAUSSIAN_SHARE / 2 * (1 + share)),
+            report=lambda share: self._phase("Gaussian mixtures", CLOSED_FORMS / 2 * (1 + share)),
             kept=self._say_components,
         )
         if found is None:
@@ -250,7 +249,7 @@ class _Fit:
             for kind, (share, names) in shares.items()
         )
         laps = (self.laps_before + within) / max(sum(self.laps_of), 1)
-        self._phase(what, _GAUSSIAN_SHARE + (0.97 - _GAUSSIAN_SHARE) * min(laps, 1.0))
+        self._phase(what, CLOSED_FORMS + (0.97 - CLOSED_FORMS) * min(laps, 1.0))
 
     def _phase(self, what: str, fraction: float) -> None:
         if self.asked.is_set():

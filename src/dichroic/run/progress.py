@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Progress", "Quiet", "Terminal", "Watchdog"]
+__all__ = ["CLOSED_FORMS", "Progress", "Quiet", "Terminal", "Watchdog"]
 
 # the stages in closed form take this share of the bar and any share of the time, so that the time left is reckoned from
 # after them: as long as less is done, whatever a run says begins the reckoning anew
-_UNEVEN = 0.05
+CLOSED_FORMS = 0.05
 _ENOUGH = 0.025  # of a run, to reckon from
 
 
@@ -70,7 +70,7 @@ class Terminal:
         """Prints a line above the bar."""
         from rich.text import Text
 
-        if self._fraction <= _UNEVEN:
+        if self._fraction <= CLOSED_FORMS:
             self._since = None
         elapsed = time.monotonic() - self._begin
         text = Text(f"{_clock(elapsed):>7}", style="dim").append(f"  {line}", style="not dim")

@@ -19,7 +19,7 @@ from dichroic.problem import Problem, ProblemError
 from dichroic.run.fit import known_priors, split
 from dichroic.run.timing import Timings, time_closed_form, time_draws, time_training
 
-__all__ = ["Trial", "in_words", "try_settings"]
+__all__ = ["Trial", "as_toml", "try_settings"]
 
 _FACTORS = (0.25, 0.5, 1, 2, 4)  # of the batch size that a fit would take
 _SMALLEST = 8
@@ -87,22 +87,23 @@ def try_settings(
 
     trials = []
     for settings, current in _batches(kept, config, last):
-        report(f"draws with {in_words(settings)}")
+        report(f"draws with {', '.join(as_toml(settings))}")
         trials.append(_try("draws of all observations", draws, config, settings, current))
     for settings, current in _networks(kept, config, last):
-        report(f"training step with {in_words(settings)}")
+        report(f"training step with {', '.join(as_toml(settings))}")
         trials.append(_try("optimiser step of all sources", training, config, settings, current))
     return trials
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings as they are written into the table `[fit]`, without the kind of a network."""
-    flat = {}
+def as_toml(settings: Mapping[str, Any], table: str = "") -> list[str]:
+    """Settings as lines of the table `[fit]`, without the kind of a network."""
+    lines: list[str] = []
     for name, value in settings.items():
-        flat |= (
-            {f"{name}.{k}": v for k, v in value.items() if k != "kind"} if isinstance(value, dict) else {name: value}
-        )
-    return ", ".join(f"{name} = {dumps(value)}" for name, value in flat.items())
+        if isinstance(value, Mapping):
+            lines += as_toml(value, f"{table}{name}.")
+        elif name != "kind":
+            lines.append(f"{table}{name} = {dumps(value)}")
+    return lines
 
 
 def _batches(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[dict[str, Any], bool]]:
