@@ -4,7 +4,8 @@
     python benchmarks/unet.py
 
 The weights of ours are carried over, and both are checked to compute the same; then the gradient of the same loss is
-timed, on one thread each: by both routes of our convolutions, in a `lax.scan` as in training.
+timed, on one thread each: in a `lax.scan` as in training, and with `--library` by XLA's own convolutions too, for
+minutes.
 """
 
 import argparse
@@ -122,7 +123,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=28)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=4, help="in one loop")
+    parser.add_argument("--steps", type=int, default=16, help="in one loop")
+    parser.add_argument("--library", action="store_true", help="also time convolutions by the route 'library'")
     parser.add_argument("--repeats", type=int, default=3)
     a = parser.parse_args()
     torch.set_num_threads(1)
@@ -131,13 +133,13 @@ def main():
     sigma = jnp.exp(jnp.linspace(-3.0, 3.0, a.batch))
     networks = {
         route: NETWORKS["unet"](shape, UNetConfig(dropout=0.0, convolution=route), key=key)
-        for route in ("shifted", "library")
+        for route in ["explicit", "library"][: 1 + a.library]
     }
 
-    twin = Twin(networks["shifted"])
+    twin = Twin(networks["explicit"])
     embedding = torch.tensor(np.array(jax.vmap(lambda s: noise_embedding(s, 64))(sigma)))
     tx, tgoal = (torch.tensor(np.array(b)).movedim(-1, 1) for b in (x, goal))
-    same = np.array(jax.vmap(networks["shifted"])(x, sigma))
+    same = np.array(jax.vmap(networks["explicit"])(x, sigma))
     np.testing.assert_allclose(twin(tx, embedding).detach().movedim(1, -1).numpy(), same, atol=2e-4)
 
     def eager():

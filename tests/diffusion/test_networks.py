@@ -146,18 +146,36 @@ def test_preconditioning_is_that_of_edm(float64, getkey, rng):
         np.testing.assert_allclose(got, c_skip * x + c_out * F, atol=1e-10)
 
 
-@pytest.mark.parametrize("shape", [(5, 4, 2), (1, 6, 3), (2, 2, 1), (1, 1, 2)])
-def test_both_ways_to_convolve_agree(shape, float64, getkey):
-    convolution = layers.Convolution(shape[2], 3, key=getkey())
+SHAPES = [(5, 4, 2), (1, 6, 3), (2, 2, 1), (1, 1, 2)]
+
+
+@pytest.mark.parametrize("route", ["auto", "explicit", "library"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_convolution_is_the_sum_that_it_stands_for(shape, route, float64, getkey):
+    convolution = layers.Convolution(shape[2], 3, key=getkey(), route=route)
     convolution = jax.tree.map(lambda w: w.astype(float), convolution)
     x = jax.random.normal(getkey(), shape, float)
-    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect" if min(shape[:2]) > 1 else "edge")
-    library = jax.lax.conv_general_dilated(
-        padded[None], convolution.weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )[0]
-    np.testing.assert_allclose(layers._shifted(padded, convolution.weight), library, atol=1e-12)
-    np.testing.assert_allclose(layers._library(padded, convolution.weight), library, atol=1e-12)
-    np.testing.assert_allclose(convolution(x), library + convolution.bias, atol=1e-12)
+    rows, columns = ([1, *range(n), n - 2] if n > 1 else [0, 0, 0] for n in shape[:2])
+    padded, want = np.asarray(x)[rows][:, columns], np.zeros((*shape[:2], 3))
+    for i, j in np.ndindex(3, 3):
+        want += padded[i : i + shape[0], j : j + shape[1]] @ np.asarray(convolution.weight[i, j])
+    np.testing.assert_allclose(convolution(x), want + convolution.bias, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_explicit_gradients_of_a_convolution_are_those_of_jax(shape, float64, getkey):
+    weight, x = (jax.random.normal(getkey(), s, float) for s in ((3, 3, shape[2], 4), (3, *shape)))
+    cotangents = jax.random.normal(getkey(), (3, *shape[:2], 4), float)
+
+    def loss(route):
+        return lambda x, w: jnp.sum(cotangents * jax.vmap(route, (0, None))(x, w))
+
+    def of_samples(route):
+        return jax.vmap(lambda x, g: jax.vjp(route, x, weight)[1](g))(x, cotangents)
+
+    for way in (lambda route: jax.grad(loss(route), (0, 1))(x, weight), of_samples):
+        for got, want in zip(way(layers._explicit), way(layers._library), strict=True):
+            np.testing.assert_allclose(got, want, atol=1e-12)
 
 
 def test_attention_weighs_pixels_by_softmax(float64, getkey, rng):

@@ -81,7 +81,7 @@ class NetworkFlags:
     """Size of the embedding of the noise level."""
     dropout: float | None = None
     """Share of units dropped in training."""
-    convolution: Literal["auto", "shifted", "library"] | None = None
+    convolution: Literal["auto", "explicit", "library"] | None = None
     """U-Net: how convolutions are computed; changes the time they take, not what they compute."""
 
 

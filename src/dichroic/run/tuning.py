@@ -23,7 +23,7 @@ __all__ = ["Trial", "as_toml", "try_settings"]
 
 _FACTORS = (0.25, 0.5, 1, 2, 4)  # of the batch size that a fit would take
 _SMALLEST = 8
-_ROUTES = ("shifted", "library")
+_ROUTES = ("explicit", "library")
 _PRECISIONS = ("float32", "bfloat16")
 
 
@@ -120,7 +120,7 @@ def _networks(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[d
     precisions = [({"precision": precision}, precision == config.precision) for precision in _PRECISIONS]
     if network.kind != "unet":
         return precisions
-    automatic = "shifted" if jax.default_backend() == "cpu" else "library"
+    automatic = "explicit" if jax.default_backend() == "cpu" else "library"
     now = automatic if network.convolution == "auto" else network.convolution
     return [
         ({**settings, "network": {"kind": "unet", "convolution": route}}, current and route == now)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 __all__ = ["Convolution", "Route", "dropout", "layer_norm", "linear", "noise_embedding", "resize"]
 
-Route = Literal["auto", "shifted", "library"]
+Route = Literal["auto", "explicit", "library"]
 
 
 def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " features"]:
@@ -52,9 +52,9 @@ def resize(x: Float[Array, "h w c"], height: int, width: int) -> Float[Array, "h
 class Convolution(eqx.Module):
     """A 3 x 3 convolution with reflected edges, `(H, W, C) -> (H, W, outputs)`.
 
-    By the `route` "shifted" it is one matrix product with the nine shifted copies of the image, by "library" XLA's own
-    convolution. "auto" takes the former on the CPU, where the gradients of the latter fall to a path ten times slower
-    inside a loop, and the latter elsewhere.
+    By the `route` "library" its gradients are JAX's. By "explicit" they are written out as convolutions of the form
+    that XLA computes by matrix products on a CPU; JAX's are turned into that form outside of loops only, and are more
+    than ten times slower inside. "auto" is explicit on the CPU. Only "library" can be differentiated in forward mode.
     """
 
     weight: Float[Array, "3 3 inputs outputs"]
@@ -66,19 +66,63 @@ class Convolution(eqx.Module):
         self.bias, self.route = jnp.zeros(outputs), route
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:
-        padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect" if min(x.shape[:2]) > 1 else "edge")
         if self.route == "auto":
-            return jax.lax.platform_dependent(padded, self.weight, cpu=_shifted, default=_library) + self.bias
-        return {"shifted": _shifted, "library": _library}[self.route](padded, self.weight) + self.bias
+            return jax.lax.platform_dependent(x, self.weight, cpu=_explicit, default=_library) + self.bias
+        return {"explicit": _explicit, "library": _library}[self.route](x, self.weight) + self.bias
 
 
-def _shifted(padded: Array, weight: Array) -> Array:
-    h, w = padded.shape[0] - 2, padded.shape[1] - 2
-    copies = jnp.concatenate([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
-    return copies @ weight.reshape(-1, weight.shape[-1])
+def _library(x: Array, weight: Array) -> Array:
+    return _valid(_reflect(_reflect(x, 0), 1), weight)
 
 
-def _library(padded: Array, weight: Array) -> Array:
+def _valid(padded: Array, weight: Array) -> Array:
+    """The convolution that loses the border."""
     return jax.lax.conv_general_dilated(
         padded[None], weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )[0]
+
+
+def _mirrors(n: int) -> tuple[int, int]:
+    """The indices that border `n` values: the second and the last but one, or the only one."""
+    return min(1, n - 1), max(n - 2, 0)
+
+
+def _reflect(x: Array, axis: int) -> Array:
+    before, after = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in _mirrors(x.shape[axis]))
+    return jnp.concatenate([before, x, after], axis)
+
+
+def _fold(padded: Array, axis: int) -> Array:
+    """The transpose of `_reflect`."""
+    n = padded.shape[axis] - 2
+
+    def at(i: int, border: int) -> Array:
+        widths = [(i, n - 1 - i) if k == axis else (0, 0) for k in range(padded.ndim)]
+        return jnp.pad(jax.lax.slice_in_dim(padded, border, border + 1, axis=axis), widths)
+
+    before, after = _mirrors(n)
+    return jax.lax.slice_in_dim(padded, 1, n + 1, axis=axis) + at(before, 0) + at(after, n + 1)
+
+
+@jax.custom_vjp
+def _explicit(x: Array, weight: Array) -> Array:
+    return _library(x, weight)
+
+
+def _explicit_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _explicit(x, weight), (x, weight)
+
+
+def _explicit_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, weight = saved
+    turned = weight[::-1, ::-1].swapaxes(2, 3)
+    wide = _valid(jnp.pad(g, ((2, 2), (2, 2), (0, 0))), turned)
+
+    (h, w, _), padded = x.shape, _reflect(_reflect(x, 0), 1)
+    copies = jnp.concatenate([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
+    # in this order of indices the sum over a batch runs through memory in its order
+    product = jnp.einsum("hwo,hwk->ok", g, copies)
+    return _fold(_fold(wide, 1), 0), product.T.reshape(weight.shape)
+
+
+_explicit.defvjp(_explicit_forward, _explicit_backward)
