@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from dichroic.diffusion import Prior
+from dichroic.diffusion.networks.layers import AUTOMATIC
 from dichroic.em import FitConfig, Stage, make_plan
 from dichroic.em.config import merge
 from dichroic.problem import Problem, ProblemError
@@ -120,8 +121,7 @@ def _networks(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[d
     precisions = [({"precision": precision}, precision == config.precision) for precision in _PRECISIONS]
     if network.kind != "unet":
         return precisions
-    automatic = "explicit" if jax.default_backend() == "cpu" else "library"
-    now = automatic if network.convolution == "auto" else network.convolution
+    now = network.convolution if network.convolution != "auto" else AUTOMATIC.get(jax.default_backend(), "library")
     return [
         ({**settings, "network": {"kind": "unet", "convolution": route}}, current and route == now)
         for settings, current in precisions

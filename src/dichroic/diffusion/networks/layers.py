@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["Convolution", "Route", "dropout", "layer_norm", "linear", "noise_embedding", "resize"]
+__all__ = ["AUTOMATIC", "Convolution", "Route", "dropout", "layer_norm", "linear", "noise_embedding", "resize"]
 
 Route = Literal["auto", "explicit", "library"]
+AUTOMATIC: dict[str, Route] = {"cpu": "explicit"}  # what "auto" is, by platform; "library" elsewhere
 
 
 def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " features"]:
@@ -54,7 +55,7 @@ class Convolution(eqx.Module):
 
     By the `route` "library" its gradients are JAX's. By "explicit" they are written out as convolutions of the form
     that XLA computes by matrix products on a CPU; JAX's are turned into that form outside of loops only, and are more
-    than ten times slower inside. "auto" is explicit on the CPU. Only "library" can be differentiated in forward mode.
+    than ten times slower inside. "auto" is what `AUTOMATIC` says. Only "library" can be differentiated in forward mode.
     """
 
     weight: Float[Array, "3 3 inputs outputs"]
@@ -66,9 +67,11 @@ class Convolution(eqx.Module):
         self.bias, self.route = jnp.zeros(outputs), route
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:
-        if self.route == "auto":
-            return jax.lax.platform_dependent(x, self.weight, cpu=_explicit, default=_library) + self.bias
-        return {"explicit": _explicit, "library": _library}[self.route](x, self.weight) + self.bias
+        routes = {"explicit": _explicit, "library": _library}
+        if self.route != "auto":
+            return routes[self.route](x, self.weight) + self.bias
+        special = {platform: routes[route] for platform, route in AUTOMATIC.items()}
+        return jax.lax.platform_dependent(x, self.weight, default=_library, **special) + self.bias
 
 
 def _library(x: Array, weight: Array) -> Array:
