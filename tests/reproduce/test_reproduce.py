@@ -182,6 +182,13 @@ def test_names_are_checked_before_anything_is_computed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_folders_of_other_versions_do_not_keep_the_tables_from_being_written(tmp_path):
+    for name in ("laps", "network", "of-another-version"):  # the second one has no laptop scale
+        (tmp_path / "laptop" / "ablations" / name).mkdir(parents=True)
+    (found,) = collect(tmp_path, "laptop")["ablations"]
+    assert found["name"] == "laps" and all(row["cell"] is None for row in found["rows"])
+
+
 @pytest.mark.slow
 def test_an_ablation_runs_row_by_row(place, monkeypatch):
     rows = [
@@ -190,6 +197,7 @@ def test_an_ablation_runs_row_by_row(place, monkeypatch):
     ]
     laid = Ablation(name="laps", title="Weight", experiment={"smoke": "contrastive-2"}, rows=rows, method="pcpca")
     monkeypatch.setattr("dichroic.reproduce.run.load_ablation", lambda name: laid)
+    monkeypatch.setattr("dichroic.reproduce.run.ablation_names", lambda: ["laps"])
     (found,) = reproduce_ablation("laps", "smoke", place)["ablations"]
     first, second = (row["cell"] for row in found["rows"])
     assert first["status"] == second["status"] == "done"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dichroic.reproduce.ablation import load_ablation
+from dichroic.reproduce.ablation import ablation_names, load_ablation
 from dichroic.reproduce.cell import machine, read_cell, run_cell
 from dichroic.reproduce.experiment import Experiment, experiment_names, load_experiment
 from dichroic.reproduce.generators import MissingData
@@ -118,9 +118,11 @@ def collect(out: str | Path, scale: str) -> dict[str, Any]:
         _summary(load_experiment(name, scale), place / name) for name in experiment_names() if (place / name).is_dir()
     ]
     found["ablations"] = []
-    for folder in sorted((place / "ablations").glob("*")):
-        ablation = load_ablation(folder.name)
-        rows = []
+    for ablation in map(load_ablation, ablation_names()):
+        folder, rows = place / "ablations" / ablation.name, []
+        # a folder may hold what earlier versions had at this scale
+        if scale not in ablation.experiment or not folder.is_dir():
+            continue
         for row in ablation.rows:
             cell = read_cell(folder / _file_name(row.name) / ablation.method)
             rows.append({**row.model_dump(), "cell": cell})
