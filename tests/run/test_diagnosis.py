@@ -1,11 +1,13 @@
 """Diagnosing a run folder: from Python, from the command line, and in the report."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from dichroic.cli import main
 from dichroic.diagnose import Budget
+from dichroic.diagnose.finding import Finding
 from dichroic.diffusion import Schedule
 from dichroic.problem import load_problem
 from dichroic.report import write_report
@@ -62,6 +64,19 @@ def test_the_command_line(run, capsys):
     assert file.stat().st_mtime_ns == before  # read, not made again
     assert "Do not trust this result yet (red)" in capsys.readouterr().out
     assert main([*arguments, "--sbc", "many"]) == 1
+
+
+def test_what_the_design_leaves_open_stands_below_the_checks(run, capsys, monkeypatch):
+    found = [
+        Finding("amber", "design", "sources may be exchanged", "DC119"),
+        Finding("green", "design", "well", "DC114"),
+    ]
+    monkeypatch.setattr(RunFolder, "design", lambda self: SimpleNamespace(findings=lambda: found))
+    arguments = ["diagnose", str(run.path), "--check", "chi_square", "--no-report", "-q"]
+    main(arguments)
+    assert "amber: design: sources may be exchanged [DC119]" in capsys.readouterr().out.replace("\n", " ")
+    main([*arguments, "--json"])
+    assert [finding["code"] for finding in json.loads(capsys.readouterr().out)["design"]] == ["DC119"]
 
 
 def test_what_cannot_be_diagnosed(run):

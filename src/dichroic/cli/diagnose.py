@@ -62,6 +62,7 @@ def diagnose(
         Print the result as JSON.
     """
     prepare()
+    from dichroic.cli.check import show_findings
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json
     from dichroic.diagnose import Budget
@@ -78,10 +79,15 @@ def diagnose(
     with meter(quiet) as progress:
         found = examine(run, others, budget=Budget(**work, seed=seed), checks=check, progress=progress)
     written = run.report() if report else None
+    design = run.folder.design()
+    unseen = [] if design is None else [vars(finding) for finding in design.findings() if finding.level != "green"]
     if json:
-        print_json(as_json(found, folder, written))
+        print_json({**as_json(found, folder, written), "design": unseen})
     else:
         show(found)
+        if unseen:
+            say("What no check of data can see is what the design of the observations leaves open:")
+            show_findings(unseen)
         say(f"results: {folder / 'diagnose'}")
         if written:
             say(f"report:  {written}")
