@@ -165,19 +165,22 @@ def test_a_convolution_is_the_sum_that_it_stands_for(shape, route, float64, getk
 @pytest.mark.parametrize("shape", SHAPES)
 def test_explicit_gradients_of_a_convolution_are_those_of_jax(shape, float64, getkey):
     weight, x = (jax.random.normal(getkey(), s, float) for s in ((3, 3, shape[2], 4), (3, *shape)))
-    cotangents = jax.random.normal(getkey(), (3, *shape[:2], 4), float)
-
-    def loss(route):
-        return lambda x, w: jnp.sum(cotangents * jax.vmap(route, (0, None))(x, w))
-
-    def of_samples(route):
-        return jax.vmap(lambda x, g: jax.vjp(route, x, weight)[1](g))(x, cotangents)
+    cotangents, key = jax.random.normal(getkey(), (3, *shape[:2], 4), float), getkey()
 
     @partial(jax.jit, static_argnums=0)
     def both(route):
-        return jax.grad(loss(route), (0, 1))(x, weight), of_samples(route)
+        layer = layers.Convolution(shape[2], 4, key=key, route=route)
 
-    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-12), both(layers._explicit), both(layers._library))
+        def convolve(x, w):
+            return eqx.tree_at(lambda it: it.weight, layer, w)(x)
+
+        def loss(x, w):
+            return jnp.sum(cotangents * jax.vmap(convolve, (0, None))(x, w))
+
+        of_samples = jax.vmap(lambda x, g: jax.vjp(convolve, x, weight)[1](g))(x, cotangents)
+        return jax.grad(loss, (0, 1))(x, weight), of_samples
+
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-12), both("explicit"), both("library"))
 
 
 def test_attention_weighs_pixels_by_softmax(float64, getkey, rng):

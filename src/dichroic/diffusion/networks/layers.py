@@ -67,65 +67,37 @@ class Convolution(eqx.Module):
         self.bias, self.route = jnp.zeros(outputs), route
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:
+        padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect")  # a single pixel is repeated
         routes = {"explicit": _explicit, "library": _library}
         if self.route != "auto":
-            return routes[self.route](x, self.weight) + self.bias
+            return routes[self.route](padded, self.weight) + self.bias
         special = {platform: routes[route] for platform, route in AUTOMATIC.items()}
-        return jax.lax.platform_dependent(x, self.weight, default=_library, **special) + self.bias
+        return jax.lax.platform_dependent(padded, self.weight, default=_library, **special) + self.bias
 
 
-def _library(x: Array, weight: Array) -> Array:
-    return _valid(_reflect(_reflect(x, 0), 1), weight)
-
-
-def _valid(padded: Array, weight: Array) -> Array:
-    """The convolution that loses the border."""
+def _library(padded: Array, weight: Array) -> Array:
     return jax.lax.conv_general_dilated(
         padded[None], weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )[0]
 
 
-def _mirrors(n: int) -> tuple[int, int]:
-    """The indices that border `n` values: the second and the last but one, or the only one."""
-    return min(1, n - 1), max(n - 2, 0)
-
-
-def _reflect(x: Array, axis: int) -> Array:
-    before, after = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in _mirrors(x.shape[axis]))
-    return jnp.concatenate([before, x, after], axis)
-
-
-def _fold(padded: Array, axis: int) -> Array:
-    """The transpose of `_reflect`."""
-    n = padded.shape[axis] - 2
-
-    def at(i: int, border: int) -> Array:
-        widths = [(i, n - 1 - i) if k == axis else (0, 0) for k in range(padded.ndim)]
-        return jnp.pad(jax.lax.slice_in_dim(padded, border, border + 1, axis=axis), widths)
-
-    before, after = _mirrors(n)
-    return jax.lax.slice_in_dim(padded, 1, n + 1, axis=axis) + at(before, 0) + at(after, n + 1)
-
-
 @jax.custom_vjp
-def _explicit(x: Array, weight: Array) -> Array:
-    return _library(x, weight)
+def _explicit(padded: Array, weight: Array) -> Array:
+    return _library(padded, weight)
 
 
-def _explicit_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _explicit(x, weight), (x, weight)
+def _explicit_forward(padded: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _explicit(padded, weight), (padded, weight)
 
 
 def _explicit_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, weight = saved
+    padded, weight = saved
     turned = weight[::-1, ::-1].swapaxes(2, 3)
-    wide = _valid(jnp.pad(g, ((2, 2), (2, 2), (0, 0))), turned)
-
-    (h, w, _), padded = x.shape, _reflect(_reflect(x, 0), 1)
+    h, w, _ = g.shape
     copies = jnp.concatenate([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
     # in this order of indices the sum over a batch runs through memory in its order
     product = jnp.einsum("hwo,hwk->ok", g, copies)
-    return _fold(_fold(wide, 1), 0), product.T.reshape(weight.shape)
+    return _library(jnp.pad(g, ((2, 2), (2, 2), (0, 0))), turned), product.T.reshape(weight.shape)
 
 
 _explicit.defvjp(_explicit_forward, _explicit_backward)
