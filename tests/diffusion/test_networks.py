@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import NETWORKS, GaussianDenoiser, MLPConfig, NetworkDenoiser, UNetConfig
-from dichroic.diffusion.networks import layers
+from dichroic.diffusion.networks import convolution, layers
 from oracles import random_covariance
 
 UNET = {"channels": (4, 8), "blocks": (1, 1), "heads": (0, 2), "embedding": 8}
@@ -146,41 +146,58 @@ def test_preconditioning_is_that_of_edm(float64, getkey, rng):
         np.testing.assert_allclose(got, c_skip * x + c_out * F, atol=1e-10)
 
 
-SHAPES = [(5, 4, 2), (1, 6, 3), (2, 2, 1), (1, 1, 2)]
+SHAPES = [(5, 4, 2), (1, 6, 3), (2, 2, 1), (1, 1, 2), (4, 7, 32), (9, 3, 33)]  # minimal filtering from 32 channels on
 
 
 @pytest.mark.parametrize("route", ["auto", "explicit", "library"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_convolution_is_the_sum_that_it_stands_for(shape, route, float64, getkey):
-    convolution = layers.Convolution(shape[2], 3, key=getkey(), route=route)
-    convolution = jax.tree.map(lambda w: w.astype(float), convolution)
+    layer = convolution.Convolution(shape[2], 32, key=getkey(), route=route)
+    layer = jax.tree.map(lambda w: w.astype(float), layer)
     x = jax.random.normal(getkey(), shape, float)
     rows, columns = ([1, *range(n), n - 2] if n > 1 else [0, 0, 0] for n in shape[:2])
-    padded, want = np.asarray(x)[rows][:, columns], np.zeros((*shape[:2], 3))
+    padded, want = np.asarray(x)[rows][:, columns], np.zeros((*shape[:2], 32))
     for i, j in np.ndindex(3, 3):
-        want += padded[i : i + shape[0], j : j + shape[1]] @ np.asarray(convolution.weight[i, j])
-    np.testing.assert_allclose(convolution(x), want + convolution.bias, atol=1e-12)
+        want += padded[i : i + shape[0], j : j + shape[1]] @ np.asarray(layer.weight[i, j])
+    np.testing.assert_allclose(layer(x), want + layer.bias, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_explicit_gradients_of_a_convolution_are_those_of_jax(shape, float64, getkey):
-    weight, x = (jax.random.normal(getkey(), s, float) for s in ((3, 3, shape[2], 4), (3, *shape)))
-    cotangents, key = jax.random.normal(getkey(), (3, *shape[:2], 4), float), getkey()
+def test_explicit_derivatives_of_a_convolution_are_those_of_jax(shape, float64, getkey):
+    n = 18  # more than a block of samples
+    weights, x = (jax.random.normal(getkey(), s, float) for s in ((2, 3, 3, shape[2], 32), (n, *shape)))
+    cotangents, key = jax.random.normal(getkey(), (n, *shape[:2], 32), float), getkey()
 
     @partial(jax.jit, static_argnums=0)
-    def both(route):
-        layer = layers.Convolution(shape[2], 4, key=key, route=route)
+    def derivatives(route):
+        layer = convolution.Convolution(shape[2], 32, key=key, route=route)
 
         def convolve(x, w):
             return eqx.tree_at(lambda it: it.weight, layer, w)(x)
 
         def loss(x, w):
-            return jnp.sum(cotangents * jax.vmap(convolve, (0, None))(x, w))
+            return jnp.sum(cotangents * jnp.sin(jax.vmap(convolve, (0, None))(x, w)))
 
-        of_samples = jax.vmap(lambda x, g: jax.vjp(convolve, x, weight)[1](g))(x, cotangents)
-        return jax.grad(loss, (0, 1))(x, weight), of_samples
+        w, other = weights
+        first = jax.grad(loss, (0, 1))
+        per_sample = jax.vmap(lambda x, g: jax.vjp(convolve, x, w)[1](g))(x[:2], cotangents[:2])
+        return {
+            "first": first(x, w),
+            "second": jax.jvp(first, (x, w), (x[::-1], other))[1],
+            "by sample": per_sample,
+            "by kernel": jax.vmap(jax.grad(loss, (0, 1)), (None, 0))(x, weights),
+        }
 
-    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-12), both("explicit"), both("library"))
+    got, want = derivatives("explicit"), derivatives("library")
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), got, want)
+
+
+def test_what_is_stored_is_the_same_and_no_number_where_the_weights_are_none(getkey):
+    x = jax.random.normal(getkey(), (3, 2))
+    value, gradient = jax.value_and_grad(lambda x: jnp.sum(layers.stored(x, jnp.zeros(2)) ** 2))(x)
+    np.testing.assert_allclose(value, jnp.sum(x**2))
+    np.testing.assert_allclose(gradient, 2 * x)
+    assert jnp.isnan(layers.stored(x, jnp.full(2, jnp.nan))).all()
 
 
 def test_attention_weighs_pixels_by_softmax(float64, getkey, rng):

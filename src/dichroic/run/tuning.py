@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from dichroic.diffusion import Prior
-from dichroic.diffusion.networks.layers import AUTOMATIC
+from dichroic.diffusion.networks.convolution import AUTOMATIC
 from dichroic.em import FitConfig, Stage, make_plan
 from dichroic.em.config import merge
 from dichroic.problem import Problem, ProblemError

@@ -1,7 +1,6 @@
 r"""Layers shared by the networks. All act on one sample; images are `(H, W, C)`."""
 
 from math import sqrt
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -9,10 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["AUTOMATIC", "Convolution", "Route", "dropout", "layer_norm", "linear", "noise_embedding", "resize"]
-
-Route = Literal["auto", "explicit", "library"]
-AUTOMATIC: dict[str, Route] = {"cpu": "explicit"}  # what "auto" is, by platform; "library" elsewhere
+__all__ = ["dropout", "layer_norm", "linear", "noise_embedding", "resize", "stored"]
 
 
 def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " features"]:
@@ -50,54 +46,14 @@ def resize(x: Float[Array, "h w c"], height: int, width: int) -> Float[Array, "h
     return jax.image.resize(x, (height, width, x.shape[-1]), "lanczos3").astype(x.dtype)
 
 
-class Convolution(eqx.Module):
-    """A 3 x 3 convolution with reflected edges, `(H, W, C) -> (H, W, outputs)`.
+def stored(x: Float[Array, "*shape"], by: Float[Array, " n"]) -> Float[Array, "*shape"]:
+    """Does nothing, but on a CPU XLA computes `x` once there, instead of once more in each fusion that needs it.
 
-    By the `route` "library" its gradients are JAX's. By "explicit" they are written out as convolutions of the form
-    that XLA computes by matrix products on a CPU; JAX's are turned into that form outside of loops only, and are more
-    than ten times slower inside. "auto" is what `AUTOMATIC` says. Only "library" can be differentiated in forward mode.
+    A conditional is the one boundary that its fusions do not cross. It asks whether the first of `by`, of which XLA knows
+    nothing, is a number, and where it is not, neither is the result.
     """
 
-    weight: Float[Array, "3 3 inputs outputs"]
-    bias: Float[Array, " outputs"]
-    route: Route = eqx.field(static=True)
+    def crossed(x, by):
+        return jax.lax.cond(jnp.isnan(by[0]), lambda x: jnp.full_like(x, jnp.nan), lambda x: x, x)
 
-    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, route: Route = "auto"):
-        self.weight = jax.random.truncated_normal(key, -2, 2, (3, 3, inputs, outputs)) / (0.8796 * sqrt(9 * inputs))
-        self.bias, self.route = jnp.zeros(outputs), route
-
-    def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:
-        padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect")  # a single pixel is repeated
-        routes = {"explicit": _explicit, "library": _library}
-        if self.route != "auto":
-            return routes[self.route](padded, self.weight) + self.bias
-        special = {platform: routes[route] for platform, route in AUTOMATIC.items()}
-        return jax.lax.platform_dependent(padded, self.weight, default=_library, **special) + self.bias
-
-
-def _library(padded: Array, weight: Array) -> Array:
-    return jax.lax.conv_general_dilated(
-        padded[None], weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )[0]
-
-
-@jax.custom_vjp
-def _explicit(padded: Array, weight: Array) -> Array:
-    return _library(padded, weight)
-
-
-def _explicit_forward(padded: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _explicit(padded, weight), (padded, weight)
-
-
-def _explicit_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    padded, weight = saved
-    turned = weight[::-1, ::-1].swapaxes(2, 3)
-    h, w, _ = g.shape
-    copies = jnp.concatenate([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
-    # in this order of indices the sum over a batch runs through memory in its order
-    product = jnp.einsum("hwo,hwk->ok", g, copies)
-    return _library(jnp.pad(g, ((2, 2), (2, 2), (0, 0))), turned), product.T.reshape(weight.shape)
-
-
-_explicit.defvjp(_explicit_forward, _explicit_backward)
+    return jax.lax.platform_dependent(x, by, cpu=crossed, default=lambda x, by: x)

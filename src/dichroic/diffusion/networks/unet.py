@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
-from dichroic.diffusion.networks.layers import Convolution, Route, dropout, layer_norm, linear, noise_embedding, resize
+from dichroic.diffusion.networks.convolution import Convolution, Route
+from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding, resize, stored
 
 __all__ = ["UNet", "UNetConfig"]
 
@@ -110,7 +111,7 @@ class Level(eqx.Module):
 
     def __call__(self, x: Array, e: Array, rate: float, keys) -> Array:
         for block in self.blocks:
-            x = block(x, e, rate, next(keys))
+            x = stored(block(x, e, rate, next(keys)), block.modulation.first.bias)
         return x
 
 
