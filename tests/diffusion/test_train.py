@@ -18,6 +18,23 @@ def leaves(denoiser):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(denoiser.network) if eqx.is_inexact_array(leaf)]
 
 
+def test_gradients_are_the_same_in_blocks(rng, getkey):
+    _, x = gaussian_samples(rng, 64)
+    denoiser, key = NetworkDenoiser.create((2,), SMALL, key=getkey()), getkey()
+
+    def trained(block):
+        found, losses = train(denoiser, SCHEDULE, x, TrainingConfig(steps=4, batch=24, block=block), key=key)
+        return [*leaves(found), np.asarray(losses)]
+
+    for got, want in zip(trained(7), trained(None), strict=True):  # blocks of 6
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch, block, fast, blocks", [(24, None, None, 1), (24, 7, None, 4), (24, None, 16, 2)])
+def test_blocks_are_equal_and_no_larger_than_asked_for(batch, block, fast, blocks):
+    assert TrainingConfig(batch=batch, block=block).blocks(fast) == blocks
+
+
 @eqx.filter_jit
 def weighted_error(denoiser, truth, x, key):
     """Mean of (1 + sigma^-2) |D - D*|^2 per entry over the training levels: how much more than the least loss."""

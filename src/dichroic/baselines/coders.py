@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from dichroic.diffusion.networks.layers import Convolution, dropout, layer_norm, linear, resize
+from dichroic.diffusion.networks.convolution import Convolution
+from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, resize
 
 __all__ = ["CoderConfig", "ConvCoderConfig", "MLPCoderConfig", "make_decoder", "make_encoder"]
 

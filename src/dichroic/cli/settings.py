@@ -93,6 +93,8 @@ class TrainingFlags:
     """Optimiser steps per lap and source."""
     batch: int | None = None
     """Samples per optimiser step."""
+    block: int | None = None
+    """Samples whose gradients are taken together: fewer take less memory."""
     rate: float | None = None
     """Learning rate at the start of a lap."""
     final_rate: float | None = None

@@ -25,19 +25,26 @@ class TrainingConfig(BaseModel):
 
     `steps` optimiser steps of `batch` samples with Adam; the rate goes from `rate` to `final_rate` by `decay`;
     gradients are clipped to global norm `clip`; the weights returned are an exponential moving average with `ema` as
-    its final decay (0: the last weights).
+    its final decay (0: the last weights). Gradients of a batch are added up from blocks of at most `block` samples
+    (None: as many as are fast for the network), which takes less memory and changes nothing but rounding.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: PositiveInt = 1024
     batch: PositiveInt = 512
+    block: PositiveInt | None = None
     rate: PositiveFloat = 1e-3
     final_rate: float = 1e-5
     decay: Literal["linear", "cosine", "constant"] = "cosine"
     clip: PositiveFloat = 1.0
     ema: float = 0.99
     objective: Literal["denoising"] = "denoising"
+
+    def blocks(self, fast: int | None) -> int:
+        """How many equal blocks of at most `block` samples make a batch; `fast` is the network's choice (None: all)."""
+        most = self.block or fast or self.batch
+        return next(n for n in range(1, self.batch + 1) if self.batch % n == 0 and self.batch // n <= most)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser these settings describe."""
@@ -119,18 +126,23 @@ def _run(fixed, state):
     """Optimiser steps in place: the memory of weights, average and moments is used again."""
     rest, objective, schedule, samples, usable, count, key, start, config, steps = fixed
     optimizer = config.optimizer()
+    blocks = config.blocks(getattr(rest.network, "fast_block", None))
 
     def step(state, index):
         weights, average, optimizer_state = state
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
         chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
+        keys = jax.random.split(loss_key, config.batch)
 
-        def loss(weights):
+        def loss(weights, x, keys):
             trained = eqx.combine(weights, rest)
-            keys = jax.random.split(loss_key, config.batch)
-            return jnp.mean(jax.vmap(lambda x, k: objective(trained, schedule, x, k))(samples[chosen], keys))
+            return jnp.sum(jax.vmap(lambda x, k: objective(trained, schedule, x, k))(x, keys)) / config.batch
 
-        value, gradient = jax.value_and_grad(loss)(weights)
+        def add(total, block):
+            return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(weights, samples[block[0]], block[1])), None
+
+        nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), weights))
+        (value, gradient), _ = jax.lax.scan(add, nothing, (chosen.reshape(blocks, -1), keys.reshape(blocks, -1)))
         update, optimizer_state = optimizer.update(gradient, optimizer_state, weights)
         weights = optax.apply_updates(weights, update)
         # the decay ramps up, so that the average forgets the start at any length of training (DDPRISM, section 5)

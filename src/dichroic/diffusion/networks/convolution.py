@@ -1,9 +1,12 @@
 r"""Convolutions of images with kernels of 3 x 3, and their derivatives in forms that are fast on a CPU.
 
-All of it is one trilinear form, :math:`\sum_{nabpqio} x_{n,a+p,b+q,i} \, k_{pqio} \, g_{nabo}`, with images :math:`x`, kernel
-:math:`k` and cotangents :math:`g`. Its derivatives by :math:`g`, :math:`x` and :math:`k` are three bilinear operations,
-`convolve`, `spread` and `correlate`, and the derivatives of each of them are the other two. JAX is told so, thus all of
-its transformations are at hand.
+All of it is one trilinear form of images :math:`x`, a kernel :math:`k` and cotangents :math:`g`,
+
+.. math:: \sum_{nabpqio} x_{n,a+p,b+q,i} \, k_{pqio} \, g_{nabo}.
+
+Its derivatives by :math:`g`, :math:`x` and :math:`k` are three bilinear operations, `convolve`, `spread` and
+`correlate`, and the derivatives of each of them are the other two. JAX is told so, thus all of its transformations are
+at hand.
 """
 
 from collections.abc import Callable
@@ -31,9 +34,9 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 class Convolution(eqx.Module):
     """A 3 x 3 convolution with reflected edges, `(H, W, C) -> (H, W, outputs)`.
 
-    By the `route` "library" it is XLA's, with the gradients of JAX, which XLA turns into matrix products on a CPU outside
-    of loops only: inside they are more than ten times slower. By "explicit" it is computed as this module says, to the
-    same values up to rounding. "auto" is what `AUTOMATIC` says.
+    By the `route` "library" it is XLA's, with the gradients of JAX, which XLA turns into matrix products on a CPU
+    outside of loops only: inside they are more than ten times slower. By "explicit" it is computed as this module says,
+    to the same values up to rounding. "auto" is what `AUTOMATIC` says.
     """
 
     weight: Float[Array, "3 3 inputs outputs"]
@@ -84,7 +87,7 @@ def _correlate(x: Float[Array, "n h w i"], g: Float[Array, "n h-2 w-2 o"]) -> Fl
         parts = [_library(x[:, a : a + rows + 2], g[a : a + rows]) for a in range(0, h, rows)]
         return sum(parts[1:], parts[0]).transpose(1, 2, 0, 3)
 
-    def add(total: Array, images: tuple[Array, Array]) -> tuple[Array, None]:
+    def add(total, images):
         return total + block(*images), None
 
     blocks, rest = divmod(len(x), _SAMPLES)

@@ -46,14 +46,14 @@ def resize(x: Float[Array, "h w c"], height: int, width: int) -> Float[Array, "h
     return jax.image.resize(x, (height, width, x.shape[-1]), "lanczos3").astype(x.dtype)
 
 
-def stored(x: Float[Array, "*shape"], by: Float[Array, " n"]) -> Float[Array, "*shape"]:
+def stored(x: Float[Array, "*shape"], by: Float[Array, "..."]) -> Float[Array, "*shape"]:
     """Does nothing, but on a CPU XLA computes `x` once there, instead of once more in each fusion that needs it.
 
-    A conditional is the one boundary that its fusions do not cross. It asks whether the first of `by`, of which XLA knows
-    nothing, is a number, and where it is not, neither is the result.
+    A conditional is the one boundary that its fusions do not cross. It asks whether the first of `by`, of which XLA
+    knows nothing, is a number, and where it is not, neither is the result.
     """
 
     def crossed(x, by):
-        return jax.lax.cond(jnp.isnan(by[0]), lambda x: jnp.full_like(x, jnp.nan), lambda x: x, x)
+        return jax.lax.cond(jnp.isnan(by.ravel()[0]), lambda x: jnp.full_like(x, jnp.nan), lambda x: x, x)
 
     return jax.lax.platform_dependent(x, by, cpu=crossed, default=lambda x, by: x)

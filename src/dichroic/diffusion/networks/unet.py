@@ -1,5 +1,6 @@
 """The U-Net of DDPRISM (arXiv 2510.05205, appendix), for images `(H, W, C)` of any size."""
 
+from math import prod
 from typing import Literal
 
 import equinox as eqx
@@ -12,6 +13,8 @@ from dichroic.diffusion.networks.convolution import Convolution, Route
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding, resize, stored
 
 __all__ = ["UNet", "UNetConfig"]
+
+_PIXELS = 2**14  # of the images of a block
 
 
 class UNetConfig(BaseModel):
@@ -111,7 +114,7 @@ class Level(eqx.Module):
 
     def __call__(self, x: Array, e: Array, rate: float, keys) -> Array:
         for block in self.blocks:
-            x = stored(block(x, e, rate, next(keys)), block.modulation.first.bias)
+            x = stored(block(x, e, rate, next(keys)), block.modulation.first.weight)
         return x
 
 
@@ -164,6 +167,11 @@ class UNet(eqx.Module):
         ]
         self.last = linear(channels[0], shape[2], key=next(keys), scale=out_scale)
         self.shape, self.config = shape, config
+
+    @property
+    def fast_block(self) -> int | None:
+        """Samples whose gradients are best taken together: on a CPU as many as stay in its cache; None: all."""
+        return max(1, _PIXELS // prod(self.shape[:2])) if jax.default_backend() == "cpu" else None
 
     def __call__(
         self, x: Float[Array, "h w c"], sigma: Float[Array, ""], key: PRNGKeyArray | None = None

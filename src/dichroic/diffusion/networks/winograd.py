@@ -29,7 +29,7 @@ def convolve(x: Float[Array, "n h w i"], k: Float[Array, "3 3 i o"]) -> Float[Ar
 
 
 def spread(g: Float[Array, "n h w o"], k: Float[Array, "3 3 i o"]) -> Float[Array, "n h+2 w+2 i"]:
-    r"""The transposed of `convolve`: :math:`x_{n,a+p,b+q,i} = \sum_{o} g_{nabo} k_{pqio}`, summed over all that meet."""
+    r"""The transposed of `convolve`: :math:`x_{n,a+p,b+q,i} = \sum_o g_{nabo} k_{pqio}`, summed where several meet."""
     _, h, w, _ = g.shape
     g = _even(g)
     rows = _outputs_transposed([g[:, 0::2], g[:, 1::2]])
