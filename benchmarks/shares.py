@@ -17,7 +17,9 @@ from time import perf_counter
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
 
 REPEATS = 3
-STEPS, BATCH = 4, 32  # of training and of sampling; observations side by side
+# steps of training, steps of sampling, observations side by side: for an MLP what a fit takes by default, without which
+# the calls themselves would count; a U-Net takes minutes for that, and calls are nothing beside it
+EFFORTS = {"mlp": (1024, 8, 512), "unet": (4, 4, 32)}
 
 
 def main() -> None:
@@ -53,7 +55,7 @@ def images(side: int, network: str):
         from dichroic.operators import Identity, Scale
         from dichroic.problem import Problem, Source, View
 
-        y = np.random.default_rng(0).normal(size=(BATCH, side, side, 1)).astype(np.float32)
+        y = np.random.default_rng(0).normal(size=(EFFORTS[network][2], side, side, 1)).astype(np.float32)
         sources = {s: Source((side, side, 1)) for s in ("grass", "digit")}
         problem = Problem(
             sources, {"both": View(y, {"grass": Identity((side, side, 1)), "digit": Scale(0.5, (side, side, 1))}, 0.1)}
@@ -80,11 +82,12 @@ def measure(name: str, problem, network) -> dict:
     from dichroic.em import SamplingConfig, draw_posterior
 
     key, schedule = jax.random.key(0), Schedule(5e-3, 20.0)
+    training_steps, steps, batch = EFFORTS[network.kind]
     shape = next(iter(problem.sources.values())).shape
     denoiser = NetworkDenoiser.create(shape, network, key=key)
     priors = {s: Prior(denoiser, schedule, Scaling()) for s in problem.sources}
     view = list(problem.views.values())[-1]
-    training = TrainingConfig(steps=STEPS, batch=64 if name.endswith("U-Net") else 512)
+    training = TrainingConfig(steps=training_steps, batch=64 if network.kind == "unet" else 512)
     samples = jax.random.normal(key, (512, *shape))
 
     @jax.jit
@@ -105,9 +108,9 @@ def measure(name: str, problem, network) -> dict:
     whole = best(lambda: train(denoiser, schedule, samples, training, key=key)[1])
     m_step = alone / whole
 
-    sampling = SamplingConfig(steps=STEPS, batch=BATCH)
-    part = view.select(np.arange(BATCH)) if len(view) > BATCH else view
-    x = jax.random.normal(key, (BATCH, *shape))
+    sampling = SamplingConfig(steps=steps, batch=batch)
+    part = view.select(np.arange(batch)) if len(view) > batch else view
+    x = jax.random.normal(key, (batch, *shape))
 
     @jax.jit
     def forward(n):
@@ -121,14 +124,14 @@ def measure(name: str, problem, network) -> dict:
 
         return jax.lax.fori_loop(0, n, lambda i, x: jax.vmap(one)(x), x)
 
-    forward_seconds = best(lambda: forward(STEPS)) / STEPS
-    product_seconds = max(best(lambda: both(STEPS)) / STEPS - forward_seconds, 0.0)
+    forward_seconds = best(lambda: forward(steps)) / steps
+    product_seconds = max(best(lambda: both(steps)) / steps - forward_seconds, 0.0)
     drawn = draw_posterior(part, priors, sampling, key=key)
     seconds = best(lambda: draw_posterior(part, priors, sampling, key=key).samples)
     evaluations = len(priors) * (drawn.cost.forward * forward_seconds + drawn.cost.products * product_seconds)
     e_step = evaluations / seconds
     # a default lap: 1,024 training steps of every source, 8 sampling steps of each of 4,096 observations
-    m_lap, e_lap = 1024 * len(priors) * whole / training.steps, 4096 / BATCH * 8 / STEPS * seconds
+    m_lap, e_lap = 1024 * len(priors) * whole / training.steps, 4096 / batch * 8 / steps * seconds
     lap = (m_step * m_lap + e_step * e_lap) / (m_lap + e_lap)
     return {"problem": name, "m_step": m_step, "e_step": e_step, "lap": lap, "e_seconds": seconds, "m_seconds": whole}
 

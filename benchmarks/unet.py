@@ -4,8 +4,8 @@
     python benchmarks/unet.py
 
 The weights of ours are carried over, and both are checked to compute the same; then the gradient of the same loss is
-timed, on one thread each: in a `lax.scan` as in training, and with `--library` by XLA's own convolutions too, for
-minutes.
+timed, on one thread each: in a `lax.scan` and in blocks of a batch as in training, and with `--library` by XLA's own
+convolutions too, for minutes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from dichroic.diffusion import UNetConfig
+from dichroic.diffusion import TrainingConfig, UNetConfig
 from dichroic.diffusion.networks import NETWORKS
 from dichroic.diffusion.networks.layers import noise_embedding, resize
 from dichroic.diffusion.networks.unet import AttentionBlock
@@ -151,13 +151,19 @@ def main():
     for route, network in networks.items():
         weights, rest = eqx.partition(network, eqx.is_inexact_array)
 
+        blocks = TrainingConfig(batch=a.batch).blocks(network.fast_block)
+        parts = jax.tree.map(lambda b, n=blocks: b.reshape(n, -1, *b.shape[1:]), (x, sigma, goal))
+
         @jax.jit
-        def loop(weights, rest=rest):
-            def loss(weights):
-                return jnp.mean((jax.vmap(eqx.combine(weights, rest))(x, sigma) - goal) ** 2)
+        def loop(weights, rest=rest, parts=parts, blocks=blocks):
+            def loss(weights, x, sigma, goal):
+                return jnp.mean((jax.vmap(eqx.combine(weights, rest))(x, sigma) - goal) ** 2) / blocks
+
+            def add(total, part):
+                return jax.tree.map(jnp.add, total, jax.grad(loss)(weights, *part)), None
 
             def step(weights, _):
-                gradient = jax.grad(loss)(weights)
+                gradient, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, weights), parts)
                 return jax.tree.map(lambda w, g: w - 1e-6 * g, weights, gradient), None
 
             return jax.lax.scan(step, weights, None, length=a.steps)[0]

@@ -192,6 +192,12 @@ def test_explicit_derivatives_of_a_convolution_are_those_of_jax(shape, float64, 
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), got, want)
 
 
+@pytest.mark.parametrize("shape", [(1,), (8,), (5, 13)])
+def test_weights_start_as_the_numbers_of_jax(shape, getkey):
+    key = getkey()
+    np.testing.assert_array_equal(layers.truncated_normal(key, shape), jax.random.truncated_normal(key, -2, 2, shape))
+
+
 def test_what_is_stored_is_the_same_and_no_number_where_the_weights_are_none(getkey):
     x = jax.random.normal(getkey(), (3, 2))
     value, gradient = jax.value_and_grad(lambda x: jnp.sum(layers.stored(x, jnp.zeros(2)) ** 2))(x)

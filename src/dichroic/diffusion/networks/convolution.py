@@ -21,6 +21,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion.networks import winograd
+from dichroic.diffusion.networks.layers import truncated_normal
 
 __all__ = ["AUTOMATIC", "Convolution", "Route"]
 
@@ -44,7 +45,7 @@ class Convolution(eqx.Module):
     route: Route = eqx.field(static=True)
 
     def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, route: Route = "auto"):
-        self.weight = jax.random.truncated_normal(key, -2, 2, (3, 3, inputs, outputs)) / (0.8796 * sqrt(9 * inputs))
+        self.weight = truncated_normal(key, (3, 3, inputs, outputs)) / (0.8796 * sqrt(9 * inputs))
         self.bias, self.route = jnp.zeros(outputs), route
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:

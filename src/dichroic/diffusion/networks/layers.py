@@ -1,6 +1,6 @@
 r"""Layers shared by the networks. All act on one sample; images are `(H, W, C)`."""
 
-from math import sqrt
+from math import prod, sqrt
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["dropout", "layer_norm", "linear", "noise_embedding", "resize", "stored"]
+__all__ = ["dropout", "layer_norm", "linear", "noise_embedding", "resize", "stored", "truncated_normal"]
 
 
 def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " features"]:
@@ -18,10 +18,21 @@ def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " fe
     return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)])
 
 
+def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+    """Normal numbers between -2 and 2.
+
+    A number depends on the key and on its place: by rounding sizes up, a few programs serve all shapes of a network, which
+    would take seconds to compile one by one.
+    """
+    size = prod(shape)
+    rounded = 8 ** -(-(size - 1).bit_length() // 3)
+    return jax.random.truncated_normal(key, -2, 2, (rounded,))[:size].reshape(shape)
+
+
 def linear(inputs: int, outputs: int, *, key: PRNGKeyArray, scale: float = 1.0) -> eqx.nn.Linear:
     """A dense layer with LeCun normal weights times `scale` and zero bias."""
-    layer = eqx.nn.Linear(inputs, outputs, key=key)
-    weight = scale / sqrt(inputs) * jax.random.truncated_normal(key, -2, 2, (outputs, inputs)) / 0.8796
+    layer = eqx.filter_eval_shape(eqx.nn.Linear, inputs, outputs, key=key)  # without weights that nobody needs
+    weight = scale / sqrt(inputs) * truncated_normal(key, (outputs, inputs)) / 0.8796
     return eqx.tree_at(lambda it: (it.weight, it.bias), layer, (weight, jnp.zeros(outputs)))
 
 
