@@ -87,7 +87,7 @@ def measure(name: str, problem, network) -> dict:
     denoiser = NetworkDenoiser.create(shape, network, key=key)
     priors = {s: Prior(denoiser, schedule, Scaling()) for s in problem.sources}
     view = list(problem.views.values())[-1]
-    training = TrainingConfig(steps=training_steps, batch=64 if network.kind == "unet" else 512)
+    training = TrainingConfig(steps=training_steps, batch=16 if network.kind == "unet" else 512)
     samples = jax.random.normal(key, (512, *shape))
 
     @jax.jit

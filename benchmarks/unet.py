@@ -159,10 +159,10 @@ def main():
             def loss(weights, x, sigma, goal):
                 return jnp.mean((jax.vmap(eqx.combine(weights, rest))(x, sigma) - goal) ** 2) / blocks
 
-            def add(total, part):
-                return jax.tree.map(jnp.add, total, jax.grad(loss)(weights, *part)), None
-
             def step(weights, _):
+                def add(total, part):
+                    return jax.tree.map(jnp.add, total, jax.grad(loss)(weights, *part)), None
+
                 gradient, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, weights), parts)
                 return jax.tree.map(lambda w, g: w - 1e-6 * g, weights, gradient), None
 

@@ -21,8 +21,8 @@ def noise_embedding(sigma: Float[Array, ""], features: int) -> Float[Array, " fe
 def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
     """Normal numbers between -2 and 2.
 
-    A number depends on the key and on its place: by rounding sizes up, a few programs serve all shapes of a network, which
-    would take seconds to compile one by one.
+    A number depends on the key and on its place: by rounding sizes up, a few programs serve all shapes of a network,
+    which would take seconds to compile one by one.
     """
     size = prod(shape)
     rounded = 8 ** -(-(size - 1).bit_length() // 3)
