@@ -18,8 +18,8 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_th
 
 REPEATS = 3
 # steps of training, steps of sampling, observations side by side: for an MLP what a fit takes by default, without which
-# the calls themselves would count; a U-Net takes minutes for that, and calls are nothing beside it
-EFFORTS = {"mlp": (1024, 8, 512), "unet": (4, 4, 32)}
+# the calls themselves would count; for a U-Net as many as minutes allow
+EFFORTS = {"mlp": (1024, 8, 512), "unet": (48, 4, 32)}
 
 
 def main() -> None:

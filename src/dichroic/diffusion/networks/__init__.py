@@ -1,4 +1,7 @@
-"""Networks: `(x, sigma, key) -> array` of the shape of `x`, for one sample. The key switches dropout on."""
+"""Networks: `(x, sigma, key) -> array` of the shape of `x`, for one sample. The key switches dropout on.
+
+One that is faster in blocks of a batch says how many samples make a block, in the property `fast_block`.
+"""
 
 from typing import Annotated
 
