@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dichroic import Convolve, Dense, Mask, PerSample, Problem, Source, View
-from dichroic.diagnose import DesignReport, check_design
+from dichroic.design import DesignReport, check_design
 
 # kind, amplitude of the other source, and the published conditions
 DESIGNS = [

@@ -18,9 +18,9 @@ import numpy as np
 from dichroic.diffusion import OBJECTIVES, NetworkDenoiser, Schedule
 from dichroic.em import FitConfig, make_plan
 from dichroic.operators import Identity, Scale
+from dichroic.plan.cost import count_passes
 from dichroic.problem import Problem, Source, View
-from dichroic.reproduce.experiment import load_experiment
-from dichroic.run.cost import count_passes
+from dichroic.studies.reproduce.experiment import load_experiment
 
 SHAPE = (28, 28, 1)
 SUSTAINED = (30, 100, 300)  # TFLOP/s: 3, 10 and 30 % of what data-centre GPUs of 2023 state for bfloat16

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dichroic.linalg import symmetric_eigen
+from dichroic.algebra.small import symmetric_eigen
 
 REPEATS = 7
 

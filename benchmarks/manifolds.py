@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    from dichroic.experiments import contrastive
     from dichroic.run import FitConfig, fit
+    from dichroic.studies.experiments import contrastive
 
     problem, held_out = contrastive(arguments.observations, sources=2, seed=arguments.seed, held_out=512)
     first, second = problem.sources

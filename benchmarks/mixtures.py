@@ -38,9 +38,9 @@ def main() -> None:
 
     import numpy as np
 
-    from dichroic.em import Mixture, MixtureConfig, gaussian_em, mixture_em
-    from dichroic.experiments import contrastive
+    from dichroic.closed import Mixture, MixtureConfig, gaussian_em, mixture_em
     from dichroic.metrics import bootstrap, halved_sinkhorn_divergence, psnr_per_sample
+    from dichroic.studies.experiments import contrastive
 
     n, evaluated = arguments.observations, arguments.evaluated
     problem, fresh = contrastive(n, arguments.sources, arguments.seed, held_out=JUDGES + evaluated)
@@ -86,7 +86,7 @@ class Curve:
         """Scores exact posterior draws of the held-out observations."""
         import jax
 
-        from dichroic.em.mixture_views import bind_mixture_view
+        from dichroic.closed.mixture_views import bind_mixture_view
         from dichroic.metrics import psnr
 
         begin, minutes = time.monotonic(), self.now()

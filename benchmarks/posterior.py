@@ -4,9 +4,9 @@
         [--without WORDS] [--shared] [--pair-steps 4096] [--out docs/benchmarks]
 
 Two random manifolds in five dimensions, made mixtures of 256 Gaussians, are seen through random 3 x 5 matrices with
-noise 0.01, so that denoisers and joint posterior are exact (`dichroic.experiments.exact_mixture`). Every observation
-has matrices of its own, or all the same with `--shared`. Writes a table and a figure. Every number is a mean over
-`pairs` pairs of manifolds and their observations.
+noise 0.01, so that denoisers and joint posterior are exact (`dichroic.studies.experiments.exact_mixture`). Every
+observation has matrices of its own, or all the same with `--shared`. Writes a table and a figure. Every number is a
+mean over `pairs` pairs of manifolds and their observations.
 """
 
 import argparse
@@ -32,9 +32,14 @@ from dichroic.diffusion import (
 )
 from dichroic.em import PRESETS, SamplingConfig, amortise, draw_posterior, preset
 from dichroic.em.amortise import amortise_cost
-from dichroic.experiments.exact_mixture import MixturePosterior, exact_prior, mixture_view, mixtures_along_manifolds
-from dichroic.experiments.manifolds import manifolds
 from dichroic.posterior import Conditional
+from dichroic.studies.experiments.exact_mixture import (
+    MixturePosterior,
+    exact_prior,
+    mixture_view,
+    mixtures_along_manifolds,
+)
+from dichroic.studies.experiments.manifolds import manifolds
 
 SCHEDULE = Schedule(5e-3, 20.0)
 EXACT, NOISE = 32, 0.01

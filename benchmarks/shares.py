@@ -39,7 +39,7 @@ def main() -> None:
 def manifolds():
     """Five numbers, three data, every observation its own matrix."""
     from dichroic.diffusion import MLPConfig
-    from dichroic.experiments import contrastive
+    from dichroic.studies.experiments import contrastive
 
     problem, _ = contrastive(512, sources=2)
     return problem, MLPConfig(width=128)

@@ -2,11 +2,11 @@
 
     python benchmarks/sweep.py [--observations 1024 4096] [--f-mix 0 0.1 0.5 0.9 0.99 1] [--out benchmarks/results]
 
-Random manifolds (`dichroic.experiments.manifolds`), two sources in two views: each view shows one source at amplitude 1
-and the other at `f_mix` through the same random matrix; and, last, both at amplitude 1 through matrices of their own.
-Beside what `check_design` says of the operators alone stands what came of learning from the mixtures, by the stages in
-closed form (Gaussian and mixture EM) and with exact posterior draws, so that nothing but the design and the number of
-observations is at stake.
+Random manifolds (`dichroic.studies.experiments.manifolds`), two sources in two views: each view shows one source at
+amplitude 1 and the other at `f_mix` through the same random matrix; and, last, both at amplitude 1 through matrices of
+their own. Beside what `check_design` says of the operators alone stands what came of learning from the mixtures, by the
+stages in closed form (Gaussian and mixture EM) and with exact posterior draws, so that nothing but the design and the
+number of observations is at stake.
 
 Prints for every design what the check says, before training: the condition of means and covariances, the undetermined
 patterns of both, the error that the worst-determined pattern of the means is expected to have (in standard deviations
@@ -23,14 +23,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dichroic.diagnose import check_design
+from dichroic.closed import Mixture, gaussian_em, mixture_em
+from dichroic.design import check_design
 from dichroic.diffusion import Prior
-from dichroic.em import FitConfig, Mixture, SamplingConfig, draw_posterior, gaussian_em, mixture_em
-from dichroic.em.closed_form import mixture_prior
-from dichroic.experiments import differing, manifolds, mixed
-from dichroic.experiments.manifolds import PEAK
+from dichroic.em import FitConfig, SamplingConfig, draw_posterior
 from dichroic.metrics import psnr
+from dichroic.posterior.closed_form import mixture_prior
 from dichroic.problem import Problem
+from dichroic.studies.experiments import differing, manifolds, mixed
+from dichroic.studies.experiments.manifolds import PEAK
 
 HELD_OUT = 512
 

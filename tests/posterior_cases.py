@@ -21,8 +21,8 @@ from dichroic.operators import (
     Operator,
     Scale,
 )
-from dichroic.posterior import WhitenedObservation
 from dichroic.problem import Observation
+from dichroic.white import WhitenedObservation
 from operator_cases import matrix_of
 from oracles import random_covariance
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dichroic.em import GaussianFit, Population
+from dichroic.closed import GaussianFit, Population
 from dichroic.operators import Dense
 from dichroic.problem import Problem, Source, View
 from dichroic.run.separation import SeparationWriter

@@ -34,7 +34,7 @@ _HOME = {
     "Prior": "diffusion",
     "Schedule": "diffusion",
     "joint_posterior": "posterior",
-    "gaussian_em": "em",
+    "gaussian_em": "closed",
     "FitConfig": "em",
     "Run": "run",
     "fit": "run",
@@ -44,8 +44,8 @@ _HOME = {
 __all__ = [*sorted(_HOME), "__version__"]
 
 if TYPE_CHECKING:
+    from dichroic.closed import gaussian_em
     from dichroic.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Schedule
-    from dichroic.em import gaussian_em
     from dichroic.operators import (
         Convolve,
         Dense,

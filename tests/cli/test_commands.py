@@ -364,7 +364,7 @@ class TestEndings:
 
 def test_demo(cli, monkeypatch, tmp_path):
     """The demo in small: the same path through the program, with a network that learns nothing."""
-    from dichroic.experiments import digits
+    from dichroic.studies.experiments import digits
 
     whole = digits.grassy_digits
     monkeypatch.setattr(digits, "grassy_digits", lambda: whole(n_grass=80, repeats=1))

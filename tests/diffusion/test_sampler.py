@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dichroic.algebra import Info
 from dichroic.diffusion import (
     DDIM,
     STEPS,
@@ -14,7 +15,6 @@ from dichroic.diffusion import (
     Decoupled,
     GaussianDenoiser,
     Heun,
-    Info,
     PredictorCorrector,
     Prior,
     PriorTarget,

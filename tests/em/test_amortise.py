@@ -6,13 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from dichroic.closed import Mixture, gaussian_em
 from dichroic.diffusion import GaussianDenoiser, Prior, Schedule
 from dichroic.em import (
     Expectation,
-    Mixture,
     SamplingConfig,
     draw_posterior,
-    gaussian_em,
     load_state,
     make_plan,
     run_stages,
@@ -20,8 +19,8 @@ from dichroic.em import (
     start_state,
 )
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of, view_models
-from dichroic.experiments.exact_mixture import exact_prior, mixture_view
 from dichroic.metrics.energy import energy_distance
+from dichroic.studies.experiments.exact_mixture import exact_prior, mixture_view
 from run_cases import tiny_config, tiny_problem
 
 SETTINGS = {

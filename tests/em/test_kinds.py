@@ -6,9 +6,9 @@ import pytest
 
 from dichroic.diffusion import GaussianDenoiser, Prior
 from dichroic.em import SamplingConfig, draw_posterior, estep
-from dichroic.em.whitened_view import split_alike
 from dichroic.operators import Mask, PerSample, take
 from dichroic.problem import Problem, Source, View
+from dichroic.white.view import split_alike
 
 N = 150
 SAMPLING = SamplingConfig(posterior="surrogate", steps=6, warm_steps=3)

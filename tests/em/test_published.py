@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dichroic.em import PUBLISHED, preset
-from dichroic.experiments import contrastive, masked_digits
 from dichroic.run import fit
+from dichroic.studies.experiments import contrastive, masked_digits
 
 TINY = {
     "laps": 2,

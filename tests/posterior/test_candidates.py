@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dichroic.closed import Mixture
 from dichroic.diffusion import (
     Denoiser,
     GaussianDenoiser,
@@ -18,11 +19,11 @@ from dichroic.diffusion import (
     mixture_of,
     own_share,
 )
-from dichroic.em import Mixture, SamplingConfig, draw_posterior
+from dichroic.em import SamplingConfig, draw_posterior
 from dichroic.em.method import prepare
-from dichroic.experiments.exact_mixture import MixturePosterior, mixture_view
 from dichroic.operators import Dense, DiagonalNoise
 from dichroic.posterior import CandidatePosterior
+from dichroic.studies.experiments.exact_mixture import MixturePosterior, mixture_view
 from oracles import SIGMAS, Tally, assert_gaussian, random_covariance
 from posterior_cases import whiten
 

@@ -17,7 +17,8 @@ from dichroic.diffusion import (
     Scaling,
 )
 from dichroic.operators import Dense, DiagonalNoise, Mask
-from dichroic.posterior import POSTERIORS, WhitenedObservation, choose_method, joint_posterior
+from dichroic.posterior import POSTERIORS, choose_method, joint_posterior
+from dichroic.white import WhitenedObservation
 from oracles import Tally, assert_gaussian, flatten
 from posterior_cases import CASES, Case, make_case, whiten
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.diffusion import Decoupled, GaussianDenoiser, Info, Prior, Scaling, Schedule, run_sampler
+from dichroic.algebra import Info
+from dichroic.diffusion import Decoupled, GaussianDenoiser, Prior, Scaling, Schedule, run_sampler
 from dichroic.em import SamplingConfig, draw_posterior
 from dichroic.operators import Dense, DiagonalNoise, PerSample
 from dichroic.posterior import gibbs_rounds, joint_posterior

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dichroic import Downsample, Mask, Problem, Source, View
-from dichroic.diagnose import check_design
+from dichroic.design import check_design
 from dichroic.report import write_report
 from dichroic.report.design import null_figure
 from report_cases import make_problem

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from dichroic.cli import main
+from dichroic.design.finding import Finding
 from dichroic.diagnose import Budget
-from dichroic.diagnose.finding import Finding
 from dichroic.diffusion import Schedule
 from dichroic.problem import load_problem
 from dichroic.report import write_report

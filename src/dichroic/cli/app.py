@@ -289,8 +289,8 @@ def demo(*, out: Path = Path("runs/demo"), report: bool = True, quiet: Quiet = F
     """
     prepare()
     from dichroic.cli.output import announce_device, print_json, show_demo
-    from dichroic.experiments.demo import demo as run_demo
-    from dichroic.experiments.demo import scores
+    from dichroic.studies.experiments.demo import demo as run_demo
+    from dichroic.studies.experiments.demo import scores
 
     with meter(quiet) as progress, _resumable(out):
         announce_device(progress)

@@ -47,7 +47,6 @@ def baseline(
         Print the scores as JSON.
     """
     prepare()
-    from dichroic.baselines import BASELINES
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
     from dichroic.cli.settings import settle
@@ -56,6 +55,7 @@ def baseline(
     from dichroic.run import RunError
     from dichroic.run.fit import split
     from dichroic.run.summary import view_scores
+    from dichroic.studies.baselines import BASELINES
 
     if name not in BASELINES:
         raise SettingsError(f"no baseline '{name}'; there are: {names(BASELINES)}{did_you_mean(name, BASELINES)}")

@@ -10,9 +10,9 @@ from rich.text import Text
 from dichroic.cli.messages import say
 from dichroic.cli.output import make_table, print_table
 from dichroic.cli.settings import settle
-from dichroic.diagnose.data import check_data, spread_over_noise
-from dichroic.diagnose.design import check_design
-from dichroic.diagnose.finding import worst_first
+from dichroic.design.data import check_data, spread_over_noise
+from dichroic.design.finding import worst_first
+from dichroic.design.report import check_design
 from dichroic.em import make_plan
 from dichroic.problem import Problem, load_problem
 from dichroic.report.describe import in_words, missing_share, noise_in_words

@@ -63,8 +63,8 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
     from dichroic.em import PRESETS
+    from dichroic.plan import estimate_costs
     from dichroic.problem import load_problem
-    from dichroic.run import estimate_costs
 
     loaded = load_problem(path)
     configs = {name: _as_preset(name, loaded.fit) for name in PRESETS}
@@ -96,8 +96,8 @@ def try_out(path: Path, progress: "Progress") -> dict[str, Any]:
 
     **Raises:** as `work_out`.
     """
+    from dichroic.plan import try_settings
     from dichroic.problem import load_problem
-    from dichroic.run import try_settings
 
     loaded = load_problem(path)
     trials = try_settings(
@@ -164,7 +164,7 @@ def show_trials(found: Mapping[str, Any]) -> None:
 
     from dichroic.cli.messages import say
     from dichroic.cli.output import make_table, print_table
-    from dichroic.run.tuning import as_toml
+    from dichroic.plan.tuning import as_toml
 
     _say_heading(found)
     works: dict[str, list[dict[str, Any]]] = {}

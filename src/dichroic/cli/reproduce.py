@@ -63,11 +63,11 @@ def reproduce(
     prepare()
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json
-    from dichroic.reproduce import as_markdown, write_results
-    from dichroic.reproduce import reproduce as run
-    from dichroic.reproduce import reproduce_ablation as run_ablation
-    from dichroic.reproduce import sweep as run_sweep
     from dichroic.run import RunError
+    from dichroic.studies.reproduce import as_markdown, write_results
+    from dichroic.studies.reproduce import reproduce as run
+    from dichroic.studies.reproduce import reproduce_ablation as run_ablation
+    from dichroic.studies.reproduce import sweep as run_sweep
 
     if list_:
         return _list(scale)
@@ -101,7 +101,7 @@ def _failed(found: dict[str, Any]) -> bool:
 
 def _list(scale: str) -> int:
     from dichroic.cli.output import make_table, print_table
-    from dichroic.reproduce import METHODS, ablation_names, experiment_names, load_ablation, load_experiment
+    from dichroic.studies.reproduce import METHODS, ablation_names, experiment_names, load_ablation, load_experiment
 
     table = make_table(f"Experiments, scale {scale}", "name", "title", "methods")
     for name in experiment_names():

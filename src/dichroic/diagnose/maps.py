@@ -13,9 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
+from dichroic.design.finding import Finding
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.codes import WEAKLY_INFORMED
-from dichroic.diagnose.finding import Finding
 from dichroic.diagnose.result import Result, conclude
 
 __all__ = ["maps"]

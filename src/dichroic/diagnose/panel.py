@@ -8,9 +8,9 @@ from pathlib import Path
 import jax
 from jaxtyping import PRNGKeyArray
 
+from dichroic.design.finding import Finding
 from dichroic.diagnose.case import Budget, Case, Report
 from dichroic.diagnose.chi_square import chi_square
-from dichroic.diagnose.finding import Finding
 from dichroic.diagnose.fission import fission
 from dichroic.diagnose.gap import gap
 from dichroic.diagnose.leakage import leakage

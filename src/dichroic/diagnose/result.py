@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.diagnose.finding import Finding, Level
+from dichroic.design.finding import Finding, Level
 
 __all__ = ["ALARMS", "LEVELS", "Part", "Result", "conclude", "load_result", "save_result", "worst"]
 

@@ -7,7 +7,7 @@ sees the sampler, simulation sees nothing but the sampler. Their pattern tells c
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from dichroic.diagnose.finding import Level
+from dichroic.design.finding import Level
 from dichroic.diagnose.result import Part, Result, worst
 
 __all__ = ["PATTERNS", "Cause", "Pattern", "Signs", "Verdict", "judge"]

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.operators import DenseNoise, DiagonalNoise, Noise, PerSample, take
-from dichroic.posterior import WhitenedObservation
 from dichroic.problem import View
+from dichroic.white import WhitenedObservation
 
 __all__ = ["WhiteView", "generator"]
 

@@ -8,12 +8,12 @@ from dichroic.diffusion.denoiser import (
 )
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
 from dichroic.diffusion.mixture import MIXTURE_LEVEL, WithMixture, known_mixture, mixture_cost, mixture_of, own_share
-from dichroic.diffusion.moments import exact_moments, lanczos_root
+from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
 from dichroic.diffusion.objective import OBJECTIVES
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
-from dichroic.diffusion.sampler import Cost, Info, Step, Target, noise_like, pure_noise, run_sampler
+from dichroic.diffusion.sampler import Cost, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
@@ -36,7 +36,6 @@ __all__ = [
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
     "Heun",
-    "Info",
     "LogDensity",
     "LowRankGaussianDenoiser",
     "MLPConfig",
@@ -58,7 +57,6 @@ __all__ = [
     "at_level",
     "exact_moments",
     "known_mixture",
-    "lanczos_root",
     "log_density",
     "measure_spread",
     "mixture_cost",

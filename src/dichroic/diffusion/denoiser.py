@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from dichroic.linalg import solve_spd
+from dichroic.algebra.small import solve_spd
 
 __all__ = ["Denoiser", "GaussianDenoiser", "GaussianMixtureDenoiser", "LowRankGaussianDenoiser"]
 

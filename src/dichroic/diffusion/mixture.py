@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dichroic.algebra.small import symmetric_eigen
 from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.sampler import Cost, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.steps import Heun
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
-from dichroic.linalg import symmetric_eigen
 
 __all__ = ["MIXTURE_LEVEL", "WithMixture", "known_mixture", "mixture_cost", "mixture_of", "own_share"]
 

@@ -13,27 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-__all__ = ["Cost", "Info", "Step", "Target", "noise_like", "pure_noise", "run_sampler"]
+from dichroic.algebra import Info
 
-
-class Info(eqx.Module):
-    """What a sampling run diagnoses about one sample.
-
-    `residual`, the largest relative residual of its linear solves; `stopped`, how many solves met a direction of
-    non-positive curvature and were frozen there.
-    """
-
-    residual: Float[Array, ""]
-    stopped: Int[Array, ""]
-
-    @classmethod
-    def none(cls) -> "Info":
-        """Nothing to report."""
-        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32))
-
-    def merge(self, other: "Info") -> "Info":
-        """Both, one after the other."""
-        return Info(jnp.maximum(self.residual, other.residual), self.stopped + other.stopped)
+__all__ = ["Cost", "Step", "Target", "noise_like", "pure_noise", "run_sampler"]
 
 
 class Cost(eqx.Module):

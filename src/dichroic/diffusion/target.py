@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dichroic.algebra import Info, lanczos_root
 from dichroic.diffusion.denoiser import Denoiser
-from dichroic.diffusion.moments import exact_moments, lanczos_root
-from dichroic.diffusion.sampler import Cost, Info, Target, noise_like, pure_noise
+from dichroic.diffusion.moments import exact_moments
+from dichroic.diffusion.sampler import Cost, Target, noise_like, pure_noise
 
 __all__ = ["EXACT_SIZE", "PriorTarget"]
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from dichroic.closed.population import Statistics
 from dichroic.diffusion import (
     Cost,
     GaussianDenoiser,
@@ -21,15 +22,15 @@ from dichroic.diffusion import (
     train,
 )
 from dichroic.diffusion.prior import PRIOR_STEPS
-from dichroic.em.closed_form import has_closed_form
 from dichroic.em.config import SamplingConfig
-from dichroic.em.population import Statistics
-from dichroic.em.whitened_view import widen
 from dichroic.operators import take
-from dichroic.posterior import Conditional, WhitenedObservation
+from dichroic.posterior import Conditional
+from dichroic.posterior.closed_form import has_closed_form
 from dichroic.posterior.gaussian import JACOBI_SIZE, LinearModel, linear_model
 from dichroic.posterior.pairs import PairObjective, measure_ratios
 from dichroic.problem import View
+from dichroic.white import WhitenedObservation
+from dichroic.white.view import widen
 
 __all__ = ["amortise", "amortise_cost", "conditional_of"]
 

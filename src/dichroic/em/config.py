@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from dichroic.closed.gaussian import GaussianConfig
+from dichroic.closed.mixture import MixtureConfig
 from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
-from dichroic.em.gaussian import GaussianConfig
-from dichroic.em.mixture import MixtureConfig
 from dichroic.em.published import PUBLISHED
 from dichroic.problem import View
 

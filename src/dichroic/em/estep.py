@@ -10,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, Info, Prior, WithMixture, noise_like, run_sampler
-from dichroic.em.closed_form import closed_form_draws
+from dichroic.algebra import Info
+from dichroic.diffusion import Cost, Denoiser, Prior, WithMixture, noise_like, run_sampler
 from dichroic.em.config import SamplingConfig
 from dichroic.em.method import Method, prepare
-from dichroic.em.parallel import side_by_side
-from dichroic.em.whitened_view import split_alike
 from dichroic.operators import take
-from dichroic.posterior import Conditional, WhitenedObservation, gibbs_rounds, joint_posterior
+from dichroic.posterior import Conditional, gibbs_rounds, joint_posterior
+from dichroic.posterior.closed_form import closed_form_draws
 from dichroic.problem import View
+from dichroic.white import WhitenedObservation
+from dichroic.white.parallel import side_by_side
+from dichroic.white.view import split_alike
 
 __all__ = ["Draws", "draw_posterior"]
 

@@ -12,20 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from dichroic.closed.gaussian import GaussianFit
+from dichroic.closed.population import Mixture, Statistics
 from dichroic.diffusion import Denoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Spread, measure_spread, train
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of
-from dichroic.em.closed_form import mixture_prior
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
-from dichroic.em.gaussian import GaussianFit
-from dichroic.em.parallel import side_by_side
 from dichroic.em.plan import Stage
-from dichroic.em.population import Mixture, Statistics
 from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
 from dichroic.posterior import Conditional
+from dichroic.posterior.closed_form import mixture_prior
 from dichroic.problem import Problem, View
+from dichroic.white.parallel import side_by_side
 
 __all__ = ["Diverged", "Expectation", "Report", "network_base", "run_stages", "start_state"]
 

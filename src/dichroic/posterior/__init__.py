@@ -6,11 +6,12 @@ from math import prod
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
 from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.candidates import CandidatePosterior
+from dichroic.posterior.closed_form import as_mixture
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.gibbs import gibbs_rounds
 from dichroic.posterior.krylov import KrylovMMPS
 from dichroic.posterior.surrogate import SurrogateMMPS, covariance_of
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.white import WhitenedObservation
 
 # every posterior method, by the name it has in the settings; the tests hold each against exact Gaussian answers
 POSTERIORS: dict[str, type[Target]] = {
@@ -29,7 +30,7 @@ __all__ = [
     "ExactMMPS",
     "KrylovMMPS",
     "SurrogateMMPS",
-    "WhitenedObservation",
+    "as_mixture",
     "choose_method",
     "gibbs_rounds",
     "joint_posterior",

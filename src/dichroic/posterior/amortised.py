@@ -25,13 +25,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dichroic.algebra import Info
 from dichroic.diffusion import (
     NETWORKS,
     Cost,
     Denoiser,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
-    Info,
     NetworkConfig,
     NetworkDenoiser,
     Target,
@@ -40,7 +40,7 @@ from dichroic.diffusion import (
     noise_like,
 )
 from dichroic.posterior.gaussian import linear_model
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["AmortisedPosterior", "Conditional", "ErrorRatios", "gaussian_of"]
 

@@ -23,18 +23,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import (
-    Cost,
-    Denoiser,
-    GaussianMixtureDenoiser,
-    Info,
-    Target,
-    known_mixture,
-    noise_like,
-    pure_noise,
-)
-from dichroic.linalg import cholesky, solve_lower, solve_upper
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.algebra import Info
+from dichroic.algebra.small import cholesky, solve_lower, solve_upper
+from dichroic.diffusion import Cost, Denoiser, GaussianMixtureDenoiser, Target, known_mixture, noise_like, pure_noise
+from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["CandidatePosterior"]
 

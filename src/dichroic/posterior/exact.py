@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, Info, Target, exact_moments, pure_noise
-from dichroic.linalg import gain
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.algebra import Info
+from dichroic.algebra.small import gain
+from dichroic.diffusion import Cost, Denoiser, Target, exact_moments, pure_noise
+from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["ExactMMPS"]
 

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dichroic.algebra.small import cholesky, solve_lower, solve_upper, symmetric_eigen
 from dichroic.diffusion import GaussianDenoiser
-from dichroic.linalg import cholesky, solve_lower, solve_upper, symmetric_eigen
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["JACOBI_SIZE", "LinearModel", "linear_model"]
 

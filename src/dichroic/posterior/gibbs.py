@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from dichroic.diffusion import Info
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.algebra import Info
+from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["gibbs_rounds"]
 

@@ -11,12 +11,13 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Cost, Denoiser, Info, Target, lanczos_root, noise_like, pure_noise
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.algebra import Info, conjugate_gradient, lanczos_root
+from dichroic.diffusion import Cost, Denoiser, Target, noise_like, pure_noise
+from dichroic.white.observation import WhitenedObservation
 
-__all__ = ["KrylovMMPS", "conjugate_gradient"]
+__all__ = ["KrylovMMPS"]
 
 
 class KrylovMMPS(Target):
@@ -92,45 +93,3 @@ class KrylovMMPS(Target):
         zero = jax.tree.map(jnp.zeros_like, x)
         moved, info = conjugate_gradient(product, residual, zero, self.iterations)
         return jax.tree.map(jnp.add, x, moved), info
-
-
-def conjugate_gradient(
-    product: Callable[[Float[Array, " m"]], tuple[Float[Array, " m"], dict[str, Array]]],
-    b: Float[Array, " m"],
-    zero: dict[str, Array],
-    iterations: int,
-) -> tuple[dict[str, Array], Info]:
-    r"""Truncated conjugate gradients on :math:`C v = b` for one sample, returning :math:`\sum_k \alpha_k w_k`.
-
-    `product(p)` gives :math:`C p` together with a linear by-product `w` (here :math:`V A^\top p`), which is summed
-    along with the solution. Where :math:`p^\top C p` is not clearly positive, which a learned Jacobian can cause, the
-    sample is frozen at its last iterate: a denominator is never clipped.
-
-    **Returns:** the summed by-product, and the relative residual with whether the solve was frozen.
-    """
-    norm = jnp.sum(b * b)
-    solved = (8 * jnp.finfo(b.dtype).eps) ** 2 * norm  # rounding is all that is left
-
-    def iterate(_, state):
-        total, r, p, rho, frozen = state
-        q, w = product(p)
-        curvature, length = jnp.sum(p * q), jnp.sum(p * p)
-        # C = I + a positive part: a curvature below that of I betrays an indefinite Jacobian
-        bad = ~(curvature > 0.5 * length) & (rho > solved)
-        frozen = frozen | bad
-        stop = frozen | ~(rho > solved)
-        alpha = jnp.where(stop, 0, rho / jnp.where(stop, 1, curvature))
-        total = jax.tree.map(lambda t, u: t + jnp.where(stop, 0, alpha * u), total, w)
-        r = r - jnp.where(stop, 0, alpha * q)
-        new = jnp.sum(r * r)
-        p = r + jnp.where(stop, 0, new / jnp.where(stop, 1, rho)) * p
-        return total, r, p, new, frozen
-
-    state = (zero, b, b, norm, jnp.zeros((), bool))
-    total, _, _, rho, frozen = jax.lax.fori_loop(0, iterations, iterate, state)
-    residual = jnp.sqrt(rho / jnp.maximum(norm, jnp.finfo(b.dtype).tiny))
-    return total, Info(residual.astype(jnp.float32), _as_int(frozen))
-
-
-def _as_int(flag: Array) -> Int[Array, ""]:
-    return flag.astype(jnp.int32)

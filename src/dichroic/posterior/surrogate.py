@@ -15,19 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import (
-    Cost,
-    Denoiser,
-    GaussianDenoiser,
-    Info,
-    NetworkDenoiser,
-    Spread,
-    Target,
-    noise_like,
-    pure_noise,
-)
-from dichroic.posterior.krylov import conjugate_gradient
-from dichroic.posterior.whitened import WhitenedObservation
+from dichroic.algebra import Info, conjugate_gradient
+from dichroic.diffusion import Cost, Denoiser, GaussianDenoiser, NetworkDenoiser, Spread, Target, noise_like, pure_noise
+from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["SurrogateMMPS", "covariance_of"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.diagnose.design import DesignReport, check_design
-from dichroic.diagnose.null_space import describe_direction
-from dichroic.diagnose.spectrum import Direction, Spectrum
+from dichroic.design.null_space import describe_direction
+from dichroic.design.report import DesignReport, check_design
+from dichroic.design.spectrum import Direction, Spectrum
 from dichroic.report.cells import cell, colour_bar
 from dichroic.report.describe import number
 from dichroic.report.material import Material

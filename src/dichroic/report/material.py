@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.closed import GaussianFit
 from dichroic.diffusion import Prior
-from dichroic.em import EMState, FitConfig, GaussianFit
+from dichroic.em import EMState, FitConfig
 from dichroic.problem import Problem, View
 from dichroic.run import Run, Separation
 from dichroic.run.fit import split

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.em import GaussianFit
+from dichroic.closed import GaussianFit
 from dichroic.report.cells import colour_bar
 from dichroic.report.material import Material
 from dichroic.report.pictures import finite_range, kind, montage, nan_stat, picture

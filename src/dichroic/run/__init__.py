@@ -1,7 +1,6 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
 from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset  # noqa: F401
-from dichroic.run.cost import Estimate, estimate_costs
 from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
@@ -10,12 +9,10 @@ from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation, separate
 from dichroic.run.summary import summarize
-from dichroic.run.tuning import Trial, try_settings
 
 __all__ = [
     "PRESETS",
     "Diagnosis",
-    "Estimate",
     "Progress",
     "Quiet",
     "Run",
@@ -24,14 +21,11 @@ __all__ = [
     "Separation",
     "Stopped",
     "Terminal",
-    "Trial",
     "Unidentified",
     "diagnose",
-    "estimate_costs",
     "fit",
     "preset",
     "resume",
     "separate",
     "summarize",
-    "try_settings",
 ]

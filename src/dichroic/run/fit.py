@@ -11,22 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from dichroic.closed import GaussianFit, Mixture, MixtureFit, Population, gaussian_em, mixture_em
 from dichroic.diffusion import Prior
-from dichroic.em import (
-    EMState,
-    Expectation,
-    FitConfig,
-    GaussianFit,
-    Mixture,
-    MixtureFit,
-    Population,
-    as_mixture,
-    gaussian_em,
-    make_plan,
-    mixture_em,
-    run_stages,
-    start_state,
-)
+from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, start_state
+from dichroic.posterior import as_mixture
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.diagnose.design import DesignReport
-from dichroic.diagnose.design_file import load_design, save_design
+from dichroic.closed import GaussianFit, Population
+from dichroic.design.design_file import load_design, save_design
+from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
-from dichroic.em import EMState, FitConfig, GaussianFit, Population, load_state, save_state
+from dichroic.em import EMState, FitConfig, load_state, save_state
 
 __all__ = ["RunError", "RunFolder"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from dichroic.diagnose.design import DesignReport, check_design
+from dichroic.design.report import DesignReport, check_design
 from dichroic.problem import Problem
 from dichroic.run.folder import RunError
 

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
-from dichroic.em import FitConfig, GaussianFit, SamplingConfig
+from dichroic.em import FitConfig, SamplingConfig
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder

@@ -1,0 +1,162 @@
+r"""Every observation its own small system, in compiled code: the route of few data per observation.
+
+Up to a number of combinations of components all of them count, beyond it the likeliest ones (see `combinations`).
+"""
+
+from collections.abc import Mapping
+from itertools import product
+from math import ceil, log2, prod
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dichroic.algebra.small import cholesky, solve_lower, solve_upper
+from dichroic.closed.combinations import component_tree, gaussians, likeliest
+from dichroic.closed.mixture_view import ComponentStatistics, MixtureView
+from dichroic.closed.population import Mixture
+from dichroic.problem import View
+from dichroic.white.parallel import side_by_side
+from dichroic.white.view import stacked
+
+__all__ = ["SystemView"]
+
+_SOME = 64  # combinations that are kept otherwise
+_SYSTEMS = 1 << 14  # small systems side by side: what fits into the cache of a core
+_SLOW = 20.0  # time of an operation on small systems, in units of one in a matrix product
+_SEARCH = 0.25  # time of a density in units of one with its derivatives
+_JOBS = 4  # shares of a view that are worked on side by side
+
+
+class SystemView(MixtureView):
+    """Observations with an operator, noise or mask of their own.
+
+    `exhaustive` is the number of combinations up to which none is left out.
+    """
+
+    exhaustive: ClassVar[int] = 256
+
+    def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
+        super().__init__(view, shapes)
+        found = stacked(view, shapes)
+        self.A, self.y = np.asarray(found.A), np.asarray(found.y)
+        self.count = found.count
+        self.constant = 0.5 * np.log(2 * np.pi) * found.count
+
+    def log_likelihood(self, mixtures: Mapping[str, Mixture]) -> Float[np.ndarray, " n"]:
+        return self._in_blocks(_log_likelihoods, mixtures) - self.constant
+
+    def statistics(self, mixtures: Mapping[str, Mixture]) -> tuple[float, dict[str, ComponentStatistics]]:
+        total, found = 0.0, {}
+        for value, derivatives in self._jobs(_derivatives, mixtures):
+            total += float(value)
+            for s, (count, first, second) in zip(self.sources, derivatives, strict=True):
+                # only the lower triangle of a covariance is read, so that its derivative is split unevenly
+                part = ComponentStatistics(count, first, second + second.swapaxes(1, 2))
+                found[s] = found[s] + part if s in found else part
+        return total - float(self.constant.sum()), found
+
+    def draw(self, mixtures: Mapping[str, Mixture], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+        return self.cut(self._in_blocks(_draws, mixtures, keys))
+
+    def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
+        residual = self.y - np.einsum("nij,nj->ni", self.A, self.stack(samples))
+        return (residual**2).sum(1) / np.maximum(self.count, 1)
+
+    def cost(self, mixtures: Mapping[str, Mixture]) -> float:
+        systems, m = self._combinations(mixtures), self.y.shape[1]
+        if systems > self.exhaustive:
+            depth = ceil(log2(max(len(mixtures[s]) for s in self.sources)))
+            systems = _SOME * (1 + _SEARCH * 2 ** len(self.sources) * depth)
+        return _SLOW * self.n * systems * (m**3 + 12 * m**2)
+
+    def _combinations(self, mixtures: Mapping[str, Mixture]) -> int:
+        return prod(len(mixtures[s]) for s in self.sources)
+
+    def _in_blocks(self, function, mixtures: Mapping[str, Mixture], *each: Array) -> np.ndarray:
+        parts = self._jobs(function, mixtures, *each)
+        return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])[: self.n]
+
+    def _jobs(self, function, mixtures: Mapping[str, Mixture], *each: Array) -> list:
+        """Calls a function on shares of the observations, cut into blocks that fit into the cache of a core.
+
+        The last block is filled up with observations that say nothing.
+        """
+        every = self._combinations(mixtures)
+        search = every > self.exhaustive
+        systems = _SOME * 2 ** len(self.sources) if search else every
+        block = max(1, min(-(-self.n // _JOBS), _SYSTEMS // systems))
+        blocks = -(-self.n // (_JOBS * block))
+        with jax.enable_x64(True):
+            parts = [
+                (jnp.log(mixtures[s].weights), jnp.asarray(mixtures[s].means), jnp.asarray(mixtures[s].covariances))
+                for s in self.sources
+            ]
+            trees = [component_tree(mixtures[s]) for s in self.sources] if search else None
+
+        def call(job: int):
+            rows = (job * blocks * block + np.arange(blocks * block)).reshape(blocks, block)
+            kept = rows < self.n
+            rows = np.minimum(rows, self.n - 1)
+            A, y = self.A[rows] * kept[..., None, None], self.y[rows] * kept[..., None]
+            with jax.enable_x64(True):
+                A = [jnp.asarray(A[..., self.blocks[s]]) for s in self.sources]
+                out = function(parts, trees, A, jnp.asarray(y), jnp.asarray(kept), *[e[rows] for e in each])
+                return jax.tree.map(np.asarray, out)
+
+        found = dict(side_by_side(call, range(_JOBS), alike=True))
+        return [found[job] for job in range(_JOBS)]
+
+
+def _chosen(parts, trees, A, y):
+    """Combinations of components that count for one observation, the last source running fastest."""
+    if trees is None:
+        return jnp.asarray(list(product(*[range(len(part[0])) for part in parts])))
+    return jax.lax.stop_gradient(likeliest(trees, A, y, _SOME))
+
+
+def _evidence(parts, trees, A, y):
+    return jax.nn.logsumexp(gaussians(parts, A, y, _chosen(parts, trees, A, y))[0])
+
+
+@jax.jit
+def _log_likelihoods(parts, trees, A, y, kept):
+    one = jax.vmap(lambda a, u: _evidence(parts, trees, a, u))
+    return jax.lax.map(lambda block: one(*block), (A, y))
+
+
+@jax.jit
+def _derivatives(parts, trees, A, y, kept):
+    def add(sums, block):
+        a, u, kept = block
+
+        def total(p):
+            return jnp.sum(kept * jax.vmap(lambda a, u: _evidence(p, trees, a, u))(a, u))
+
+        return jax.tree.map(jnp.add, sums, jax.value_and_grad(total)(parts)), None
+
+    zero = (jnp.zeros((), y.dtype), jax.tree.map(jnp.zeros_like, parts))
+    return jax.lax.scan(add, zero, (A, y, kept))[0]
+
+
+@jax.jit
+def _draws(parts, trees, A, y, kept, keys):
+    def one(A, y, key):
+        candidates = _chosen(parts, trees, A, y)
+        log_p, L = gaussians(parts, A, y, candidates)
+        choice_key, noise_key, *source_keys = jax.random.split(key, 2 + len(parts))
+        chosen = jax.random.categorical(choice_key, log_p)
+        members = candidates[chosen]
+        means = [p[1][k] for p, k in zip(parts, members, strict=True)]
+        covariances = [p[2][k] for p, k in zip(parts, members, strict=True)]
+        x = [
+            mean + cholesky(S) @ jax.random.normal(k, mean.shape)
+            for mean, S, k in zip(means, covariances, source_keys, strict=True)
+        ]
+        residual = y - sum(a @ u for a, u in zip(A, x, strict=True)) - jax.random.normal(noise_key, y.shape)
+        v = solve_upper(L[chosen], solve_lower(L[chosen], residual))
+        return jnp.concatenate([u + S @ (a.T @ v) for u, S, a in zip(x, covariances, A, strict=True)])
+
+    return jax.lax.map(lambda block: jax.vmap(one)(*block), (A, y, keys))

@@ -1,0 +1,209 @@
+r"""Gaussian sources behind operators that all observations share, where noise and mask are each observation's own.
+
+With :math:`A_i = D_i A`, :math:`D_i` diagonal and zero where nothing is observed, and :math:`Q = A S A^\top`, all that
+differs between observations is of the size of the data, and sums of it are enough: of
+
+.. math:: P_i = D_i (I + D_i Q D_i)^{-1} D_i , \qquad \alpha_i = P_i D_i^{-1} (y_i - A_i \mu) , \qquad
+    \mathrm E[u \mid y_i] = \mu + S A^\top \alpha_i , \qquad \mathrm{Cov}[u \mid y_i] = S - S A^\top P_i A S .
+
+Data are in units of the most accurate noise of each value, so that :math:`D_i \le 1`. An observation then costs a
+system of its observed values, or, where fewer of them are less accurate than the best (`J`, missing ones included),
+of those alone: with :math:`K = (I + Q)^{-1}` and :math:`\Delta_i = D_i^{-2} - I`,
+
+.. math:: P_i = K - K_{\cdot J} \big(\Delta_{i,J}^{-1} + K_{JJ}\big)^{-1} K_{J \cdot} .
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from dichroic.closed.gaussian_view import DenseView
+from dichroic.closed.moment_start import Moments
+from dichroic.closed.population import Belief, Population, Statistics
+from dichroic.problem import View
+from dichroic.white.parallel import dense_side_by_side
+from dichroic.white.view import stack_samples, weighted
+
+__all__ = ["OwnNoise"]
+
+potrf, potri, potrs = scipy.linalg.get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
+
+_CONDITION = 1e8  # of the common system, above which taking values from it costs too many digits
+_JOBS = 4  # shares of a view that are worked on side by side
+_ROWS = 512  # observations of a share whose residuals are in memory together
+
+
+@dataclass
+class _Sums:
+    """Over some observations: of `P`, by those solved by themselves and by what others take from `K`; of means."""
+
+    alone: Float[np.ndarray, "m m"]
+    taken: Float[np.ndarray, "m m"]
+    alpha: Float[np.ndarray, " m"]
+    squares: Float[np.ndarray, "m m"]
+    takers: int = 0
+    log_likelihood: float = 0.0
+
+    @classmethod
+    def zero(cls, m: int) -> "_Sums":
+        return cls(np.zeros((m, m)), np.zeros((m, m)), np.zeros(m), np.zeros((m, m)))
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        return _Sums(*[getattr(self, f.name) + getattr(other, f.name) for f in fields(self)])
+
+
+class OwnNoise(DenseView):
+    """Observations that share their operators and have independent noise."""
+
+    def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
+        super().__init__(view, shapes)
+        found = weighted(view, shapes)
+        best = found.weights.max(0)
+        self.kept = np.flatnonzero(best > 0)  # values that some observation has
+        best = best[self.kept]
+        self.A = best[:, None] * found.A[self.kept]
+        self.D = found.weights[:, self.kept] / best
+        self.y = found.y[:, self.kept]  # white
+        self.count = (self.D > 0).sum(1)
+
+    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
+        n, m = self.y.shape
+        Q, shift = self._data_covariance(populations), self._expected(populations)
+        L = scipy.linalg.cholesky(np.eye(m) + Q, lower=True, check_finite=False)
+        K = _symmetric(potri(L, lower=1)[0])
+
+        def job(number: int) -> _Sums:
+            rows = np.array_split(np.arange(n), _JOBS)[number]
+            sums = _Sums.zero(m)
+            for begin in range(0, len(rows), _ROWS):
+                self._add(sums, rows[begin : begin + _ROWS], Q, K, shift)
+            return sums
+
+        # added up in the order of the shares: sums must not depend on which thread was first
+        parts = dict(dense_side_by_side(job, range(_JOBS)))
+        total = sum((parts[number] for number in range(_JOBS)), _Sums.zero(m))
+        P = _symmetric(total.alone) + total.takers * K - K @ _symmetric(total.taken) @ K
+        count = float(self.count.sum())
+        constant = total.takers * np.log(np.diag(L)).sum() + 0.5 * count * np.log(2 * np.pi)
+        statistics = {}
+        for s, block in self.blocks.items():
+            mean, S = populations[s].mean, populations[s].covariance()
+            AS = self.A[:, block] @ S
+            step = total.alpha @ AS
+            outer = np.outer(mean, step)
+            second = n * (S + np.outer(mean, mean)) + outer + outer.T + AS.T @ (total.squares - P) @ AS
+            statistics[s] = Statistics(n, n * mean + step, second)
+        return Belief(statistics, float(total.log_likelihood - constant), count)
+
+    def _add(self, sums: _Sums, rows: np.ndarray, Q: np.ndarray, K: np.ndarray, shift: np.ndarray) -> None:
+        D, y = self.D[rows], self.y[rows]
+        # residuals in units of the most accurate noise; those of missing values have no effect and are zero
+        r = np.divide(y, D, out=np.zeros_like(y), where=D > 0) - shift * (D > 0)
+        differing = D < 1
+        taking = (differing.sum(1) < self.count[rows]) & (len(Q) + np.trace(Q) < _CONDITION)
+        Kr = r @ K
+        alpha, taken = np.zeros_like(y), np.zeros_like(y)
+        for i in range(len(rows)):
+            J = np.flatnonzero(differing[i] if taking[i] else D[i] > 0)
+            w = D[i, J]
+            if taking[i]:
+                G = K[np.ix_(J, J)]
+                G[np.diag_indices(len(J))] += w**2 / (1 - w**2)
+                taken[i, J], inverse, log_det = _solve(G, Kr[i, J])
+                sums.taken[np.ix_(J, J)] += inverse
+                log_det += np.log1p(-(w[w > 0] ** 2)).sum()
+            else:
+                solved, inverse, log_det = _solve(_system(Q, J, w), w * r[i, J])
+                alpha[i, J] = w * solved
+                sums.alone[np.ix_(J, J)] += w[:, None] * inverse * w
+            sums.log_likelihood -= 0.5 * log_det
+        alpha[taking] = (Kr - taken @ K)[taking]
+        sums.takers += int(taking.sum())
+        sums.log_likelihood -= 0.5 * float(np.vdot(r, alpha))
+        sums.alpha += alpha.sum(0)
+        sums.squares += alpha.T @ alpha
+
+    def moments(self) -> list[Moments]:
+        g = self.D**2
+        power = (self.y**2).sum(1) / np.maximum(self.count, 1)
+        weights = 1 / np.maximum(power, 1e-300) ** 2 * (self.count > 0)
+        gy = self.D * self.y
+        return [
+            Moments(
+                {s: self.A[:, block] for s, block in self.blocks.items()},
+                weights @ g,
+                weights @ gy,
+                (weights * g.T) @ g,
+                (weights * gy.T) @ g,
+                (weights * gy.T) @ gy - np.diag(weights @ g),
+            )
+        ]
+
+    def power(self, source: str) -> float:
+        gain = (self.D**2).sum(0) @ (self.A[:, self.blocks[source]] ** 2).sum(1)
+        return float((self.y**2).sum() / max(gain, 1e-300))
+
+    def pull(
+        self, populations: Mapping[str, Population], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
+    ) -> Float[np.ndarray, "n d"]:
+        Q = self._data_covariance(populations)
+        residual = self.y - self.D * (x @ self.A.T) - noise[:, self.kept]
+        alpha = np.zeros_like(residual)
+
+        def job(number: int) -> None:
+            for i in range(number, len(alpha), _JOBS):
+                J = np.flatnonzero(self.D[i] > 0)
+                w = self.D[i, J]
+                # by itself: what is left of accurate data has to be right in relation to their noise
+                alpha[i, J] = w * potrs(_factor(_system(Q, J, w)), residual[i, J], lower=1)[0]
+
+        for _ in dense_side_by_side(job, range(_JOBS)):
+            pass
+        return alpha @ self.A
+
+    def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
+        residual = self.y - self.D * (stack_samples(samples, self.sources, len(self.view)) @ self.A.T)
+        return (residual**2).sum(1) / np.maximum(self.count, 1)
+
+    def _data_covariance(self, populations: Mapping[str, Population]) -> Float[np.ndarray, "m m"]:
+        blocks = self.blocks.items()
+        return np.sum([self.A[:, b] @ populations[s].covariance() @ self.A[:, b].T for s, b in blocks], axis=0)
+
+    def _expected(self, populations: Mapping[str, Population]) -> Float[np.ndarray, " m"]:
+        return np.sum([self.A[:, b] @ populations[s].mean for s, b in self.blocks.items()], axis=0)
+
+
+def _system(Q: np.ndarray, J: np.ndarray, w: np.ndarray) -> Float[np.ndarray, "k k"]:
+    """Covariance of the white data of one observation, of which the values `J` are observed."""
+    C = Q[np.ix_(J, J)] if len(J) < len(Q) else Q.copy()
+    C *= w
+    C *= w[:, None]
+    C[np.diag_indices(len(J))] += 1
+    return C
+
+
+def _solve(C: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Solution, inverse (its lower triangle) and log-determinant."""
+    if not len(b):
+        return b, C, 0.0
+    L = _factor(C)
+    log_det = 2 * np.log(np.diag(L)).sum()
+    x = potrs(L, b, lower=1)[0]
+    return x, potri(L, lower=1, overwrite_c=1)[0], float(log_det)
+
+
+def _factor(C: np.ndarray) -> np.ndarray:
+    """Lower Cholesky factor; what is above the diagonal is not cleared."""
+    # symmetric: its transpose, which is in LAPACK's order, is factorised in place
+    L, info = potrf(C.T, lower=1, clean=0, overwrite_a=1)
+    if info:
+        raise np.linalg.LinAlgError(f"a covariance of data is not positive definite (LAPACK's dpotrf said {info})")
+    return L
+
+
+def _symmetric(lower: np.ndarray) -> np.ndarray:
+    """The symmetric matrix with this lower triangle."""
+    return np.tril(lower) + np.tril(lower, -1).T

@@ -1,0 +1,146 @@
+"""Is the data what its owner thinks it is? Questions that need no model: noise, constants, copies, leaks."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dichroic.design.finding import Finding, worst_first
+from dichroic.operators import take
+from dichroic.problem import Problem, View
+from dichroic.problem.faults import samples
+
+__all__ = ["check_data", "spread_over_noise", "whitened"]
+
+_WIDEST = 1024  # values of an observation up to which the covariance of the data is looked at
+_MOST_ROWS = 20_000  # observations that the noise is judged by
+
+
+def check_data(problem: Problem, held_out: Problem | None = None) -> list[Finding]:
+    """What looks odd in the observations of a problem, the worst first. Nothing here is red."""
+    found = []
+    for name, view in problem.views.items():
+        where = f"view '{name}'"
+        for code, text in (*_noise(view), *_values(view), *_copies(view)):
+            found.append(Finding("amber", where, text, code))
+        if held_out is not None and name in held_out.views:
+            shared = _shared(view, held_out.views[name])
+            if shared:
+                text = f"{shared} of {len(held_out.views[name])} held-out observations are in the training data too"
+                found.append(Finding("amber", where, f"{text}: scores on them mean nothing", "DC106"))
+        if len(view) < 64:
+            found.append(
+                Finding("green", where, f"{len(view)} observations are few to learn a population from", "DC107")
+            )
+        if view.truth:
+            listed = ", ".join(f"'{s}'" for s in view.truth)
+            found.append(
+                Finding("green", where, f"the truth of {listed} is known; it is used for scores, never to learn")
+            )
+    return worst_first(found)
+
+
+def spread_over_noise(view: View) -> float:
+    """Standard deviation of the observations about their mean over that of the noise, root mean square over entries."""
+    white, observed = whitened(view)
+    return float(np.sqrt(_mean_square(white, observed)))
+
+
+def _noise(view: View) -> Iterator[tuple[str, str]]:
+    r"""The stated noise against the data.
+
+    Whatever the sources are, whitened data has at least the variance of white noise, 1, in every direction; of `n`
+    observations of pure noise of `d` values the least variance is about :math:`(1 - \sqrt{d / n})^2`.
+    """
+    if len(view) < 8:
+        return
+    white, observed = whitened(view)
+    n, d = white.shape
+    spread = _mean_square(white, observed)
+    wrong = "is it a variance, or in another unit? `noise` is a standard deviation, in the unit of y"
+    if spread < 1 - 5 * np.sqrt(2 / (n * d)) and spread < 0.9:
+        yield "DC101", f"the stated noise is {1 / np.sqrt(spread):.3g} times the spread of the data: {wrong}"
+    elif spread > 1e8:
+        yield "DC101", f"the stated noise is {1 / np.sqrt(spread):.1g} times the spread of the data: {wrong}"
+    elif observed is None and d <= _WIDEST and n >= 4 * d:
+        least = float(np.linalg.eigvalsh(np.cov(white.T).reshape(d, d))[0])
+        if least < 0.7 * (1 - np.sqrt(d / n)) ** 2:
+            times = 1 / np.sqrt(max(least, 1e-12))
+            text = f"the stated noise is too large: in some direction the data varies {times:.2g} times less than it"
+            yield "DC101", text
+
+
+def _values(view: View) -> Iterator[tuple[str, str]]:
+    """Numbers that stand for something else: missing data, saturation, failures."""
+    y, observed = view.y.reshape(len(view), -1), _flat_mask(view)
+    values = y[observed] if observed is not None else y.ravel()
+    if np.iscomplexobj(values):
+        values = np.concatenate([np.real(values), np.imag(values)])
+    common, counts = np.unique(values, return_counts=True)
+    often = int(counts.argmax())
+    # in data that is rounded, counts say, all values repeat themselves
+    if counts[often] > max(0.02 * len(values), 3, 10 * np.delete(counts, often).max(initial=0)):
+        ends = (0, common[0], common[-1])
+        kind = "where data is missing" if common[often] in ends else "if it stands for something else"
+        share = f"{counts[often] / len(values):.1%} of the values are exactly {common[often]:g}"
+        yield "DC102", f"{share}, which noisy data never is so often: write NaN {kind}"
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    far = np.abs(values - middle) > 1000 * max(high - low, 1e-300)
+    if far.any() and high > low:
+        worst = values[far][np.abs(values[far] - middle).argmax()]
+        yield "DC103", f"{int(far.sum())} values are more than 1000 times the usual spread away, such as {worst:g}"
+    if len(view) >= 8:
+        constant = (y == y[:1]).all(0) & (True if observed is None else observed.all(0))
+        if constant.any() and not constant.all():
+            text = f"{int(constant.sum())} of {y.shape[1]} entries are the same in every observation: mark them missing"
+            yield "DC104", text
+
+
+def _copies(view: View) -> Iterator[tuple[str, str]]:
+    seen: dict[bytes, int] = {}
+    again = [i for i, row in enumerate(_rows(view)) if seen.setdefault(row, i) != i]
+    if again:
+        more = f"{samples(np.asarray(again), ('repeats', 'repeat'))} an earlier one exactly"
+        yield "DC105", f"{len(again)} of {len(view)} observations are copies ({more}): noise never repeats itself"
+
+
+def _shared(view: View, held_out: View) -> int:
+    known = set(_rows(view))
+    return sum(row in known for row in _rows(held_out))
+
+
+def _rows(view: View) -> list[bytes]:
+    mask = _flat_mask(view)
+    y = view.y.reshape(len(view), -1).astype(np.result_type(view.y, np.float32))
+    return [y[i].tobytes() if mask is None else y[i].tobytes() + mask[i].tobytes() for i in range(len(y))]
+
+
+def whitened(view: View) -> tuple[np.ndarray, np.ndarray | None]:
+    """Observations minus their mean in units of the noise, real and imaginary parts side by side; and the mask."""
+    if len(view) > _MOST_ROWS:
+        view = view.select(np.arange(_MOST_ROWS))
+    n, observed = len(view), _flat_mask(view)
+    y = view.y.reshape(n, -1)
+    if observed is None:
+        y = y - y.mean(0)
+    else:
+        y = np.where(observed, y - y.sum(0) / np.maximum(observed.sum(0), 1), 0)
+    if np.iscomplexobj(y):
+        y = y.astype(np.complex64)
+    centred = jnp.asarray(y.reshape(view.y.shape))
+    noise = jax.tree.map(jnp.asarray, view.noise)
+    white = np.asarray(jax.vmap(lambda i: take(noise, i).whiten(centred[i]))(jnp.arange(n)), copy=True).reshape(n, -1)
+    if np.iscomplexobj(white):
+        white = np.concatenate([np.real(white), np.imag(white)], axis=1)
+        observed = None if observed is None else np.concatenate([observed, observed], axis=1)
+    return white.astype(float), observed
+
+
+def _mean_square(white: np.ndarray, observed: np.ndarray | None) -> float:
+    count = white.size if observed is None else observed.sum()
+    return float((white**2).sum() / max(count, 1)) * len(white) / max(len(white) - 1, 1)
+
+
+def _flat_mask(view: View) -> np.ndarray | None:
+    return None if view.observed is None else np.asarray(view.observed).reshape(len(view), -1)

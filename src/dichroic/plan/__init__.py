@@ -1,0 +1,11 @@
+"""What a fit will cost, and which settings suit the machine."""
+
+from dichroic.plan.cost import Estimate, estimate_costs
+from dichroic.plan.tuning import Trial, try_settings
+
+__all__ = [
+    "Estimate",
+    "Trial",
+    "estimate_costs",
+    "try_settings",
+]

@@ -1,0 +1,217 @@
+"""What a fit will cost: its work counted, and priced with the times of its pieces on this machine.
+
+The count follows `em.loop` line by line: per stage one E-step with what was known before, then `laps` times an M-step
+of every source that is learned and an E-step; each E-step draws every view, its held-out part, and twice that part with
+hidden entries, for the prediction scores. At the end, held-out observations are separated. A fit that stops early costs
+less.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+
+from dichroic.diffusion import Prior
+from dichroic.em import FitConfig, Stage, make_plan
+from dichroic.plan.timing import Timings, measure, peak_memory
+from dichroic.problem import Problem
+from dichroic.run.fit import known_priors, split
+
+__all__ = ["Estimate", "Pass", "count_passes", "estimate_costs"]
+
+_CHUNKS = 16  # of an M-step: the last one is shorter where the steps do not divide, and compiled by itself
+_RECORD = 700  # bytes of a lap's record for one view
+
+
+@dataclass(frozen=True)
+class Pass:
+    """`times` passes over the observations of a view: `cold` of them from pure noise, `warm` continued ones.
+
+    `phase` is "E-step", "held-out draws", "prediction" or "final draws"; `learned`, the sources whose priors are
+    networks by then. Where a random share is drawn anew, the numbers are means.
+    """
+
+    phase: str
+    view: str
+    learned: frozenset[str]
+    cold: float | int
+    warm: float | int
+    times: int
+
+    def runs(self, config: FitConfig) -> list[tuple[float | int, int]]:
+        """Numbers of observations with their sampling steps."""
+        return [(self.cold, config.sampling.steps), (self.warm, config.sampling.warm_steps)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a fit.
+
+    `laps`, of all stages, at most; `seconds`, by phase; `optimizer_steps`, of all sources; `evaluations`, of the
+    network of each source for all draws, a Jacobian product counting as one; `memory`, bytes of main memory (None: not
+    known here); `disk`, bytes of the run folder, without the report.
+    """
+
+    laps: int
+    seconds: dict[str, float]
+    optimizer_steps: int
+    evaluations: float
+    memory: int | None
+    disk: int
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(self.seconds.values())
+
+
+def estimate_costs(
+    problem: Problem,
+    configs: Mapping[str, FitConfig],
+    *,
+    held_out: Problem | float | None = None,
+    frozen: Mapping[str, Prior | str | Path] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, Estimate]:
+    """What fits of a problem with these settings would cost, from a few steps of each kind.
+
+    Settings that differ in laps and in numbers of steps only share their measurements.
+
+    **Arguments:** `configs`, settings by a name of your choice; the others as for :func:`~dichroic.run.fit`;
+    `report(what)` is called before every measurement.
+    """
+    known = known_priors(frozen or {}, problem)
+    measured: dict[str, Timings] = {}
+    estimates = {}
+    for name, config in configs.items():
+        kept, held = split(problem, held_out, config)
+        plan = make_plan(kept, config.plan, known)
+        passes = count_passes(kept, held, config, plan)
+        kind = _kind(config)
+        if kind not in measured:
+            wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
+            measured[kind] = measure(kept, held, config, plan, known, wanted, report or (lambda _: None))
+        estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
+    return estimates
+
+
+def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, plan: list[Stage]) -> list[Pass]:
+    """Every pass of a fit over its observations, in order, those alike together."""
+    sampling, passes, known = config.sampling, [], frozenset[str]()
+    for stage in plan:
+        after, laps = known | set(stage.learn), config.laps_of(stage.name)
+        cold_laps = min(laps, sampling.cold_laps)
+        for v in stage.views:
+            parts = [("E-step", len(problem.views[v]))]
+            if held_out is not None and v in held_out.views:
+                parts.append(("held-out draws", len(held_out.views[v])))
+                for learned, times in ((known, 1), (after, laps)):
+                    passes.append(Pass("prediction", v, learned, len(held_out.views[v]), 0, 2 * times))
+            for phase, n in parts:
+                fresh = sampling.refresh * n
+                passes.append(Pass(phase, v, known, n, 0, 1))
+                passes.append(Pass(phase, v, after, n, 0, cold_laps))
+                passes.append(Pass(phase, v, after, fresh, n - fresh, laps - cold_laps))
+        known = after
+    for v, view in held_out.views.items() if held_out is not None else ():
+        learned = known & set(view.mixing)
+        passes.append(Pass("final draws", v, learned, len(view), 0, config.draws))
+    entering = {v: set(view.mixing) for v, view in problem.views.items()}
+    passes = [Pass(p.phase, p.view, p.learned & entering[p.view], p.cold, p.warm, p.times) for p in passes]
+    return [p for p in passes if p.times > 0]
+
+
+def _kind(config: FitConfig) -> str:
+    """Settings without those that only count."""
+    plain = config.model_copy(
+        update={
+            "laps": 1,
+            "draws": 1,
+            "patience": 0,
+            "training": config.training.model_copy(update={"steps": 1}),
+            "sampling": config.sampling.model_copy(
+                update={"steps": 1, "warm_steps": 1, "refresh": 0.0, "cold_laps": 0, "restart": 1.0}
+            ),
+        }
+    )
+    return plain.model_dump_json()
+
+
+def _price(
+    problem: Problem,
+    held_out: Problem | None,
+    config: FitConfig,
+    plan: list[Stage],
+    passes: list[Pass],
+    timings: Timings,
+) -> Estimate:
+    steps, laps = config.training.steps, [config.laps_of(stage.name) for stage in plan]
+    seconds = {
+        **timings.closed_form,
+        "compiling": 0.0,
+        "M-step": sum(n * (steps * timings.train[s.name] + timings.spread[s.name]) for n, s in zip(laps, plan)),  # noqa: B905
+        **dict.fromkeys(("E-step", "held-out draws", "prediction", "final draws"), 0.0),
+    }
+    evaluations = 0.0
+    for p in passes:
+        time = timings.draws[p.view, p.learned]
+        seconds[p.phase] += p.times * time.seconds(p.runs(config))
+        evaluations += p.times * sum(n * time.evaluations.at(k) for n, k in p.runs(config) if n > 0)
+        if time.pairs and p.phase in ("E-step", "final draws"):  # those held out share what the E-step has trained
+            times = p.times if p.phase == "E-step" else 1
+            seconds["conditional denoisers"] = seconds.get("conditional denoisers", 0.0) + times * time.pairs
+            evaluations += times * 2 * config.sampling.pair_steps * config.sampling.pair_batch
+    # one program for every kind of prior of a view, and another one where entries are hidden; of training, one or two
+    programs = {(p.view, p.learned, p.phase == "prediction") for p in passes}
+    chunk = ceil(steps / _CHUNKS)
+    seconds["compiling"] += sum(timings.draws[view, learned].compiling for view, learned, _ in programs)
+    seconds["compiling"] += sum(timings.compiling[s.name] * (2 if steps % chunk else 1) for s in plan)
+    memory = peak_memory()
+    return Estimate(
+        laps=sum(laps),
+        seconds=seconds,
+        optimizer_steps=steps * sum(n * len(stage.learn) for n, stage in zip(laps, plan, strict=True)),
+        evaluations=evaluations,
+        memory=None if memory is None else memory + _held(problem, held_out, plan),
+        disk=_disk(problem, held_out, config, plan, timings),
+    )
+
+
+def _draw_bytes(problem: Problem, stage: Stage) -> int:
+    """Draws of one E-step in single precision, with a mark for each."""
+    return sum(_draw_bytes_of(problem, v) for v in stage.views if v in problem.views)
+
+
+def _draw_bytes_of(problem: Problem, view: str) -> int:
+    entries = sum(prod(problem.sources[s].shape) for s in problem.views[view].mixing)
+    return len(problem.views[view]) * (4 * entries + 1)
+
+
+def _held(problem: Problem, held_out: Problem | None, plan: list[Stage]) -> int:
+    """What a fit holds beyond the measurements: draws of two laps, and those pooled for training, three times."""
+    most = 0
+    for stage in plan:
+        draws = sum(_draw_bytes(part, stage) for part in (problem, held_out) if part is not None)
+        pooled = [
+            sum(len(problem.views[v]) for v in stage.views if s in problem.views[v].mixing)
+            * 4
+            * prod(problem.sources[s].shape)
+            for s in stage.learn
+        ]
+        most = max(most, 2 * draws + 3 * sum(pooled))
+    return most
+
+
+def _disk(problem: Problem, held_out: Problem | None, config: FitConfig, plan: list[Stage], timings: Timings) -> int:
+    """Two checkpoints, for the old one goes when the new one is whole; priors, records and separated observations."""
+    priors, laps = sum(timings.prior_bytes.values()), sum(1 + config.laps_of(stage.name) for stage in plan)
+    records = laps * sum(_RECORD for _ in problem.views)
+    checkpoint = 0
+    for stage in plan:
+        draws = sum(_draw_bytes(part, stage) for part in (problem, held_out) if part is not None)
+        best = sum(timings.prior_bytes[s] for s in stage.learn)
+        checkpoint = max(checkpoint, priors + best + draws + records)
+    separated = 0
+    if held_out is not None:
+        separated = config.draws * sum(_draw_bytes_of(held_out, v) + 4 * len(held_out.views[v]) for v in held_out.views)
+    return timings.gaussian_bytes + 2 * checkpoint + priors + records + separated

@@ -1,0 +1,1 @@
+"""Published problems and experiments, and the classical methods beside them."""

@@ -1,0 +1,50 @@
+"""Classical methods behind the same calls as the fit: `fit`, `separate`, `sample`, `save` and `load`."""
+
+from pathlib import Path
+
+from dichroic.studies.baselines.base import Baseline, BaselineConfig, read_header
+from dichroic.studies.baselines.clvm_linear import CLVMLinear, CLVMLinearConfig
+from dichroic.studies.baselines.clvm_vae import CLVMVAE, CLVMVAEConfig
+from dichroic.studies.baselines.cpca import ContrastivePCA, ContrastivePCAConfig
+from dichroic.studies.baselines.fastica import FastICA, FastICAConfig
+from dichroic.studies.baselines.nmf import NMF, NMFConfig
+from dichroic.studies.baselines.pcpca import PCPCA, PCPCAConfig
+from dichroic.studies.baselines.wiener import Wiener, WienerConfig
+
+# every baseline, by the name it has on the command line and in saved folders; the laws in tests/ run on each of them
+BASELINES: dict[str, type[Baseline]] = {
+    baseline.name: baseline for baseline in (PCPCA, ContrastivePCA, CLVMLinear, CLVMVAE, Wiener, FastICA, NMF)
+}
+
+
+def load_baseline(folder: str | Path) -> Baseline:
+    """Reads a fitted baseline, whichever it is.
+
+    **Raises:** `FileNotFoundError`; `ValueError` when the folder holds something else.
+    """
+    name = read_header(folder)["baseline"]
+    if name not in BASELINES:
+        raise ValueError(f"{folder} holds a baseline '{name}', which this version does not know")
+    return BASELINES[name].load(folder)
+
+
+__all__ = [
+    "BASELINES",
+    "CLVMVAE",
+    "NMF",
+    "PCPCA",
+    "Baseline",
+    "BaselineConfig",
+    "CLVMLinear",
+    "CLVMLinearConfig",
+    "CLVMVAEConfig",
+    "ContrastivePCA",
+    "ContrastivePCAConfig",
+    "FastICA",
+    "FastICAConfig",
+    "NMFConfig",
+    "PCPCAConfig",
+    "Wiener",
+    "WienerConfig",
+    "load_baseline",
+]

@@ -1,0 +1,241 @@
+"""What every baseline is: settings, fitted arrays, and the calls that fit, separate, sample, save and load."""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+from pydantic import BaseModel, ConfigDict
+
+from dichroic.diffusion import Cost
+from dichroic.em import Draws
+from dichroic.problem import Problem, ProblemError
+from dichroic.problem.faults import did_you_mean, names
+from dichroic.run import Separation
+from dichroic.run.separation import SeparationWriter
+from dichroic.studies.baselines.batches import chi_square
+
+__all__ = ["FORMAT_VERSION", "Baseline", "BaselineConfig", "read_header"]
+
+FORMAT_VERSION = 1
+_FORMAT = "dichroic baseline"
+
+
+class BaselineConfig(BaseModel):
+    """Settings of a baseline; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, repr=False)
+class Baseline(ABC):
+    """A fitted baseline, made by `fit` or `load`.
+
+    **Fields:** `config`, the settings; `shapes`, of every source of the problem; `arrays`, all that was learned;
+    `record`, what else there is to know about the fit, fit for JSON.
+
+    Of the class: `name`, its key in `BASELINES`; `title`, its name in sentences; `Config`, its settings;
+    `has_posterior`, whether it gives draws, or else one point estimate for every observation.
+    """
+
+    config: Any
+    shapes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, np.ndarray]
+    record: Mapping[str, Any]
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    Config: ClassVar[type[BaselineConfig]]
+    has_posterior: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config!r}, sources {names(self.shapes)})"
+
+    @classmethod
+    @abstractmethod
+    def applicable(cls, problem: Problem, config: Any = None) -> None:
+        """Whether the method can be fitted to a problem.
+
+        **Raises:** `ProblemError` when it cannot, with every reason.
+        """
+
+    @classmethod
+    def fit(cls, problem: Problem, config: Any = None, seed: int = 0) -> "Baseline":
+        """Fits the method to the observations of a problem; truth is never looked at.
+
+        **Arguments:** `config`, a `Config` (default: its defaults); `seed`, of everything random.
+
+        **Raises:** `ProblemError` where the method is not applicable, or its fit did not end at finite numbers.
+        """
+        config = cls.Config() if config is None else config
+        if not isinstance(config, cls.Config):
+            raise TypeError(f"{cls.title} takes a {cls.Config.__name__}, got a {type(config).__name__}")
+        cls.applicable(problem, config)
+        arrays, record = cls._fit(problem, config, seed)
+        arrays = {name: np.asarray(a) for name, a in arrays.items()}
+        if bad := [name for name, a in arrays.items() if not np.isfinite(a).all()]:
+            raise ProblemError([f"the fit of {cls.title} ended at numbers that are not finite, in: {names(bad)}"])
+        shapes = {s: source.shape for s, source in problem.sources.items()}
+        return cls(config, shapes, arrays, {**record, "seed": seed})
+
+    def separate(
+        self,
+        problem: Problem,
+        *,
+        draws: int = 8,
+        seed: int = 0,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> Separation:
+        """Estimates the sources of observations; nothing is refitted.
+
+        **Arguments:** `problem`, with the sources of the fit; `draws`, per observation, 0 for the point estimate of the
+        method, which is its posterior mean where it has one (methods without a posterior give nothing else); `seed`, of
+        the draws; `out`, a Zarr store to write to.
+
+        **Returns:** a `Separation`. It holds the sources that the method estimates, which need not be all of a view; a
+        residual is given for views all of whose sources are estimated. `point` says which of the two it holds.
+
+        **Raises:** `ProblemError` for sources that are not known, or where there is nothing the method could estimate.
+        """
+        self._check(problem)
+        point = draws == 0 or not self.has_posterior
+        found = {name: self.estimates(problem, name) for name in problem.views}
+        if not any(found.values()):
+            wanted = f"the sources together that it was fitted to; the views show {_views_in_words(problem)}"
+            raise ProblemError([f"there is nothing for {self.title} to estimate: no view shows {wanted}"])
+        shapes = {name: (len(view), {s: self.shapes[s] for s in found[name]}) for name, view in problem.views.items()}
+        writer = SeparationWriter(None if out is None else Path(out), shapes, 1 if point else draws, overwrite, point)
+        key = jax.random.fold_in(jax.random.key(seed), 7)
+        for number, (name, view) in enumerate(problem.views.items()):
+            view_key = jax.random.fold_in(key, number)
+            for draw in range(1 if point else draws):
+                samples: dict[str, np.ndarray] = {}
+                if found[name]:
+                    drawn = self._estimate(problem, name, None if point else jax.random.fold_in(view_key, draw))
+                    samples = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
+                whole = set(samples) == set(view.mixing)
+                residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
+                writer.write(name, draw, _as_draws(len(view), samples, residual, self._cost))
+        return writer.finish()
+
+    def sample(self, source: str, n: int, *, seed: int = 0) -> np.ndarray:
+        """Draws `n` samples of a source from what the method learned, in the user's units, shape `(n, ...)`.
+
+        **Raises:** `ProblemError` for a source that the method has no model of.
+        """
+        modelled = self.modelled()
+        if source not in modelled:
+            hint = did_you_mean(source, modelled)
+            raise ProblemError([f"{self.title} has no model of source '{source}'; it has: {names(modelled)}{hint}"])
+        return np.asarray(self._sample(source, n, jax.random.key(seed)), np.float32)
+
+    def estimates(self, problem: Problem, view: str) -> list[str]:
+        """The sources that the method estimates in a view: all of them, unless it says otherwise."""
+        return list(problem.views[view].mixing)
+
+    def modelled(self) -> list[str]:
+        """The sources that new samples can be drawn of."""
+        return []
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `baseline.json` and `arrays.safetensors` into a folder."""
+        from safetensors.numpy import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = {
+            "format": _FORMAT,
+            "version": FORMAT_VERSION,
+            "baseline": self.name,
+            "config": self.config.model_dump(mode="json"),
+            "shapes": {s: list(shape) for s, shape in self.shapes.items()},
+            "record": dict(self.record),
+        }
+        arrays = {name: np.asarray(a, order="C") for name, a in self.arrays.items()}
+        # the header goes last: a folder that has one is whole
+        for name, content in (("arrays.safetensors", save(arrays)), ("baseline.json", json.dumps(header, indent=1))):
+            temporary = folder / f".{name}.{os.getpid()}.tmp"
+            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+            os.replace(temporary, folder / name)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Baseline":
+        """Reads what `save` wrote.
+
+        **Raises:** `FileNotFoundError`; `ValueError` when the folder holds another baseline, or one that is newer than
+        this version reads.
+        """
+        from safetensors.numpy import load_file
+
+        header = read_header(folder)
+        if header["baseline"] != cls.name:
+            raise ValueError(f"{folder} holds the baseline '{header['baseline']}', not '{cls.name}'")
+        return cls(
+            cls.Config.model_validate(header["config"]),
+            {s: tuple(shape) for s, shape in header["shapes"].items()},
+            load_file(Path(folder) / "arrays.safetensors"),
+            header["record"],
+        )
+
+    @classmethod
+    @abstractmethod
+    def _fit(cls, problem: Problem, config: Any, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """What was learned, and what else is to be kept of the fit."""
+
+    @abstractmethod
+    def _estimate(self, problem: Problem, view: str, key: PRNGKeyArray | None) -> Mapping[str, Any]:
+        """One draw for every observation of a view, `{source: (n, ...)}`; the point estimate without a key."""
+
+    def _sample(self, source: str, n: int, key: PRNGKeyArray) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _cost(self) -> Cost:
+        return Cost()
+
+    def _check(self, problem: Problem) -> None:
+        faults = []
+        for s, source in problem.sources.items():
+            if s not in self.shapes:
+                hint = did_you_mean(s, self.shapes)
+                faults.append(f"{self.title} was not fitted to a source '{s}'; those: {names(self.shapes)}{hint}")
+            elif self.shapes[s] != source.shape:
+                faults.append(f"source '{s}' has shape {source.shape}, {self.title} was fitted to {self.shapes[s]}")
+        if faults:
+            raise ProblemError(faults)
+
+
+def read_header(folder: str | Path) -> dict[str, Any]:
+    """The description of a saved baseline.
+
+    **Raises:** `FileNotFoundError`; `ValueError` for anything else than a baseline this version reads.
+    """
+    file = Path(folder) / "baseline.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no baseline in {folder}")
+    try:
+        header = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not a baseline's description: {error}") from None
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise ValueError(f"{file} is not a baseline's description written by dichroic")
+    if header["version"] > FORMAT_VERSION:
+        raise ValueError(f"{file} has format {header['version']}; this version reads up to {FORMAT_VERSION}")
+    return header
+
+
+def _as_draws(n: int, samples: dict[str, np.ndarray], residual: np.ndarray, cost: Cost) -> Draws:
+    bad = [~np.isfinite(x.reshape(n, -1)).all(1) for x in samples.values()]
+    diverged = np.any(bad, axis=0) if bad else np.zeros(n, bool)
+    return Draws(samples, residual, np.zeros(n, np.float32), np.zeros(n, np.int32), diverged, cost)
+
+
+def _views_in_words(problem: Problem) -> str:
+    return "; ".join(f"{names(view.mixing)} in '{name}'" for name, view in problem.views.items())

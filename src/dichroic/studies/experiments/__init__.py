@@ -1,0 +1,39 @@
+"""The problems of the papers, and small ones for a first look, as data generators, nearly all with known truth."""
+
+from dichroic.studies.experiments.corrupted import (
+    masked,
+    masked_digits,
+    masked_mnist,
+    undersampled,
+    undersampled_digits,
+    undersampled_mnist,
+)
+from dichroic.studies.experiments.digits import grassy_digits
+from dichroic.studies.experiments.exact_mixture import MixturePosterior, mixture_view, mixtures_along_manifolds
+from dichroic.studies.experiments.galaxies import hubble_galaxies, model_galaxies
+from dichroic.studies.experiments.manifolds import Manifold, contrastive, differing, manifolds, mixed, random_manifold
+from dichroic.studies.experiments.references import Reference, mean_subtraction, oracle_wiener
+
+__all__ = [
+    "Manifold",
+    "MixturePosterior",
+    "Reference",
+    "contrastive",
+    "differing",
+    "grassy_digits",
+    "hubble_galaxies",
+    "manifolds",
+    "masked",
+    "masked_digits",
+    "masked_mnist",
+    "mean_subtraction",
+    "mixed",
+    "mixture_view",
+    "mixtures_along_manifolds",
+    "model_galaxies",
+    "oracle_wiener",
+    "random_manifold",
+    "undersampled",
+    "undersampled_digits",
+    "undersampled_mnist",
+]

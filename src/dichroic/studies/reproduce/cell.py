@@ -1,0 +1,189 @@
+"""One method on one experiment: fitted, separated and scored in a folder of its own, whatever happens in between."""
+
+import json
+import os
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dichroic.em import Diverged
+from dichroic.problem import ProblemError
+from dichroic.run import Progress, RunError, Separation, Stopped
+from dichroic.run.provenance import provenance
+from dichroic.studies.reproduce.features import features_of
+from dichroic.studies.reproduce.material import Material, write_json
+from dichroic.studies.reproduce.measures import Estimates, as_dict, measure
+from dichroic.studies.reproduce.methods import Method
+from dichroic.studies.reproduce.stopwatch import timed
+
+__all__ = ["machine", "read_cell", "run_cell"]
+
+
+def run_cell(
+    method: Method, material: Material, folder: Path, seed: int, data: Path | None, progress: Progress
+) -> dict[str, Any]:
+    """Fits, separates and scores; what is done already is not done again.
+
+    The folder holds `settings.json`, what the method keeps, `separated.zarr`, `times.json` and, when all is done,
+    `cell.json`. When only the scoring has changed, draws that are there are scored again.
+
+    **Returns:** what `cell.json` says: `status` "done", "not applicable" or "failed", with a `reason` if not done.
+
+    **Raises:** `RunError` when the folder belongs to other settings or data; `Stopped` when asked to stop.
+    """
+    experiment = material.experiment
+    identity = {
+        "method": method.name,
+        "settings": method.settings,
+        "seed": seed,
+        "data": material.fingerprint,
+    }
+    _check_same(folder, identity)
+    asked = {
+        "targets": [t.model_dump() for t in experiment.targets],
+        "measures": experiment.measures,
+        "scoring": experiment.scoring.model_dump(),
+    }
+    before = read_cell(folder)
+    if before is not None and before["status"] == "done" and before["asked"] == asked:
+        return before
+    # no other cell has programs of these shapes, and Linux ends a process that maps too much memory
+    jax.clear_caches()
+    write_json(folder / "settings.json", identity)
+    cell: dict[str, Any] = {"method": method.name, "title": method.title, "asked": asked, "provenance": machine()}
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            cell |= _work(method, material, folder, seed, data, progress, before)
+        cell["warnings"] = sorted({str(w.message) for w in said if issubclass(w.category, UserWarning)})
+    except ProblemError as error:
+        cell |= {"status": "not applicable", "reason": "; ".join(getattr(error, "faults", [str(error)]))}
+    except Stopped:
+        raise Stopped("stopped by a signal; the same command goes on from here") from None
+    except (RunError, Diverged) as error:
+        cell |= {"status": "failed", "reason": str(error)}
+    except Exception as error:  # one method must not take the others' results with it; the trace is kept
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        cell |= {"status": "failed", "reason": f"{type(error).__name__}: {error} (see error.txt in its folder)"}
+    write_json(folder / "cell.json", _finite(cell))
+    return cell
+
+
+def read_cell(folder: Path) -> dict[str, Any] | None:
+    """What was found before, None when there is nothing."""
+    file = folder / "cell.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def machine() -> dict[str, Any]:
+    """Versions, devices, time and the number of cores that may be used."""
+    return {
+        **provenance(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def _work(
+    method: Method,
+    material: Material,
+    folder: Path,
+    seed: int,
+    data: Path | None,
+    progress: Progress,
+    before: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    experiment, scoring = material.experiment, material.experiment.scoring
+    times = folder / "times.json"
+    with timed(times, "fit"):
+        method.fit(material.problem, folder, material.file, seed, progress)
+    separated = folder / "separated.zarr"
+    # a change of scoring alone needs no new draws
+    again = before is None or before["asked"]["scoring"]["draws"] != scoring.draws
+    if again or not separated.exists():
+        progress.advance(0.98, "separating held-out observations")
+        with timed(times, "separate"):
+            method.separate(material.test, folder, experiment.targets, scoring.draws, seed)
+    found = Separation.open(separated)
+    progress.advance(0.99, "scores")
+    with timed(times, "score"):
+        scores, missing = _scores(method, material, folder, found, seed, data)
+    diverged = {view: float(np.mean(bad)) for view, bad in found.diverged.items()}
+    chi_square = {view: _mean(np.where(found.diverged[view], np.nan, chi)) for view, chi in found.chi_square.items()}
+    return {
+        "status": "done",
+        "scores": scores,
+        "missing": missing,
+        "residual": chi_square,
+        "diverged": diverged,
+        "draws": 0 if found.point else scoring.draws,
+        "held_out": {name: len(view) for name, view in material.test.views.items()},
+        "evaluations_per_draw": found.evaluations,
+        "effort": method.effort(folder),
+        "times": json.loads(times.read_text()),
+        "settings": method.settings,
+    }
+
+
+def _scores(
+    method: Method, material: Material, folder: Path, found: Separation, seed: int, data: Path | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The numbers of every target; and measures that cannot be had, with the reason."""
+    experiment, scoring = material.experiment, material.experiment.scoring
+    scores: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for target in experiment.targets:
+        truth = material.test.views[target.view].truth.get(target.source)
+        if truth is None or target.source not in found.samples[target.view]:
+            continue
+        prior = method.sample(folder, target.source, scoring.set_size, seed) if scoring.prior else None
+        case = Estimates(
+            found.draws(target.view, target.source),
+            np.asarray(truth),
+            prior,
+            target.peak,
+            found.point,
+            features_of(experiment.features, data) if any("frechet" in m for m in experiment.measures) else None,
+        )
+        numbers = {}
+        for name in experiment.measures:
+            try:
+                value = measure(name, case, scoring.set_size, scoring.replicates)
+            except ImportError as error:
+                missing[name] = str(error)
+                continue
+            if value is not None:
+                numbers[name] = value
+        scores[f"{target.view}/{target.source}"] = as_dict(numbers)
+    return scores, missing
+
+
+def _check_same(folder: Path, identity: Mapping[str, Any]) -> None:
+    file = folder / "settings.json"
+    if not file.is_file():
+        return
+    before = json.loads(file.read_text())
+    now = json.loads(json.dumps(identity))
+    changed = [key for key in now if before.get(key) != now[key]]
+    if changed:
+        raise RunError(
+            f"{folder} holds results of other {' and '.join(changed)}; remove it, or choose another folder with --out"
+        )
+
+
+def _mean(x: np.ndarray) -> float:
+    finite = x[np.isfinite(x)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+def _finite(content: Any) -> Any:
+    """Numbers that are not finite as None: JSON has none."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content

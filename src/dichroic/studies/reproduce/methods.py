@@ -1,0 +1,179 @@
+"""The methods of a comparison behind one interface: fit into a folder, or find there what was fitted."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from dichroic.em.config import preset
+from dichroic.problem import Problem, ProblemError
+from dichroic.problem.faults import did_you_mean, names
+from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
+from dichroic.run.separation import SeparationWriter
+from dichroic.studies.baselines import BASELINES, Baseline, load_baseline
+from dichroic.studies.experiments.references import mean_subtraction, oracle_wiener
+from dichroic.studies.reproduce.experiment import Target
+
+__all__ = ["METHODS", "Method", "method_named"]
+
+
+class Method(ABC):
+    """A method with its settings.
+
+    **Fields:** `name`; `title`, for tables; `settings`, all of them, fit for JSON.
+    """
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+
+    @abstractmethod
+    def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
+        """Fits into a folder; what was fitted there is continued, or left as it is when it is whole.
+
+        **Arguments:** `file`, where the problem was read from.
+
+        **Raises:** `ProblemError` where the method does not apply to the problem.
+        """
+
+    @abstractmethod
+    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+        """Separates held-out observations, into `separated.zarr` in the folder."""
+
+    def sample(self, folder: Path, source: str, n: int, seed: int) -> np.ndarray | None:
+        """Samples of a learned population, None where the method has none."""
+        return None
+
+    def effort(self, folder: Path) -> dict[str, Any]:
+        """Counts of what the fit did."""
+        return {}
+
+
+class _Fit(Method):
+    """The fit of this library, or a published method that is a setting of it."""
+
+    def __init__(self, name: str, title: str, base: str, settings: Mapping[str, Any]):
+        self.name, self.title = name, title
+        self.config = preset(base, dict(settings))
+        self.settings = self.config.model_dump(mode="json", exclude_none=True)
+
+    def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
+        config = self.config.model_copy(update={"seed": seed})
+        fit(problem, config, out=folder / "run", progress=progress, source_file=file)
+
+    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+        out = folder / "separated.zarr"
+        return Run(folder / "run").separate(problem, draws=draws, seed=seed, out=out, overwrite=True)
+
+    def sample(self, folder: Path, source: str, n: int, seed: int) -> np.ndarray | None:
+        return Run(folder / "run").sample(source, n, seed=seed)
+
+    def effort(self, folder: Path) -> dict[str, Any]:
+        run = RunFolder(folder / "run")
+        records, config = run.records(), run.config()
+        views = run.problem()["views"]
+        laps = [r for r in records if r["lap"]]
+        drawn = sum(
+            numbers["evaluations"] * views[view]["observations"]
+            for r in records
+            for view, numbers in r["views"].items()
+        )
+        best: dict[str, int] = {r["stage"]: r["best_lap"] for r in records}
+        return {
+            "laps": {stage: sum(r["stage"] == stage for r in laps) for stage in best},
+            "best_lap": best,
+            "training_steps": sum(len(r["loss"]) for r in laps) * config.training.steps,
+            "training_batch": config.training.batch,
+            "draw_evaluations": int(drawn),
+        }
+
+
+class _Baseline(Method):
+    """A classical method."""
+
+    def __init__(self, cls: type[Baseline], settings: Mapping[str, Any]):
+        self.cls, self.name, self.title = cls, cls.name, cls.title
+        self.config = cls.Config.model_validate(dict(settings))
+        self.settings = self.config.model_dump(mode="json", exclude_none=True)
+
+    def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
+        if not (folder / "baseline.json").is_file():
+            self.cls.fit(problem, self.config, seed).save(folder)
+
+    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+        fitted = load_baseline(folder)
+        return fitted.separate(problem, draws=draws, seed=seed, out=folder / "separated.zarr", overwrite=True)
+
+    def sample(self, folder: Path, source: str, n: int, seed: int) -> np.ndarray | None:
+        fitted = load_baseline(folder)
+        return fitted.sample(source, n, seed=seed) if source in fitted.modelled() else None
+
+
+class _Reference(Method):
+    """An estimate that needs the truth of the training observations, or nothing at all: nothing is kept of a fit."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any]):
+        if settings:
+            raise RunError(f"method '{name}' has no settings; got: {names(settings)}")
+        self.name, self.settings = name, {}
+        self.title = {
+            "oracle-wiener": "Wiener filter, true covariances",
+            "mean-subtraction": "mean subtraction",
+        }[name]
+        self._function = {"oracle-wiener": oracle_wiener, "mean-subtraction": mean_subtraction}[name]
+        self._problem: Problem | None = None
+
+    def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
+        self._problem = problem
+
+    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+        assert self._problem is not None
+        shapes = {
+            name: (len(view), {t.source: problem.sources[t.source].shape for t in targets if t.view == name})
+            for name, view in problem.views.items()
+        }
+        writer = SeparationWriter(folder / "separated.zarr", shapes, 1, overwrite=True, point=True)
+        faults = []
+        for target in targets:
+            try:
+                found = self._function(self._problem, problem, target.source, target.view, target.peak)
+                writer.samples[target.view][target.source][:, 0] = found.estimate
+            except ValueError as error:
+                writer.samples[target.view][target.source][:] = np.nan
+                faults.append(str(error))
+        if len(faults) == len(targets):
+            raise ProblemError(faults)
+        for name, (n, _) in shapes.items():
+            writer.chi_square[name][:] = np.full((n, 1), np.nan)
+        return writer.finish()
+
+
+# title, and the preset whose settings are the method's
+_FITS: dict[str, tuple[str, str]] = {
+    "dichroic": ("dichroic", "standard"),
+    "ddprism": ("DDPRISM's settings, run here", "ddprism"),
+    "ddprism-gibbs": ("DDPRISM-Gibbs's settings, run here", "ddprism-gibbs"),
+    "diem": ("DiEM's settings, run here", "diem"),
+}
+_REFERENCES = ("oracle-wiener", "mean-subtraction")
+
+# the name of every method
+METHODS: tuple[str, ...] = (*_FITS, *BASELINES, *_REFERENCES)
+
+
+def method_named(name: str, settings: Mapping[str, Any]) -> Method:
+    """A method with settings.
+
+    **Raises:** `RunError` for an unknown method, or settings it does not have.
+    """
+    if name not in METHODS:
+        raise RunError(f"there is no method '{name}'; there are: {names(METHODS)}{did_you_mean(name, METHODS)}")
+    try:
+        if name in _FITS:
+            return _Fit(name, *_FITS[name], settings)
+        return _Baseline(BASELINES[name], settings) if name in BASELINES else _Reference(name, settings)
+    except ValidationError as error:
+        raise RunError(f"settings of '{name}': {error}") from error

@@ -1,0 +1,263 @@
+"""The mixture stage: every route against brute force, a lap against scikit-learn's, the search against the truth."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.special import logsumexp
+
+from dichroic.closed import Mixture, MixtureConfig, gaussian_em, mixture_em
+from dichroic.closed.mixture import _split, _update
+from dichroic.closed.mixture_systems import SystemView
+from dichroic.closed.mixture_views import GroupedView
+from dichroic.diffusion import GaussianMixtureDenoiser
+from dichroic.operators import Dense, PerSample
+from dichroic.problem import Problem, Source, View
+from oracles import SIGMAS, assert_gaussian, random_covariance
+
+
+class LikeliestView(SystemView):
+    """Searches for the likeliest combinations, however few there are: then it finds all of them."""
+
+    exhaustive = 0
+
+
+ROUTES = {"per observation": SystemView, "likeliest": LikeliestView, "grouped": GroupedView}
+every_route = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
+SHAPES = {"a": (3,), "b": (2,)}
+STD = 0.3
+
+
+def random_mixture(rng, d: int, K: int, apart: float = 2.0) -> Mixture:
+    weights = rng.dirichlet(np.full(K, 5.0))
+    return Mixture(weights, apart * rng.normal(size=(K, d)), np.stack([random_covariance(rng, d) for _ in range(K)]))
+
+
+def two_sources(rng) -> dict[str, Mixture]:
+    return {"a": random_mixture(rng, 3, 3), "b": random_mixture(rng, 2, 2)}
+
+
+def observe(rng, n=7, missing=False, shared=False) -> View:
+    A = {s: rng.normal(size=(1 if shared else n, 4, *shape)) for s, shape in SHAPES.items()}
+    y = rng.normal(size=(n, 4)) * 3
+    if missing:
+        y[2, 1] = y[4, 0] = np.nan
+    mixing = {s: Dense(m[0]) if shared else PerSample(Dense(m)) for s, m in A.items()}
+    view = View(y, {"b": mixing["b"], "a": mixing["a"]}, STD)
+    return Problem({s: Source(shape) for s, shape in SHAPES.items()}, {"v": view}).views["v"]
+
+
+def matrices(view: View, i: int) -> dict[str, np.ndarray]:
+    found = {}
+    for s, op in view.mixing.items():
+        found[s] = op.value.matrix[i] if isinstance(op, PerSample) else op.matrix
+    return found
+
+
+def combinations(view: View, mixtures, i: int):
+    """Log-weight, mean and covariance of the stacked sources given the data, for every combination."""
+    seen = np.ones(4, bool) if view.observed is None else view.observed[i]
+    A = {s: m[seen] for s, m in matrices(view, i).items()}
+    y = view.y[i][seen]
+    for k in range(len(mixtures["a"])):
+        for j in range(len(mixtures["b"])):
+            mean = np.concatenate([mixtures["b"].means[j], mixtures["a"].means[k]])
+            S = scipy.linalg.block_diag(mixtures["b"].covariances[j], mixtures["a"].covariances[k])
+            both = np.concatenate([A["b"], A["a"]], 1)
+            C = both @ S @ both.T + STD**2 * np.eye(len(y))
+            log_w = np.log(mixtures["b"].weights[j] * mixtures["a"].weights[k])
+            # the library's unit is the white noise: a density per unit of it
+            log_p = log_w + scipy.stats.multivariate_normal(both @ mean, C).logpdf(y) + len(y) * np.log(STD)
+            gain = S @ both.T @ np.linalg.inv(C)
+            yield log_p, mean + gain @ (y - both @ mean), S - gain @ both @ S
+
+
+CASES = {"own matrices": {}, "missing": {"missing": True}, "one matrix": {"shared": True}}
+
+
+@every_route
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_log_likelihood(route, case):
+    rng = np.random.default_rng(0)
+    view, mixtures = observe(rng, **case), two_sources(rng)
+    expected = [logsumexp([c[0] for c in combinations(view, mixtures, i)]) for i in range(len(view))]
+    np.testing.assert_allclose(route(view, SHAPES).log_likelihood(mixtures), expected, rtol=1e-5)
+
+
+@every_route
+def test_statistics_are_derivatives(route):
+    rng = np.random.default_rng(1)
+    view, mixtures = observe(rng, missing=True), two_sources(rng)
+    bound, step = route(view, SHAPES), 1e-5
+    value, statistics = bound.statistics(mixtures)
+    assert value == pytest.approx(bound.log_likelihood(mixtures).sum(), rel=1e-9)
+    for s, x in mixtures.items():
+
+        def difference(change, s=s):
+            up, down = (bound.log_likelihood({**mixtures, s: change(sign * step)}).sum() for sign in (1, -1))
+            return (up - down) / (2 * step)
+
+        for k in range(len(x)):
+            unit = np.eye(len(x))[k]
+            by_weight = difference(lambda e, x=x, u=unit: Mixture(x.weights * np.exp(e * u), x.means, x.covariances))
+            assert statistics[s].count[k] == pytest.approx(by_weight, rel=1e-4, abs=1e-6)
+            direction = rng.normal(size=x.means.shape[1])
+            by_mean = difference(
+                lambda e, x=x, u=unit, v=direction: Mixture(x.weights, x.means + e * np.outer(u, v), x.covariances)
+            )
+            assert statistics[s].first[k] @ direction == pytest.approx(by_mean, rel=1e-4, abs=1e-5)
+            square = np.outer(direction, direction)
+            by_covariance = difference(
+                lambda e, x=x, u=unit, v=square: Mixture(x.weights, x.means, x.covariances + e * u[:, None, None] * v)
+            )
+            found = 0.5 * np.sum(statistics[s].second[k] * square)
+            assert found == pytest.approx(by_covariance, rel=1e-4, abs=1e-5)
+
+
+@every_route
+def test_lap_is_that_of_scikit_learn(route):
+    from sklearn.mixture import GaussianMixture
+
+    rng = np.random.default_rng(2)
+    truth, start = random_mixture(rng, 3, 2), random_mixture(rng, 3, 2)
+    label = rng.choice(2, p=truth.weights, size=300)
+    x = np.stack([rng.multivariate_normal(truth.means[k], truth.covariances[k]) for k in label])
+    problem = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-4)})
+    statistics = route(problem.views["v"], {"x": (3,)}).statistics({"x": start})[1]
+    ours = _update(start, statistics["x"], 1e-12, start)
+    theirs = GaussianMixture(
+        2,
+        max_iter=1,
+        reg_covar=0,
+        weights_init=start.weights,
+        means_init=start.means,
+        precisions_init=np.linalg.inv(start.covariances),
+    )
+    with pytest.warns(match="did not converge"):
+        theirs.fit(x)
+    np.testing.assert_allclose(ours.weights, theirs.weights_, atol=1e-5)
+    np.testing.assert_allclose(ours.means, theirs.means_, atol=1e-4)
+    np.testing.assert_allclose(ours.covariances, theirs.covariances_, atol=1e-4)
+
+
+@every_route
+def test_likelihood_never_falls(route):
+    rng = np.random.default_rng(3)
+    view, mixtures = observe(rng, n=16), two_sources(rng)
+    bound, values = route(view, SHAPES), []
+    for _ in range(15):
+        value, statistics = bound.statistics(mixtures)
+        values.append(value)
+        mixtures = {s: _update(x, statistics[s], 1e-12, x) for s, x in mixtures.items()}
+    assert np.diff(values).min() > -1e-6
+    assert values[-1] > values[0] + 1
+
+
+@every_route
+def test_draws_are_exact(route):
+    rng = np.random.default_rng(4)
+    view, mixtures = observe(rng, missing=True), two_sources(rng)
+    view = view.select(np.full(4000, 2))
+    bound = route(view, SHAPES)
+    drawn = bound.draw(mixtures, jax.random.split(jax.random.key(0), len(view)))
+    found = list(combinations(view, mixtures, 0))
+    share = np.exp([c[0] for c in found] - logsumexp([c[0] for c in found]))
+    means, covariances = np.stack([c[1] for c in found]), np.stack([c[2] for c in found])
+    mean = share @ means
+    between = (share[:, None] * (means - mean)).T @ (means - mean)
+    stacked = np.concatenate([drawn["b"], drawn["a"]], 1)
+    assert_gaussian(stacked, mean, np.einsum("k,kij->ij", share, covariances) + between)
+    residual = view.y - np.einsum("ij,nj->ni", np.concatenate([matrices(view, 0)[s] for s in "ba"], 1), stacked)
+    np.testing.assert_allclose(
+        bound.chi_square(drawn),
+        np.nanmean((residual / STD) ** 2 * view.observed / view.observed.mean(1, keepdims=True), 1),
+        rtol=1e-4,
+    )
+
+
+@every_route
+def test_draws_depend_on_their_own_key_alone(route):
+    rng = np.random.default_rng(5)
+    view, mixtures = observe(rng, n=9, shared=True), two_sources(rng)
+    keys = jax.random.split(jax.random.key(1), 9)
+    some = np.array([7, 2])
+    everyone = route(view, SHAPES).draw(mixtures, keys)
+    alone = route(view.select(some), SHAPES).draw(mixtures, keys[some])
+    for s in SHAPES:
+        np.testing.assert_allclose(everyone[s][some], alone[s], atol=1e-9)
+
+
+def test_split_keeps_the_moments():
+    rng = np.random.default_rng(6)
+    x = random_mixture(rng, 3, 2)
+
+    def moments(m: Mixture):
+        second = np.einsum("k,kij->ij", m.weights, m.covariances + m.means[:, :, None] * m.means[:, None])
+        return m.weights @ m.means, second
+
+    for before, after in zip(moments(x), moments(_split(x)), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-12)
+
+
+def test_moments_are_those_of_draws():
+    rng = np.random.default_rng(8)
+    x = random_mixture(rng, 3, 4)
+    assert_gaussian(x.sample(rng, 20_000), *x.moments())
+
+
+def test_matched_gaussian():
+    rng = np.random.default_rng(7)
+    x = random_mixture(rng, 3, 4)
+    matched = GaussianMixtureDenoiser.from_covariances(x.weights, x.means, x.covariances).matched()
+    mean = x.weights @ x.means
+    second = np.einsum("k,kij->ij", x.weights, x.covariances + x.means[:, :, None] * x.means[:, None])
+    np.testing.assert_allclose(matched.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(matched.covariance(), second - np.outer(mean, mean), rtol=1e-4, atol=1e-4)
+
+
+def clusters(n: int, seed: int) -> Problem:
+    """A smooth background alone, and the background with a source of three clusters in the plane."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([[4.0, 0.0], [-2.0, 3.0], [-2.0, -3.0]])
+
+    def background():
+        return rng.multivariate_normal([1.0, 0.0], [[1.0, 0.8], [0.8, 1.0]], size=n)
+
+    signal = centres[rng.integers(3, size=n)] + 0.1 * rng.normal(size=(n, 2))
+    views = {
+        "alone": View(background() + 0.05 * rng.normal(size=(n, 2)), {"g": 1.0}, 0.05),
+        "both": View(background() + signal + 0.05 * rng.normal(size=(n, 2)), {"g": 1.0, "x": 1.0}, 0.05),
+    }
+    return Problem({"g": Source((2,)), "x": Source((2,))}, views)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held out", "criterion"])
+def test_search_finds_clusters_and_leaves_a_gaussian_alone(held):
+    problem = clusters(600, 0)
+    start = {s: Mixture.of(p) for s, p in gaussian_em(problem).populations.items()}
+    found = mixture_em(problem, start, MixtureConfig(components=8), held_out=clusters(300, 1) if held else None)
+    assert found is not None
+    assert len(found.mixtures["g"]) == 1
+    centres = np.array([[4.0, 0.0], [-2.0, 3.0], [-2.0, -3.0]])
+    x = found.mixtures["x"]
+    for centre in centres:
+        near = np.linalg.norm(x.means - centre, axis=1) < 1
+        error = SIGMAS * np.sqrt(2 / 9 / 600)
+        assert x.weights[near].sum() == pytest.approx(1 / 3, abs=error)
+        average = x.weights[near] @ x.means[near] / x.weights[near].sum()
+        np.testing.assert_allclose(average, centre, atol=SIGMAS * np.sqrt(1 / 200) + 0.1)
+    if held:
+        scores = [score for _, score in found.held_out]
+        assert scores == sorted(scores)
+
+
+def test_no_stage_where_it_is_not_wanted_or_cannot_be():
+    problem = clusters(20, 0)
+    start = {s: Mixture.of(p) for s, p in gaussian_em(problem).populations.items()}
+    assert mixture_em(problem, start, MixtureConfig(components=1)) is None
+    assert mixture_em(problem, start, fixed=["g", "x"]) is None
+    n = 20
+    masks = np.random.default_rng(0).random((n, 30)) < 0.5
+    rows = np.where(masks, np.random.default_rng(1).normal(size=(n, 30)), np.nan)
+    scattered = Problem({"g": Source((30,))}, {"v": View(rows, {"g": 1.0}, 0.1)})
+    assert mixture_em(scattered, {s: Mixture.of(p) for s, p in gaussian_em(scattered).populations.items()}) is None

@@ -1,0 +1,130 @@
+"""What holds for every baseline in the registry."""
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from baseline_cases import problem_for
+from dichroic import Problem, ProblemError, Source, View
+from dichroic.run import Separation
+from dichroic.studies.baselines import BASELINES, load_baseline
+
+every = pytest.mark.parametrize("name", BASELINES)
+
+
+def estimated(separation: Separation) -> list[tuple[str, str]]:
+    return [(view, s) for view, sources in separation.samples.items() for s in sources]
+
+
+@every
+def test_a_separation_has_the_shape_of_the_problem(name, fitted, tmp_path):
+    problem = problem_for(name, 12, seed=1)
+    found = fitted[name].separate(problem, draws=3)
+    assert set(found.samples) == set(found.chi_square) == set(found.diverged) == set(problem.views)
+    assert estimated(found)
+    count = 3 if fitted[name].has_posterior else 1
+    assert found.point is not fitted[name].has_posterior
+    for view, s in estimated(found):
+        assert found.draws(view, s).shape == (12, count, *problem.sources[s].shape)
+        assert np.isfinite(found.draws(view, s)).all()
+    for view, sources in found.samples.items():
+        whole = set(sources) == set(problem.views[view].mixing)
+        assert np.isfinite(found.chi_square[view]).all() == whole
+        assert found.chi_square[view].shape == (12, count)
+    disk = fitted[name].separate(problem, draws=3, out=tmp_path / "out.zarr")
+    for other in (disk, Separation.open(tmp_path / "out.zarr")):
+        assert other.point == found.point
+        assert sorted(estimated(other)) == sorted(estimated(found))
+        for key, x in found.arrays().items():
+            np.testing.assert_array_equal(other.arrays()[key], x)
+
+
+@every
+def test_saved_and_loaded_it_is_the_same(name, fitted, tmp_path):
+    problem = problem_for(name, 12, seed=1)
+    fitted[name].save(tmp_path / "fit")
+    again = load_baseline(tmp_path / "fit")
+    assert type(again) is BASELINES[name]
+    assert again.config == fitted[name].config
+    for key, x in fitted[name].separate(problem, draws=2).arrays().items():
+        np.testing.assert_array_equal(again.separate(problem, draws=2).arrays()[key], x)
+    for s in fitted[name].modelled():
+        np.testing.assert_array_equal(again.sample(s, 3), fitted[name].sample(s, 3))
+
+
+@every
+def test_an_observation_does_not_know_those_after_it(name, fitted):
+    problem = problem_for(name, 12, seed=1)
+    first = problem.select({view: np.arange(9) for view in problem.views})
+    a, b = (fitted[name].separate(p, draws=2) for p in (problem, first))
+    for view, s in estimated(a):
+        np.testing.assert_allclose(a.draws(view, s)[:9], b.draws(view, s), rtol=1e-3, atol=1e-4)
+
+
+@every
+def test_draws_differ_and_the_estimate_is_their_mean(name, fitted):
+    problem = problem_for(name, 12, seed=1)
+    point = fitted[name].separate(problem, draws=0)
+    assert point.point
+    if not fitted[name].has_posterior:
+        return
+    many, other = (fitted[name].separate(problem, draws=60, seed=seed) for seed in (0, 1))
+    assert not many.point
+    for view, s in estimated(many):
+        assert np.isnan(point.std(view, s)).all()
+        assert not np.isclose(many.draws(view, s)[:, 0], many.draws(view, s)[:, 1]).all()
+        assert not np.isclose(many.draws(view, s), other.draws(view, s)).all()
+        if name != "clvm-vae":  # whose decoder of the mean is not the mean of the decoder
+            error = many.std(view, s) / np.sqrt(60)
+            np.testing.assert_array_less(np.abs(many.mean(view, s) - point.mean(view, s)), 5 * error + 1e-4)
+
+
+@every
+def test_samples_of_the_prior(name, fitted):
+    problem = problem_for(name)
+    for s in fitted[name].modelled():
+        x = fitted[name].sample(s, 5, seed=1)
+        assert x.shape == (5, *problem.sources[s].shape)
+        assert np.isfinite(x).all()
+        assert not np.isclose(x[0], x[1]).all()
+    with pytest.raises(ProblemError, match="has no model of source 'galaxy'"):
+        fitted[name].sample("galaxy", 1)
+
+
+@every
+def test_what_cannot_be_done_is_said(name, fitted):
+    cls = BASELINES[name]
+    with pytest.raises(ValidationError, match="nonsense"):
+        cls.Config.model_validate({"nonsense": 1})
+    with pytest.raises(TypeError, match=f"takes a {cls.Config.__name__}"):
+        cls.fit(problem_for(name), config={})
+    y = np.ones((4, 3), np.float32)
+    with pytest.raises(ProblemError, match="was not fitted to a source 'stars'"):
+        fitted[name].separate(Problem({"stars": Source((3,))}, {"v": View(y, {"stars": 1.0}, 0.1)}))
+    s = next(iter(fitted[name].shapes))
+    with pytest.raises(ProblemError, match=rf"source '{s}' has shape \(3,\)"):
+        fitted[name].separate(Problem({s: Source((3,))}, {"v": View(y, {s: 1.0}, 0.1)}))
+    single = Problem({"sky": Source((3,))}, {"v": View(y, {"sky": 1.0}, 0.1)})
+    if name in ("pcpca", "cpca", "clvm-linear", "clvm-vae"):
+        with pytest.raises(ProblemError, match=r"needs a mixture view and a background view.*'v' shows 'sky'"):
+            cls.fit(single)
+    elif name in ("fastica", "nmf"):
+        with pytest.raises(ProblemError, match="'channel0', 'channel1', 'channel2' are taken to be draws of their own"):
+            cls.fit(problem_for(name))
+
+
+def test_folders_that_hold_no_baseline(fitted, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no baseline"):
+        load_baseline(tmp_path)
+    fitted["pcpca"].save(tmp_path)
+    with pytest.raises(ValueError, match="holds the baseline 'pcpca', not 'wiener'"):
+        BASELINES["wiener"].load(tmp_path)
+    header = json.loads((tmp_path / "baseline.json").read_text())
+    said = {"version": "format 99", "format": "not a baseline", "baseline": "which this version does not know"}
+    for change, match in said.items():
+        changed = {**header, change: 99 if change == "version" else "x"}
+        (tmp_path / "baseline.json").write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=match):
+            load_baseline(tmp_path)
