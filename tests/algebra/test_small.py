@@ -29,7 +29,7 @@ def tolerance(dtype) -> float:
 
 
 def spd(rng, n: int, condition: float = 100.0) -> np.ndarray:
-    Q, _ = np.small.qr(rng.normal(size=(n, n)))
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
     return (Q * np.geomspace(1, condition, n)) @ Q.T
 
 
@@ -47,7 +47,7 @@ def test_cholesky_agrees_with_numpy(n, dtype, rng):
     C = spd(rng, n)
     L = cholesky(jnp.asarray(C, dtype))
     assert L.dtype == dtype
-    np.testing.assert_allclose(L, np.small.cholesky(C), atol=tolerance(dtype) * 10)
+    np.testing.assert_allclose(L, np.linalg.cholesky(C), atol=tolerance(dtype) * 10)
     assert np.all(np.triu(np.asarray(L), 1) == 0)
 
 
@@ -55,12 +55,12 @@ def test_cholesky_agrees_with_numpy(n, dtype, rng):
 def test_cholesky_reads_only_the_lower_triangle(n, float64, rng):
     C = spd(rng, n)
     garbage = np.triu(rng.normal(size=(n, n)), 1)
-    np.testing.assert_allclose(cholesky(jnp.asarray(np.tril(C) + garbage)), np.small.cholesky(C), atol=1e-12)
+    np.testing.assert_allclose(cholesky(jnp.asarray(np.tril(C) + garbage)), np.linalg.cholesky(C), atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 12])
 def test_cholesky_of_an_indefinite_matrix_is_nan_and_never_a_wrong_number(n, dtype, rng):
-    Q, _ = np.small.qr(rng.normal(size=(n, n)))
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
     values = np.linspace(-1, 2, n) if n > 1 else np.array([-1.0])
     L = np.asarray(cholesky(jnp.asarray((Q * values) @ Q.T, dtype)))
     assert np.isnan(L).any()
@@ -71,12 +71,12 @@ def test_cholesky_of_an_indefinite_matrix_is_nan_and_never_a_wrong_number(n, dty
 @pytest.mark.parametrize("n", SIZES)
 def test_solves_agree_with_numpy(n, dtype, rng):
     C, b = spd(rng, n), rng.normal(size=n)
-    L = np.small.cholesky(C)
+    L = np.linalg.cholesky(C)
     arguments = jnp.asarray(L, dtype), jnp.asarray(b, dtype)
-    np.testing.assert_allclose(solve_lower(*arguments), np.small.solve(L, b), rtol=0, atol=tolerance(dtype) * 10)
-    np.testing.assert_allclose(solve_upper(*arguments), np.small.solve(L.T, b), rtol=0, atol=tolerance(dtype) * 10)
+    np.testing.assert_allclose(solve_lower(*arguments), np.linalg.solve(L, b), rtol=0, atol=tolerance(dtype) * 10)
+    np.testing.assert_allclose(solve_upper(*arguments), np.linalg.solve(L.T, b), rtol=0, atol=tolerance(dtype) * 10)
     x = solve_spd(jnp.asarray(C, dtype), arguments[1])
-    np.testing.assert_allclose(x, np.small.solve(C, b), rtol=0, atol=tolerance(dtype) * 100)
+    np.testing.assert_allclose(x, np.linalg.solve(C, b), rtol=0, atol=tolerance(dtype) * 100)
 
 
 def check_eigen(S: np.ndarray, dtype) -> np.ndarray:
@@ -85,7 +85,7 @@ def check_eigen(S: np.ndarray, dtype) -> np.ndarray:
     assert w.dtype == Q.dtype == dtype
     np.testing.assert_allclose(Q.T @ Q, np.eye(len(S)), atol=tolerance(dtype))
     np.testing.assert_allclose((Q * w) @ Q.T / scale, S / scale, atol=tolerance(dtype))
-    np.testing.assert_allclose(np.sort(w) / scale, np.small.eigvalsh(S) / scale, atol=tolerance(dtype))
+    np.testing.assert_allclose(np.sort(w) / scale, np.linalg.eigvalsh(S) / scale, atol=tolerance(dtype))
     return w
 
 
@@ -104,7 +104,7 @@ def test_eigen_of_degenerate_matrices(n, dtype, rng):
     check_eigen(np.ones((n, n)), dtype)
     v = rng.normal(size=n)
     check_eigen(np.outer(v, v), dtype)
-    Q, _ = np.small.qr(rng.normal(size=(n, n)))
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
     check_eigen((Q * np.where(np.arange(n) % 2, 2.0, -1.0)) @ Q.T, dtype)
 
 
@@ -118,7 +118,7 @@ def test_eigen_does_not_depend_on_the_units(n, scale, dtype, rng):
 def test_eigen_reaches_the_small_eigenvalues_of_a_posterior_covariance(n, float64, rng):
     # a manifold: one wide direction and many narrow ones
     values = np.r_[1.0, np.full(n - 1, 1e-6)]
-    Q, _ = np.small.qr(rng.normal(size=(n, n)))
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
     w, _ = symmetric_eigen(jnp.asarray((Q * values) @ Q.T))
     np.testing.assert_allclose(np.sort(w), np.sort(values), rtol=1e-8)
 
@@ -128,13 +128,13 @@ def test_gain_is_that_of_the_large_system(m, k, dtype, rng):
     U, r = rng.normal(size=(m, k)), rng.normal(size=m)
     found = gain(jnp.asarray(U, dtype), jnp.asarray(r, dtype))
     assert found.dtype == dtype
-    np.testing.assert_allclose(found, U.T @ np.small.solve(np.eye(m) + U @ U.T, r), atol=tolerance(dtype))
+    np.testing.assert_allclose(found, U.T @ np.linalg.solve(np.eye(m) + U @ U.T, r), atol=tolerance(dtype))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7, 12])
 def test_psd_part_is_the_nearest_positive_semidefinite_matrix(n, dtype, rng):
     S = rng.normal(size=(n, n))  # not symmetric: its symmetric part counts
-    w, Q = np.small.eigh((S + S.T) / 2)
+    w, Q = np.linalg.eigh((S + S.T) / 2)
     V, R = (np.asarray(a) for a in psd_part(jnp.asarray(S, dtype)))
     np.testing.assert_allclose(V, (Q * np.maximum(w, 0)) @ Q.T, atol=tolerance(dtype) * 5)
     np.testing.assert_allclose(R @ R.T, V, atol=tolerance(dtype) * 5)
@@ -160,7 +160,7 @@ def test_vmap_is_the_loop(n, float64, rng):
     C = np.stack([spd(rng, n) for _ in range(4)])
     b = rng.normal(size=(4, n))
     np.testing.assert_allclose(
-        jax.vmap(solve_spd)(jnp.asarray(C), jnp.asarray(b)), np.small.solve(C, b[..., None])[..., 0], atol=1e-12
+        jax.vmap(solve_spd)(jnp.asarray(C), jnp.asarray(b)), np.linalg.solve(C, b[..., None])[..., 0], atol=1e-12
     )
     w, Q = jax.vmap(symmetric_eigen)(jnp.asarray(C))
     np.testing.assert_allclose(np.einsum("bij,bj,bkj->bik", Q, w, Q), C, atol=1e-11)
