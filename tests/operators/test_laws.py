@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dichroic.operators import OPERATORS, Mask, PerSample, count_samples, select, take
-from operator_cases import ONE_SAMPLE, PER_SAMPLE, REGISTERED, adjoint, apply, draw, draw_input
+from dichroic.operators import OPERATORS, Blocks, Mask, PerSample, Waves, count_samples, select, take
+from operator_cases import ONE_SAMPLE, PER_SAMPLE, REGISTERED, adjoint, apply, draw, draw_input, matrix_of
 
 every_operator = pytest.mark.parametrize("operator", ONE_SAMPLE.values(), ids=ONE_SAMPLE)
 every_per_sample = pytest.mark.parametrize("operator", PER_SAMPLE.values(), ids=PER_SAMPLE)
@@ -142,3 +142,36 @@ def test_disagreeing_numbers_of_samples_are_an_error():
 
 def test_without_marks_there_is_no_number_of_samples():
     assert count_samples({"a": np.ones(3)}) is None
+
+
+@every_operator
+def test_a_diagonal_says_the_whole_map(operator, float64, rng):
+    if (diagonal := operator.diagonal()) is not None:
+        x = draw_input(rng, operator)
+        np.testing.assert_allclose(apply(operator, x), np.asarray(diagonal) * x, rtol=1e-12)
+
+
+@every_operator
+def test_modes_are_eigenvectors(operator, float64, rng):
+    """Waves: a plane wave comes out as itself times its eigenvalue. Blocks: block means stay, what is finer goes."""
+    match operator.modes():
+        case Waves(values):
+            k = tuple(int(rng.integers(n)) for n in values.shape)
+            grid = np.indices(values.shape)
+            phase = sum(2 * np.pi * k[a] * grid[a] / values.shape[a] for a in range(values.ndim))
+            rest = (1,) * (len(operator.in_shape) - values.ndim)
+            wave = np.broadcast_to(np.exp(1j * phase).reshape(values.shape + rest), operator.in_shape)
+            out = apply(operator, wave.real) + 1j * apply(operator, wave.imag)
+            np.testing.assert_allclose(out, values[k] * wave, atol=1e-10)
+        case Blocks(size, gain):
+            G = matrix_of(operator)
+            G = G.T @ G  # gain² times the projection onto the block means
+            np.testing.assert_allclose(G @ G, gain**2 * G, atol=1e-12)
+            np.testing.assert_allclose(np.trace(G), gain**2 * np.prod(operator.in_shape) / size**2)
+
+
+def test_what_is_known_to_be_diagonal():
+    """Else the two laws above would hold of operators that know nothing."""
+    assert {name for name, ops in REGISTERED.items() if ops[0].diagonal() is not None} == {"identity", "scale", "mask"}
+    known = {name for name, ops in REGISTERED.items() if any(op.modes() is not None for op in ops)}
+    assert known == {"downsample", "block_project", "convolve"}

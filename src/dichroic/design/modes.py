@@ -17,7 +17,7 @@ from jaxtyping import Float, Num
 
 from dichroic.design.spectrum import EXACT, Direction, Spectrum
 from dichroic.design.weighted_view import WeightedView
-from dichroic.operators import BlockProject, Convolve, Downsample
+from dichroic.operators import Blocks, Waves
 
 __all__ = ["Modes", "find_modes"]
 
@@ -141,19 +141,20 @@ def find_modes(views: Sequence[WeightedView], names: list[str]) -> Modes | None:
     (shape,) = shapes
     cores = [core for view in views for _, group in view.groups for core in group.values() if core is not None]
     constant = all(w.size == 1 for view in views for moments in view.moments for w in moments.values())
+    known = [core.modes() for core in cores]
     basis: _Basis | None = None
     if not cores:
         basis = _Single(shape) if constant else _Entries(shape)
-    elif constant and all(isinstance(core, BlockProject | Downsample) for core in cores):
-        basis = _Blocks.of(shape, cores)
-    elif constant and all(isinstance(core, Convolve) and core.boundary == "wrap" for core in cores):
-        basis = _Frequencies(shape, max(np.ndim(core.kernel) for core in cores))
+    elif constant and all(isinstance(modes, Blocks) for modes in known):
+        basis = _Blocks.of(shape, known)
+    elif constant and all(isinstance(modes, Waves) for modes in known):
+        basis = _Frequencies(shape, max(modes.values.ndim for modes in known))
     if basis is None:
         return None
     G = np.zeros((len(basis.times), len(names), len(names)), complex if basis.waves else float)
     for view in views:
         for (_, group), moments in zip(view.groups, view.moments, strict=True):
-            response = {s: basis.response(core) for s, core in group.items()}
+            response = {s: basis.response(None if core is None else core.modes()) for s, core in group.items()}
             for (s, t), w in moments.items():
                 w = basis.weight(np.asarray(np.real(w)))  # sources are real, and so is what cores other than numbers do
                 G[:, names.index(s), names.index(t)] += np.conj(response[s]) * w * response[t]
@@ -161,7 +162,9 @@ def find_modes(views: Sequence[WeightedView], names: list[str]) -> Modes | None:
 
 
 class _Basis(ABC):
-    """`times`, how many patterns a mode stands for; `response`, the eigenvalues of a core; `draw`, a mode's picture."""
+    """`times`, how many patterns a mode stands for; `response`, the eigenvalues of a core (None: of the identity), from
+    its own modes; `draw`, a mode's picture.
+    """
 
     route: str
     entries = waves = False
@@ -169,7 +172,7 @@ class _Basis(ABC):
     shape: tuple[int, ...]
 
     @abstractmethod
-    def response(self, core: Any) -> Any: ...
+    def response(self, modes: Any) -> Any: ...
 
     @abstractmethod
     def draw(self, q: int, factor: complex) -> np.ndarray: ...
@@ -187,7 +190,7 @@ class _Single(_Basis):
     def __init__(self, shape: tuple[int, ...]):
         self.shape, self.times = shape, np.array([float(np.prod(shape))])
 
-    def response(self, core: Any) -> Any:
+    def response(self, modes: Any) -> Any:
         return 1.0
 
     def draw(self, q: int, factor: complex) -> np.ndarray:
@@ -203,7 +206,7 @@ class _Entries(_Basis):
     def __init__(self, shape: tuple[int, ...]):
         self.shape, self.times = shape, np.ones(int(np.prod(shape)))
 
-    def response(self, core: Any) -> Any:
+    def response(self, modes: Any) -> Any:
         return 1.0
 
     def weight(self, w: np.ndarray) -> np.ndarray:
@@ -225,15 +228,11 @@ class _Frequencies(_Basis):
         self.shape, self.grid = shape, shape[:axes]
         self.times = np.full(int(np.prod(self.grid)), float(np.prod(shape[axes:])))
 
-    def response(self, core: Any) -> np.ndarray:
-        if core is None:
+    def response(self, modes: Any) -> np.ndarray:
+        if modes is None:
             return np.ones(len(self.times))
-        kernel = np.asarray(core.kernel, float)
-        full = np.zeros(self.grid[: kernel.ndim])
-        index = np.ix_(*[(np.arange(k) - k // 2) % n for k, n in zip(kernel.shape, full.shape, strict=True)])
-        np.add.at(full, index, kernel)
-        a = np.fft.fftn(full).reshape(full.shape + (1,) * (len(self.grid) - kernel.ndim))
-        return np.broadcast_to(a, self.grid).ravel()
+        a = modes.values
+        return np.broadcast_to(a.reshape(a.shape + (1,) * (len(self.grid) - a.ndim)), self.grid).ravel()
 
     def draw(self, q: int, factor: complex) -> np.ndarray:
         k = np.unravel_index(q, self.grid)
@@ -257,17 +256,15 @@ class _Blocks(_Basis):
         self.times = np.array([a - b for a, b in pairwise(ranks)])
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], cores: list[Any]) -> "_Blocks | None":
-        factors = sorted({1, *(int(np.asarray(core.factor)) for core in cores)})
+    def of(cls, shape: tuple[int, ...], known: list[Any]) -> "_Blocks | None":
+        factors = sorted({1, *(modes.size for modes in known)})
         nested = all(b % a == 0 for a, b in pairwise(factors))
         return cls(shape, factors) if nested else None
 
-    def response(self, core: Any) -> np.ndarray:
-        if core is None:
+    def response(self, modes: Any) -> np.ndarray:
+        if modes is None:
             return np.ones(len(self.times))
-        f = int(np.asarray(core.factor))
-        kept = np.array([float(g >= f) for g in self.factors])
-        return kept / f if isinstance(core, Downsample) else kept
+        return modes.gain * np.array([float(g >= modes.size) for g in self.factors])
 
     def draw(self, q: int, factor: complex) -> np.ndarray:
         x = np.zeros(self.shape)

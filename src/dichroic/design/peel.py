@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.operators import Composition, Identity, Mask, PerSample, Scale
+from dichroic.operators import Composition, PerSample
 from dichroic.problem.view import leaves
 
 __all__ = ["core_groups", "lift", "peel"]
@@ -27,12 +27,10 @@ def peel(operator: Any, axes: int) -> tuple[list[np.ndarray], Any]:
 def _peel(op: Any, axes: int, each: bool) -> tuple[list[np.ndarray], Any]:
     if isinstance(op, PerSample):
         return _peel(op.value, axes, True)
-    if isinstance(op, Identity):
-        return [], None
-    if isinstance(op, Scale):
-        return [lift(op.factor, axes, each)], None
-    if isinstance(op, Mask):
-        return [lift(op.weight, axes, each)], None
+    if (diagonal := op.diagonal()) is not None:
+        if isinstance(diagonal, PerSample):
+            diagonal, each = diagonal.value, True
+        return [lift(diagonal, axes, each and bool(leaves(op)))], None
     if isinstance(op, Composition):
         outer, core = _peel(op.outer, axes, each)
         inner, inner_core = _peel(op.inner, axes if core is None else len(_shape(op.inner, each)), each)

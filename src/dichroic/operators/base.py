@@ -10,6 +10,7 @@ which is the Hermitian adjoint wherever the input is complex too.
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -18,9 +19,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from dichroic.operators.per_sample import PerSample
+__all__ = ["Adjoint", "Blocks", "Composition", "Operator", "PerSample", "Sum", "Waves"]
 
-__all__ = ["Adjoint", "Composition", "Operator", "Sum"]
+
+@dataclass(frozen=True)
+class Waves:
+    """Eigenvalues of a map that is diagonal in the Fourier basis of the first axes: `values`, over their grid."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A map that keeps the means of blocks of `size` x `size` pixels, times `gain`, and nothing finer."""
+
+    size: int
+    gain: float
 
 
 class Operator(eqx.Module):
@@ -52,10 +66,21 @@ class Operator(eqx.Module):
         """The adjoint."""
         return Adjoint(self)  # pyright: ignore
 
-    def __matmul__(self, other: "Operator | PerSample") -> "Operator":
+    def diagonal(self) -> Any | None:
+        """The numbers that the map multiplies the entries of `x` with, to be broadcast; None where it does more.
+
+        With parameters per sample, so are the numbers: the leading axis is theirs.
+        """
+        return None
+
+    def modes(self) -> Waves | Blocks | None:
+        """The map of one sample in a basis in which it is diagonal; None where no such basis is known."""
+        return None
+
+    def __matmul__(self, other: Any) -> "Operator":
         return Composition(self, other)  # pyright: ignore
 
-    def __add__(self, other: "Operator | PerSample") -> "Operator":
+    def __add__(self, other: Any) -> "Operator":
         return Sum((self, other))  # pyright: ignore
 
 
@@ -117,6 +142,49 @@ class Sum(Operator):
     @property
     def in_dtype(self) -> Any:
         return self.terms[0].in_dtype
+
+
+class PerSample(eqx.Module):
+    """Marks a tree (an operator, a noise, an array) whose array leaves have a leading sample axis.
+
+    Everything outside a `PerSample` is shared by all samples, so an operator that is the same for every
+    observation is stored once. The axis is never guessed.
+
+    >>> import numpy as np
+    >>> from dichroic import Dense, PerSample
+    >>> PerSample(Dense(np.ones((100, 3, 5))))[0].matrix.shape
+    (3, 5)
+    """
+
+    value: Any
+
+    def __getitem__(self, index) -> Any:
+        # data stays on the host until a compiled program asks for one sample of it
+        def one(leaf: Any) -> Any:
+            if not eqx.is_array_like(leaf):
+                return leaf
+            return jnp.asarray(leaf)[index] if isinstance(index, jax.Array) else leaf[index]
+
+        return jax.tree.map(one, self.value)
+
+    def __len__(self) -> int:
+        return next((np.shape(leaf)[0] for leaf in jax.tree.leaves(self.value) if np.ndim(leaf)), 0)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape that the operator of each sample accepts."""
+        return self[0].in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of what the operator of each sample returns."""
+        return self[0].out_shape
+
+    def __matmul__(self, other: Any) -> Operator:
+        return Composition(self, other)  # pyright: ignore
+
+    def __add__(self, other: Any) -> Operator:
+        return Sum((self, other))  # pyright: ignore
 
 
 def _is_complex(dtype: Any) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from dichroic.operators.base import Operator
+from dichroic.operators.base import Blocks, Operator
 
 __all__ = ["BlockProject", "Downsample"]
 
@@ -33,6 +33,9 @@ class Downsample(Operator):
 
     def __call__(self, x: Array) -> Array:
         return _block_mean(x, self.factor)
+
+    def modes(self) -> Blocks:
+        return Blocks(self.factor, 1 / self.factor)
 
 
 class BlockProject(Operator):
@@ -63,3 +66,6 @@ class BlockProject(Operator):
 
         chosen = [(jnp.asarray(self.factor) == f).astype(x.real.dtype) for f in self.factors]
         return sum(c * project(f) for c, f in zip(chosen, self.factors, strict=True))  # pyright: ignore
+
+    def modes(self) -> Blocks:
+        return Blocks(int(np.asarray(self.factor)), 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from dichroic.operators.base import Operator
+from dichroic.operators.base import Operator, Waves
 
 __all__ = ["AsComplex", "Convolve", "FourierSample"]
 
@@ -86,6 +86,15 @@ class Convolve(Operator):
         z = response.reshape(response.shape + (1,) * (x.ndim - axes)).astype(z.dtype) * z
         out = _transform(z, axes, sign=+1)[tuple(slice(n) for n in x.shape)]
         return out if jnp.iscomplexobj(x) else out.real
+
+    def modes(self) -> Waves | None:
+        if self.boundary != "wrap":
+            return None
+        kernel = np.asarray(self.kernel, float)
+        periodic = np.zeros(self.in_shape[: kernel.ndim])
+        index = np.ix_(*[(np.arange(k) - k // 2) % n for k, n in zip(kernel.shape, periodic.shape, strict=True)])
+        np.add.at(periodic, index, kernel)
+        return Waves(np.fft.fftn(periodic))
 
 
 class AsComplex(Operator):

@@ -24,3 +24,6 @@ class Mask(Operator):
     @property
     def in_shape(self) -> tuple[int, ...]:
         return jax.numpy.shape(self.weight)
+
+    def diagonal(self) -> ArrayLike:
+        return self.weight

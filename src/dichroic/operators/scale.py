@@ -18,6 +18,9 @@ class Identity(Operator):
     def __call__(self, x: Array) -> Array:
         return x
 
+    def diagonal(self) -> ArrayLike:
+        return 1.0
+
 
 class Scale(Operator):
     """The map `x -> factor x`, with a real or complex `factor` (an amplitude)."""
@@ -29,3 +32,6 @@ class Scale(Operator):
         factor = jnp.asarray(self.factor)
         kind = x.real.dtype if not jnp.iscomplexobj(factor) else jnp.result_type(x.real.dtype, 1j)
         return factor.astype(kind) * x
+
+    def diagonal(self) -> ArrayLike:
+        return self.factor
