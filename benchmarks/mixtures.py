@@ -4,7 +4,7 @@
     python benchmarks/mixtures.py --figure docs/benchmarks/mixtures.png   # of what lies in --out
 
 The problem of DDPRISM (arXiv 2510.05205), section 5.1, with views drawn independently. Gaussian EM and then EM of
-Gaussian mixtures; after every change that is kept, one exact posterior draw of every held-out observation. Of those,
+Gaussian components; after every change that is kept, one exact posterior draw of every held-out observation. Of those,
 512 per view judge the number of components, and the others are evaluated: PSNR of the draws of every source in every
 view, and in the end the Sinkhorn divergence of the newest source in its view, as published (from at most 4,096 draws).
 Minutes count from the start, with imports and compilation and without the evaluation.
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=4096, help="per view")
     parser.add_argument("--evaluated", type=int, default=4096, help="held-out observations per view")
     parser.add_argument("--components", type=int, default=64, help="at most, per source")
-    parser.add_argument("--subset", type=int, default=16384, help="observations per view that the mixtures learn from")
+    parser.add_argument("--subset", type=int, default=16384, help="observations per view that components learn from")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, help="draw the results in --out, and run nothing")
@@ -38,7 +38,8 @@ def main() -> None:
 
     import numpy as np
 
-    from dichroic.closed import Mixture, MixtureConfig, gaussian_em, mixture_em
+    from dichroic.algebra import Components
+    from dichroic.closed import ComponentsConfig, components_em, gaussian_em
     from dichroic.metrics import bootstrap, halved_sinkhorn_divergence, psnr_per_sample
     from dichroic.studies.experiments import contrastive
 
@@ -48,11 +49,11 @@ def main() -> None:
     judges = fresh.select({v: np.arange(JUDGES) for v in fresh.views})
     held_out = fresh.select({v: np.arange(JUDGES, JUDGES + evaluated) for v in fresh.views})
     curve = Curve(held_out)
-    start = {s: Mixture.of(p) for s, p in gaussian_em(problem).populations.items()}
+    start = {s: Components.of(p) for s, p in gaussian_em(problem).populations.items()}
     curve.add(start)
-    config = MixtureConfig(components=arguments.components, subset=arguments.subset)
-    found = mixture_em(
-        problem, start, config, held_out=judges, seed=arguments.seed, kept=lambda fit: curve.add(fit.mixtures)
+    config = ComponentsConfig(components=arguments.components, subset=arguments.subset)
+    found = components_em(
+        problem, start, config, held_out=judges, seed=arguments.seed, kept=lambda fit: curve.add(fit.components)
     )
     assert found is not None
     minutes = curve.now()
@@ -61,7 +62,9 @@ def main() -> None:
     low, _, high = bootstrap(psnr_per_sample(draws, truth, peak=4.0))
     divergence = halved_sinkhorn_divergence(draws[:4096], truth[:4096])
     print(f"{newest} in {view}: {curve.rows[-1]['psnr'][view][newest]:.2f} dB ({low:.2f} to {high:.2f}), ", end="")
-    print(f"Sinkhorn divergence {divergence:.3f}; {minutes:.1f} minutes, {len(found.log_likelihood)} laps of mixtures")
+    print(
+        f"Sinkhorn divergence {divergence:.3f}; {minutes:.1f} minutes, {len(found.log_likelihood)} laps of components"
+    )
     record = {
         name: getattr(arguments, name) for name in ("sources", "observations", "evaluated", "components", "subset")
     }
@@ -82,22 +85,22 @@ class Curve:
         """Minutes since the start, without those spent on evaluation."""
         return (time.monotonic() - BEGIN - self.evaluating) / 60
 
-    def add(self, mixtures) -> None:
+    def add(self, components) -> None:
         """Scores exact posterior draws of the held-out observations."""
         import jax
 
-        from dichroic.closed.mixture_views import bind_mixture_view
+        from dichroic.closed.components_views import bind_components_view
         from dichroic.metrics import psnr
 
         begin, minutes = time.monotonic(), self.now()
         shapes = {s: source.shape for s, source in self.held_out.sources.items()}
         scores = {}
         for name, view in self.held_out.views.items():
-            bound = bind_mixture_view(view, shapes)
+            bound = bind_components_view(view, shapes)
             assert bound is not None
-            self.draws[name] = bound.draw(mixtures, jax.random.split(jax.random.key(0), len(view)))
+            self.draws[name] = bound.draw(components, jax.random.split(jax.random.key(0), len(view)))
             scores[name] = {s: psnr(x, view.truth[s], peak=4.0) for s, x in self.draws[name].items()}
-        components = {s: len(mixture) for s, mixture in mixtures.items()}
+        components = {s: len(mixture) for s, mixture in components.items()}
         self.rows.append({"minutes": minutes, "components": components, "psnr": scores})
         self.evaluating += time.monotonic() - begin
         parts = "   ".join(" ".join(f"{value:.2f}" for value in row.values()) for row in scores.values())

@@ -4,7 +4,7 @@
         [--without WORDS] [--shared] [--pair-steps 4096] [--out docs/benchmarks]
 
 Two random manifolds in five dimensions, made mixtures of 256 Gaussians, are seen through random 3 x 5 matrices with
-noise 0.01, so that denoisers and joint posterior are exact (`dichroic.studies.experiments.exact_mixture`). Every
+noise 0.01, so that denoisers and joint posterior are exact (`dichroic.studies.experiments.exact_components`). Every
 observation has matrices of its own, or all the same with `--shared`. Writes a table and a figure. Every number is a
 mean over `pairs` pairs of manifolds and their observations.
 """
@@ -25,19 +25,19 @@ from dichroic.diffusion import (
     NetworkDenoiser,
     Prior,
     Schedule,
-    WithMixture,
+    WithComponents,
+    components_cost,
+    components_of,
     measure_spread,
-    mixture_cost,
-    mixture_of,
 )
 from dichroic.em import PRESETS, SamplingConfig, amortise, draw_posterior, preset
 from dichroic.em.amortise import amortise_cost
 from dichroic.posterior import Conditional
-from dichroic.studies.experiments.exact_mixture import (
-    MixturePosterior,
+from dichroic.studies.experiments.exact_components import (
+    ComponentsPosterior,
+    components_along_manifolds,
+    components_view,
     exact_prior,
-    mixture_view,
-    mixtures_along_manifolds,
 )
 from dichroic.studies.experiments.manifolds import manifolds
 
@@ -127,15 +127,15 @@ class Pair:
     """Two manifolds with their observations, exact posterior draws, and draws of a blurred lap before."""
 
     def __init__(self, seed: int, n: int, most: int, shared: bool = False):
-        self.sources = mixtures_along_manifolds(2, seed)
-        self.view, self.posteriors = mixture_view(self.sources, n, seed, noise=NOISE, shared=shared)
+        self.sources = components_along_manifolds(2, seed)
+        self.view, self.posteriors = components_view(self.sources, n, seed, noise=NOISE, shared=shared)
         self.n, self.seed, self.shared = n, seed, shared
         rng = np.random.default_rng(seed)
         self.exact = np.stack([_stack(p.sample(rng, EXACT)) for p in self.posteriors])
         self.variance = np.mean([np.diag(p.moments()[1]).mean() for p in self.posteriors])
         self.curves = [cKDTree(m(np.linspace(0, 1, 20001))) for m in manifolds(2, seed).values()]
-        blurred = mixtures_along_manifolds(2, seed, sd=0.3)
-        before = [MixturePosterior.of(blurred, p.A, p.y, p.noise).sample(rng, most) for p in self.posteriors]
+        blurred = components_along_manifolds(2, seed, sd=0.3)
+        before = [ComponentsPosterior.of(blurred, p.A, p.y, p.noise).sample(rng, most) for p in self.posteriors]
         self.before = {s: np.stack([b[s] for b in before], axis=1).astype(np.float32) for s in self.sources}
         self.exact_priors = {s: exact_prior(mixture, SCHEDULE) for s, mixture in self.sources.items()}
         self.priors = {s: _as_network(prior, k) for k, (s, prior) in enumerate(self.exact_priors.items())}
@@ -147,8 +147,8 @@ class Pair:
         if components not in self._mixed:
             self._mixed[components] = {}
             for k, (s, prior) in enumerate(self.priors.items()):
-                mixture = mixture_of(prior.denoiser, SCHEDULE, key=jax.random.key(10 + k), size=components)
-                denoiser = WithMixture(prior.denoiser, mixture)
+                mixture = components_of(prior.denoiser, SCHEDULE, key=jax.random.key(10 + k), size=components)
+                denoiser = WithComponents(prior.denoiser, mixture)
                 self._mixed[components][s] = Prior(denoiser, SCHEDULE, prior.scaling)
         return self._mixed[components]
 
@@ -159,7 +159,7 @@ class Pair:
         if sampling.pair_steps not in self._conditionals:
             view = self.view
             if not self.shared:
-                view, _ = mixture_view(self.sources, OBSERVATIONS, self.seed + 1000, noise=NOISE)
+                view, _ = components_view(self.sources, OBSERVATIONS, self.seed + 1000, noise=NOISE)
             rng = np.random.default_rng(self.seed)
             draws = {s: mixture.sample(rng, OBSERVATIONS * 4) for s, mixture in self.sources.items()}
             key = jax.random.key(20 + self.seed)
@@ -201,7 +201,7 @@ def measure(row: Row, pairs: list[Pair]) -> dict:
     """Scores of one sampler."""
     sampling = SamplingConfig(**{**row.sampling, "batch": pairs[0].n * row.draws})
     mixed = not row.reference and sampling.posterior in ("candidates", "best")
-    shared = mixture_cost(pairs[0].priors["source1"].denoiser, sampling.components).total if mixed else 0
+    shared = components_cost(pairs[0].priors["source1"].denoiser, sampling.components).total if mixed else 0
     if sampling.posterior == "amortised":
         shared = amortise_cost(pairs[0].priors, sampling, given=list(pairs[0].priors)).total
     energy, off, chi, variance, seconds = [], [], [], [], []

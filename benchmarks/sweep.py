@@ -23,12 +23,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dichroic.closed import Mixture, gaussian_em, mixture_em
+from dichroic.algebra import Components
+from dichroic.closed import components_em, gaussian_em
 from dichroic.design import check_design
 from dichroic.diffusion import Prior
 from dichroic.em import FitConfig, SamplingConfig, draw_posterior
 from dichroic.metrics import psnr
-from dichroic.posterior.closed_form import mixture_prior
+from dichroic.posterior.closed_form import components_prior
 from dichroic.problem import Problem
 from dichroic.studies.experiments import differing, manifolds, mixed
 from dichroic.studies.experiments.manifolds import PEAK
@@ -47,15 +48,15 @@ def designs(f_mix: list[float], n: int, seed: int) -> Iterator[tuple[str, Proble
     yield "own matrices, f = 1", problem, held_out
 
 
-def learn(problem: Problem, held_out: Problem, seed: int) -> tuple[dict[str, Prior], Mapping[str, Mixture]]:
-    """The closed-form stages of a fit: priors, and the same as mixtures in the user's units."""
+def learn(problem: Problem, held_out: Problem, seed: int) -> tuple[dict[str, Prior], Mapping[str, Components]]:
+    """The closed-form stages of a fit: priors, and the same as components in the user's units."""
     config = FitConfig(seed=seed)
     gaussian = gaussian_em(problem, config.gaussian, seed=seed)
-    start = {s: Mixture.of(population) for s, population in gaussian.populations.items()}
-    found = mixture_em(problem, start, config.mixture, held_out=held_out, seed=seed)
+    start = {s: Components.of(population) for s, population in gaussian.populations.items()}
+    found = components_em(problem, start, config.mixture, held_out=held_out, seed=seed)
     assert found is not None
     priors = {s: gaussian.prior(s, source.shape, config.schedule) for s, source in problem.sources.items()}
-    return {s: mixture_prior(found.mixtures[s], priors[s]) for s in priors}, found.mixtures
+    return {s: components_prior(found.components[s], priors[s]) for s in priors}, found.components
 
 
 def separation(held_out: Problem, priors: Mapping[str, Prior]) -> float:
@@ -67,12 +68,12 @@ def separation(held_out: Problem, priors: Mapping[str, Prior]) -> float:
     return float(np.mean(scores))
 
 
-def mean_error(mixtures: Mapping[str, Mixture], seed: int) -> float:
+def mean_error(components: Mapping[str, Components], seed: int) -> float:
     """How far the means of the learned populations are from the true ones, in standard deviations."""
     errors = []
-    for s, manifold in manifolds(len(mixtures), seed).items():
+    for s, manifold in manifolds(len(components), seed).items():
         x = manifold(np.linspace(0, 1, 20_001))
-        errors.append(np.mean((mixtures[s].weights @ mixtures[s].means - x.mean(0)) ** 2) / x.var(0).mean())
+        errors.append(np.mean((components[s].weights @ components[s].means - x.mean(0)) ** 2) / x.var(0).mean())
     return float(np.sqrt(np.mean(errors)))
 
 
@@ -81,7 +82,7 @@ def examine(problem: Problem, held_out: Problem, seed: int) -> dict:
     report = check_design(problem)
     assert report is not None
     begin = time.process_time()
-    priors, mixtures = learn(problem, held_out, seed)
+    priors, components = learn(problem, held_out, seed)
     return {
         "means": report.means.condition,
         "covariances": report.covariances.condition,
@@ -90,7 +91,7 @@ def examine(problem: Problem, held_out: Problem, seed: int) -> dict:
         "level": report.findings()[0].level,
         "check_seconds": report.seconds,
         "fit_processor_seconds": time.process_time() - begin,
-        "mean_error": mean_error(mixtures, seed),
+        "mean_error": mean_error(components, seed),
         "psnr": separation(held_out, priors),
     }
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dichroic.closed import GaussianFit, Population
+from dichroic.algebra import Gaussian
+from dichroic.closed import GaussianFit
 from dichroic.operators import Dense
 from dichroic.problem import Problem, Source, View
 from dichroic.run.separation import SeparationWriter
@@ -41,7 +42,7 @@ def make_two_shapes(n=12):
 
 def make_gaussian(problem):
     populations = {
-        s: Population(np.zeros(source.size), np.eye(source.size, 1), np.ones(1), 0.5)
+        s: Gaussian(np.zeros(source.size), np.eye(source.size, 1), np.ones(1), 0.5)
         for s, source in problem.sources.items()
     }
     return GaussianFit(populations, [-3.0, -2.0, -1.9], True)

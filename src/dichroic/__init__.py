@@ -29,7 +29,7 @@ _HOME = {
     "load_problem": "problem",
     "save_problem": "problem",
     "GaussianDenoiser": "diffusion",
-    "GaussianMixtureDenoiser": "diffusion",
+    "ComponentsDenoiser": "diffusion",
     "NetworkDenoiser": "diffusion",
     "Prior": "diffusion",
     "Schedule": "diffusion",
@@ -45,7 +45,7 @@ __all__ = [*sorted(_HOME), "__version__"]
 
 if TYPE_CHECKING:
     from dichroic.closed import gaussian_em
-    from dichroic.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Schedule
+    from dichroic.diffusion import ComponentsDenoiser, GaussianDenoiser, NetworkDenoiser, Prior, Schedule
     from dichroic.operators import (
         Convolve,
         Dense,

@@ -6,24 +6,26 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from dichroic.closed import Mixture
+from dichroic.algebra import Components
 from dichroic.closed.combinations import component_tree, gaussians, likeliest
 from oracles import random_covariance
 
 
-def random_mixture(rng, K: int, d: int = 3) -> Mixture:
+def random_components(rng, K: int, d: int = 3) -> Components:
     weights = rng.dirichlet(np.full(K, 5.0))
-    return Mixture(weights, 3 * rng.normal(size=(K, d)), np.stack([0.3 * random_covariance(rng, d) for _ in range(K)]))
+    return Components(
+        weights, 3 * rng.normal(size=(K, d)), np.stack([0.3 * random_covariance(rng, d) for _ in range(K)])
+    )
 
 
-def part(mixture: Mixture):
+def part(mixture: Components):
     return jnp.log(mixture.weights), jnp.asarray(mixture.means), jnp.asarray(mixture.covariances)
 
 
 @pytest.mark.parametrize("K", [1, 2, 5, 8])
 def test_tree(K):
     """Every level has the moments of the mixture, and every component is a leaf once."""
-    mixture = random_mixture(np.random.default_rng(K), K)
+    mixture = random_components(np.random.default_rng(K), K)
     with jax.enable_x64(True):
         levels, leaf = jax.tree.map(np.asarray, component_tree(mixture))
     assert sorted(leaf[leaf >= 0]) == list(range(K))
@@ -43,16 +45,16 @@ def test_tree(K):
 def test_search_finds_the_likeliest():
     """Of 1,100 combinations it finds 32 that explain the data as well as the best 32, and none comes twice."""
     rng = np.random.default_rng(0)
-    mixtures = [random_mixture(rng, K) for K in (10, 11, 10)]
+    components = [random_components(rng, K) for K in (10, 11, 10)]
     with jax.enable_x64(True):
-        parts, trees = [part(m) for m in mixtures], [component_tree(m) for m in mixtures]
-        every = jnp.stack(jnp.meshgrid(*[jnp.arange(len(m)) for m in mixtures], indexing="ij"), -1).reshape(-1, 3)
+        parts, trees = [part(m) for m in components], [component_tree(m) for m in components]
+        every = jnp.stack(jnp.meshgrid(*[jnp.arange(len(m)) for m in components], indexing="ij"), -1).reshape(-1, 3)
         find = jax.jit(lambda A, y: likeliest(trees, A, y, 32))
         density = jax.jit(lambda A, y, chosen: gaussians(parts, A, y, chosen)[0])
         missed = []
         for _ in range(20):
-            A = [jnp.asarray(rng.normal(size=(4, 3))) for _ in mixtures]
-            truth = [m.means[rng.choice(len(m), p=m.weights)] for m in mixtures]
+            A = [jnp.asarray(rng.normal(size=(4, 3))) for _ in components]
+            truth = [m.means[rng.choice(len(m), p=m.weights)] for m in components]
             y = sum(a @ jnp.asarray(x) for a, x in zip(A, truth, strict=True)) + rng.normal(size=4)
             found = find(A, y)
             assert len({tuple(c) for c in np.asarray(found).tolist()}) == 32
@@ -65,10 +67,10 @@ def test_search_finds_the_likeliest():
 def test_fewer_than_asked_for():
     """What is not there is marked, and counts for nothing."""
     rng = np.random.default_rng(1)
-    mixtures = [random_mixture(rng, 3), random_mixture(rng, 1)]
+    components = [random_components(rng, 3), random_components(rng, 1)]
     with jax.enable_x64(True):
-        parts, trees = [part(m) for m in mixtures], [component_tree(m) for m in mixtures]
-        A, y = [jnp.asarray(rng.normal(size=(2, 3))) for _ in mixtures], jnp.asarray(rng.normal(size=2))
+        parts, trees = [part(m) for m in components], [component_tree(m) for m in components]
+        A, y = [jnp.asarray(rng.normal(size=(2, 3))) for _ in components], jnp.asarray(rng.normal(size=2))
         found = likeliest(trees, A, y, 16)
         assert sorted(map(tuple, np.asarray(found)[np.asarray(found)[:, 0] >= 0].tolist())) == [(0, 0), (1, 0), (2, 0)]
         few = logsumexp(gaussians(parts, A, y, found)[0])

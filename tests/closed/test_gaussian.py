@@ -7,12 +7,13 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
+from dichroic.algebra import Gaussian
 from dichroic.closed import gaussian_views, own_noise
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
-from dichroic.closed.population import Population, Statistics
+from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Schedule
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
-from dichroic.posterior.closed_form import as_mixture, closed_form_draws
+from dichroic.posterior.closed_form import as_components, closed_form_draws
 from dichroic.problem import Problem, Source, View
 from dichroic.white.view import grouped, has_weights, stack_samples
 from operator_cases import matrix_of
@@ -42,7 +43,7 @@ class Truth:
         sizes = sizes or {"a": 3, "b": 2}
         self.mean = {s: rng.normal(size=d) for s, d in sizes.items()}
         self.covariance = {s: random_covariance(rng, d, 10) for s, d in sizes.items()}
-        self.populations = {s: Population.of(self.mean[s], self.covariance[s]) for s in sizes}
+        self.populations = {s: Gaussian.of(self.mean[s], self.covariance[s]) for s in sizes}
         self.sources = {s: Source((d,)) for s, d in sizes.items()}
 
     def draw(self, rng, s, n):
@@ -228,7 +229,7 @@ def test_gaussian_priors_are_drawn_from_exactly_where_every_observation_is_of_it
     prior = fit.prior("a", (20,), Schedule())
     samples, chi_square = closed_form_draws(problem.views["v"], {"a": prior}, jax.random.split(jax.random.key(1), n))
     # the prior is kept in single precision
-    mean, covariance = as_mixture(prior).moments()
+    mean, covariance = as_components(prior).moments()
     N = np.diag(std[1] ** 2)
     gain = covariance @ np.linalg.inv(covariance + N)
     assert_gaussian(samples["a"][1:], mean + gain @ (y[1] - mean), covariance - gain @ covariance)
@@ -254,7 +255,7 @@ def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, 
 def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monkeypatch, rng):
     truth, n = Truth(rng), 3000
     std = 0.8 if rank is None else 10.0  # the latter for draws close to those of the prior
-    populations = {s: Population.of(truth.mean[s], S, rank) for s, S in truth.covariance.items()}
+    populations = {s: Gaussian.of(truth.mean[s], S, rank) for s, S in truth.covariance.items()}
     problem = contrastive(rng, truth, n=n, std=std, missing=missing)
     force(monkeypatch, "matrix free")
     belief = bind(problem, "both").believe(populations, 0)
@@ -403,7 +404,7 @@ def test_fixed_populations_stay(rng):
     truth = Truth(rng)
     problem = contrastive(rng, truth, n=100)
     free = gaussian_em(problem, GaussianConfig(laps=5))
-    wrong = Population.of(truth.mean["a"], 1e-3 * truth.covariance["a"])  # the other has to explain the rest
+    wrong = Gaussian.of(truth.mean["a"], 1e-3 * truth.covariance["a"])  # the other has to explain the rest
     fit = gaussian_em(problem, GaussianConfig(laps=5), fixed={"a": wrong})
     assert fit.populations["a"] is wrong
     assert fit.populations["b"].total_variance > 1.3 * free.populations["b"].total_variance

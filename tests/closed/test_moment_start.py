@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
+from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianConfig, gaussian_em, gaussian_views, own_noise
 from dichroic.closed.moment_start import Moments, moment_start
-from dichroic.closed.population import Population
 from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 from dichroic.white.view import group_alike
 from oracles import random_covariance
 
 
-def populations(rng, sizes) -> dict[str, Population]:
-    return {s: Population.of(rng.normal(size=d), random_covariance(rng, d)) for s, d in sizes.items()}
+def populations(rng, sizes) -> dict[str, Gaussian]:
+    return {s: Gaussian.of(rng.normal(size=d), random_covariance(rng, d)) for s, d in sizes.items()}
 
 
 def exact_group(A, n, truth, hidden=()):

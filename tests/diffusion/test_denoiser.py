@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.scipy.special import logsumexp
 
-from dichroic.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, LowRankGaussianDenoiser, exact_moments
+from dichroic.diffusion import ComponentsDenoiser, GaussianDenoiser, LowRankGaussianDenoiser, exact_moments
 from oracles import denoise, log_normal, random_covariance
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -52,7 +52,7 @@ def mixture(rng):
     weights, means = np.array([0.6, 0.3, 0.1]), 2 * rng.normal(size=(3, 3))
     covariances = np.stack([random_covariance(rng, 3) * size for size in (0.1, 0.25, 1.5)])
     # weights that do not sum to one must be normalised
-    return GaussianMixtureDenoiser.from_covariances(5 * weights, means, covariances), weights, means, covariances
+    return ComponentsDenoiser.from_covariances(5 * weights, means, covariances), weights, means, covariances
 
 
 CASES = [gaussian, image, principal, isotropic, low_rank, diagonal, mixture]

@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 from scipy.stats import kstest, multivariate_normal
 
 from dichroic.diffusion import (
+    ComponentsDenoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
     MLPConfig,
     NetworkDenoiser,
@@ -35,7 +35,7 @@ def normal(x, mean, covariance, noise=0.0):
 
 def mixture(rng):
     covariances = np.stack([random_covariance(rng, 3, condition=10) * 0.3 for _ in WEIGHTS])
-    denoiser = GaussianMixtureDenoiser.from_covariances(WEIGHTS, MEANS, covariances)
+    denoiser = ComponentsDenoiser.from_covariances(WEIGHTS, MEANS, covariances)
 
     def closed(x, noise=0.0):
         parts = [normal(x, m, C, noise) for m, C in zip(MEANS, covariances, strict=True)]

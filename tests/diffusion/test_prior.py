@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 from dichroic.diffusion import (
     DDIM,
+    ComponentsDenoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
     MLPConfig,
     NetworkDenoiser,
@@ -39,7 +39,7 @@ MAKERS = {
     ),
     "gaussian_mixture": lambda rng, key: jax.tree.map(
         lambda a: np.asarray(a, np.float32),
-        GaussianMixtureDenoiser.from_covariances(np.ones(2), rng.normal(size=(2, 3)), np.stack([np.eye(3)] * 2)),
+        ComponentsDenoiser.from_covariances(np.ones(2), rng.normal(size=(2, 3)), np.stack([np.eye(3)] * 2)),
     ),
     "mlp": lambda rng, key: NetworkDenoiser.create((3,), MLPConfig(width=8, depth=2, conditioning="film"), key=key),
     "unet": lambda rng, key: NetworkDenoiser.create(

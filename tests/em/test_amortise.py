@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from dichroic.closed import Mixture, gaussian_em
+from dichroic.algebra import Components
+from dichroic.closed import gaussian_em
 from dichroic.diffusion import GaussianDenoiser, Prior, Schedule
 from dichroic.em import (
     Expectation,
@@ -20,7 +21,7 @@ from dichroic.em import (
 )
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of, view_models
 from dichroic.metrics.energy import energy_distance
-from dichroic.studies.experiments.exact_mixture import exact_prior, mixture_view
+from dichroic.studies.experiments.exact_components import components_view, exact_prior
 from run_cases import tiny_config, tiny_problem
 
 SETTINGS = {
@@ -34,16 +35,16 @@ SETTINGS = {
 SCHEDULE = Schedule(5e-3, 20.0)
 
 
-def two_modes(seed: int) -> Mixture:
+def two_modes(seed: int) -> Components:
     rng = np.random.default_rng(seed)
-    return Mixture(np.array([0.4, 0.6]), 1.2 * rng.normal(size=(2, 2)), np.tile(0.02 * np.eye(2), (2, 1, 1)))
+    return Components(np.array([0.4, 0.6]), 1.2 * rng.normal(size=(2, 2)), np.tile(0.02 * np.eye(2), (2, 1, 1)))
 
 
 @pytest.fixture(scope="module")
 def case():
     """Two sources of two modes each behind random matrices, a trained conditional denoiser, and exact draws."""
     sources = {"a": two_modes(0), "b": two_modes(1)}
-    view, posteriors = mixture_view(sources, 64, observed=2, noise=0.2)
+    view, posteriors = components_view(sources, 64, observed=2, noise=0.2)
     priors = {s: exact_prior(x, SCHEDULE) for s, x in sources.items()}
     rng = np.random.default_rng(0)
     draws = {s: x.sample(rng, 8192) for s, x in sources.items()}
@@ -124,8 +125,8 @@ def test_what_is_trained_is_counted(case):
 
 def test_large_observations_are_refused():
     large = {s: Prior(GaussianDenoiser.from_covariance(np.zeros(40), np.eye(40))) for s in ("a", "b")}
-    sources = {s: Mixture(np.ones(1), np.zeros((1, 40)), np.eye(40)[None]) for s in large}
-    view, _ = mixture_view(sources, 2, observed=2, noise=0.2)
+    sources = {s: Components(np.ones(1), np.zeros((1, 40)), np.eye(40)[None]) for s in large}
+    view, _ = components_view(sources, 2, observed=2, noise=0.2)
     with pytest.raises(ValueError, match=r"up to 32 unknowns .* of their own; these have 80 \(a: 40, b: 40\)"):
         amortise(view, large, SamplingConfig(**SETTINGS), key=jax.random.key(0))
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dichroic import Problem, Source, View, fit
+from dichroic.algebra import Gaussian
 from dichroic.cli import main
 from dichroic.cli.plan import _as_preset
-from dichroic.closed import GaussianFit, Population
+from dichroic.closed import GaussianFit
 from dichroic.diffusion import Cost, NetworkDenoiser
 from dichroic.em import PRESETS, Draws, make_plan, preset
 from dichroic.plan import cost, estimate_costs
@@ -53,10 +54,10 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
         return denoiser, np.ones(4)
 
     def gaussian(problem, *_, **__):
-        return GaussianFit({s: Population(np.zeros(2), np.eye(2), np.ones(2), 0.0) for s in problem.sources})
+        return GaussianFit({s: Gaussian(np.zeros(2), np.eye(2), np.ones(2), 0.0) for s in problem.sources})
 
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "gaussian_em", gaussian)
-    monkeypatch.setattr(sys.modules["dichroic.run.fit"], "mixture_em", lambda *_, **__: None)
+    monkeypatch.setattr(sys.modules["dichroic.run.fit"], "components_em", lambda *_, **__: None)
     for module in (loop, prediction, separation):
         monkeypatch.setattr(module, "draw_posterior", draw)
     monkeypatch.setattr(prediction, "_whitened_mixture", lambda observations, *_: np.zeros(observations.y.value.shape))
@@ -115,7 +116,7 @@ def test_prices(tmp_path, monkeypatch, capsys):
         report("pieces")
         time = BatchTime(Line(1.0, 0.1), Line(1.0, 0.1), Line(1.0, 2.0), 16, 5.0)
         stages = {stage.name: 1.0 for stage in plan}
-        closed, sizes = {"Gaussian stage": 3.0, "mixture stage": 4.0}, {s: 1000 for s in problem.sources}
+        closed, sizes = {"Gaussian stage": 3.0, "components stage": 4.0}, {s: 1000 for s in problem.sources}
         return Timings(closed, {s: 0.5 for s in stages}, stages, stages, {w: time for w in wanted}, sizes, 100)
 
     monkeypatch.setattr(cost, "measure", measure)
@@ -128,7 +129,7 @@ def test_prices(tmp_path, monkeypatch, capsys):
     assert own["seconds"] == pytest.approx(
         {
             "Gaussian stage": 3,
-            "mixture stage": 4,
+            "components stage": 4,
             "compiling": 2 * 4 * 5 + 1,  # with hidden entries and without, closed forms and networks
             "M-step": 2 * (8 * 0.5 + 1),
             "E-step": 2 * 3 * (1.3 + 2 * 1.2),

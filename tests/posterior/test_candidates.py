@@ -5,39 +5,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.closed import Mixture
+from dichroic.algebra import Components
 from dichroic.diffusion import (
+    ComponentsDenoiser,
     Denoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
     Prior,
     Schedule,
-    WithMixture,
-    known_mixture,
-    mixture_cost,
-    mixture_of,
+    WithComponents,
+    components_cost,
+    components_of,
+    known_components,
     own_share,
 )
 from dichroic.em import SamplingConfig, draw_posterior
 from dichroic.em.method import prepare
 from dichroic.operators import Dense, DiagonalNoise
 from dichroic.posterior import CandidatePosterior
-from dichroic.studies.experiments.exact_mixture import MixturePosterior, mixture_view
+from dichroic.studies.experiments.exact_components import ComponentsPosterior, components_view
 from oracles import SIGMAS, Tally, assert_gaussian, random_covariance
 from posterior_cases import whiten
 
 NAMES = ["a", "b"]
 
 
-def mixture(rng, components: int, d: int = 2, spread: float = 2.0, width: float = 0.1) -> Mixture:
+def mixture(rng, components: int, d: int = 2, spread: float = 2.0, width: float = 0.1) -> Components:
     covariances = width * np.stack([random_covariance(rng, d, 4.0) for _ in range(components)])
     weights = rng.random(components) + 0.3
-    return Mixture(weights / weights.sum(), spread * rng.normal(size=(components, d)), covariances)
+    return Components(weights / weights.sum(), spread * rng.normal(size=(components, d)), covariances)
 
 
-def denoiser(source: Mixture) -> GaussianMixtureDenoiser:
-    return GaussianMixtureDenoiser.from_covariances(source.weights, source.means, source.covariances)
+def denoiser(source: Components) -> ComponentsDenoiser:
+    return ComponentsDenoiser.from_covariances(source.weights, source.means, source.covariances)
 
 
 class Opaque(Denoiser):
@@ -59,7 +59,7 @@ def problem(rng):
     sources = {"a": mixture(rng, 5), "b": mixture(rng, 4)}
     A = {s: rng.normal(size=(2, 2)) for s in NAMES}
     y = rng.normal(size=2)
-    exact = MixturePosterior.of(sources, A, y, 0.3**2 * np.eye(2))
+    exact = ComponentsPosterior.of(sources, A, y, 0.3**2 * np.eye(2))
     assert np.sort(exact.weights)[-2] > 0.1  # the answer is not one Gaussian
     return sources, whiten(y, {s: Dense(A[s]) for s in NAMES}, DiagonalNoise(0.3)), exact
 
@@ -113,28 +113,28 @@ def test_a_mixture_made_of_a_priors_draws_has_its_law(float64, rng):
     mean, S = np.array([0.5, -0.3]), random_covariance(rng, 2)
     prior = Opaque(GaussianDenoiser.from_covariance(mean, S))
     size, level = 2000, 0.5
-    made = mixture_of(prior, Schedule(5e-3, 20.0), key=jax.random.key(0), size=size, level=level, steps=64)
+    made = components_of(prior, Schedule(5e-3, 20.0), key=jax.random.key(0), size=size, level=level, steps=64)
     # every component has the covariance of x_0 given a noisy state, and their means the rest of it
     inner = np.einsum("kij,kj,klj->kil", made.bases, made.values, made.bases)
     expected = S - S @ np.linalg.solve(S + level**2 * np.eye(2), S)
     np.testing.assert_allclose(inner, np.broadcast_to(expected, inner.shape), atol=1e-8)
     assert_gaussian(np.asarray(made.means), mean, S - expected)
-    assert mixture_cost(prior, size, 64).total == size * (2 * 64 + 2 + 2)
+    assert components_cost(prior, size, 64).total == size * (2 * 64 + 2 + 2)
 
 
 def test_the_cost_of_a_mixture_is_what_runs():
     tally = Tally()
     counted = tally.wrap("x", GaussianDenoiser.from_covariance(np.zeros(3), np.eye(3)))
-    mixture_of(counted, Schedule(), key=jax.random.key(0), size=1, steps=5)
+    components_of(counted, Schedule(), key=jax.random.key(0), size=1, steps=5)
     jax.effects_barrier()
-    cost = mixture_cost(counted, 1, 5)
+    cost = components_cost(counted, 1, 5)
     assert (tally.forward["x"], tally.products["x"]) == (cost.forward, cost.products)
 
 
 def test_own_share_tells_crowded_from_lonely(rng):
     for distance, share in ((1e-3, 1 / 50), (1e3, 1.0)):
         means, covariances = distance * rng.normal(size=(50, 3)), np.tile(np.eye(3), (50, 1, 1))
-        mixture = GaussianMixtureDenoiser.from_covariances(np.ones(50), means, covariances)
+        mixture = ComponentsDenoiser.from_covariances(np.ones(50), means, covariances)
         np.testing.assert_allclose(own_share(mixture, 0.1), share, rtol=1e-3)
 
 
@@ -142,7 +142,7 @@ def test_gaussians_are_mixtures_of_one(float64, rng):
     S = random_covariance(rng, 4)
     for rank in (None, 2):
         gaussian = GaussianDenoiser.from_covariance(rng.normal(size=4), S, rank)
-        made = known_mixture(gaussian)
+        made = known_components(gaussian)
         assert made is not None
         x_t, sigma = jnp.asarray(rng.normal(size=4)), jnp.asarray(0.7)
         np.testing.assert_allclose(made(x_t, sigma), gaussian(x_t, sigma), atol=1e-10)
@@ -154,7 +154,7 @@ def test_sources_without_a_mixture_are_refused(problem):
         CandidatePosterior.create({"a": denoiser(sources["a"]), "b": Opaque(denoiser(sources["b"]))}, whitened)
     large = LowRankGaussianDenoiser(np.zeros(17), np.ones(17), np.zeros((17, 1)))
     with pytest.raises(ValueError, match="up to 16 numbers, this one has 17"):
-        mixture_of(large, Schedule(), key=jax.random.key(0))
+        components_of(large, Schedule(), key=jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def learned():
     """A view of two sources, with priors of which only the denoiser is known."""
     rng = np.random.default_rng(5)
     sources = {"a": mixture(rng, 3, width=0.003), "b": mixture(rng, 2, width=0.003)}
-    view, posteriors = mixture_view(sources, 6, observed=2, noise=0.2)
+    view, posteriors = components_view(sources, 6, observed=2, noise=0.2)
     priors = {s: Prior(Opaque(denoiser(x)), Schedule(5e-3, 20.0)) for s, x in sources.items()}
     return view, priors, posteriors
 
@@ -180,7 +180,7 @@ def test_a_draw_depends_on_its_observation_alone(learned):
         np.testing.assert_array_equal(part.samples[s], whole.samples[s][some])
     # one draw is a network's: two calls of one forward pass and two products, behind the mixtures
     assert (whole.cost.forward, whole.cost.products) == (2, 4)
-    assert whole.shared == mixture_cost(priors["a"].denoiser, 128)
+    assert whole.shared == components_cost(priors["a"].denoiser, 128)
     assert whole.summary["evaluations"] == pytest.approx(6 + whole.shared.total / 6)
 
 
@@ -190,7 +190,7 @@ def test_the_best_method_is_chosen_by_what_the_sources_are(learned):
     key = jax.random.key(0)
     found = prepare(view, priors, best, key)
     assert (found.name, found.most) == ("candidates", 8)
-    assert all(isinstance(d, WithMixture) for d in found.denoisers.values())
+    assert all(isinstance(d, WithComponents) for d in found.denoisers.values())
     wide = {s: Prior(Opaque(GaussianDenoiser.from_covariance(np.zeros(2), np.eye(2)))) for s in NAMES}
     few = prepare(view, wide, SamplingConfig(posterior="best", components=8), key)
     assert few.name == "auto"  # eight places do not cover a Gaussian of two dimensions

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import (
+    ComponentsDenoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
     MLPConfig,
     NetworkDenoiser,
@@ -120,7 +120,7 @@ def test_block_form_is_the_stacked_single_source(method, way, rng):
 def test_one_source_and_one_view_is_the_mmps_formula(method, way, sigma, rng):
     # a mixture: the Jacobian changes with x_t, and nothing is Gaussian
     covariances = np.stack([np.diag([0.5, 0.1, 0.2]), np.diag([0.1, 0.4, 0.1])])
-    denoiser = GaussianMixtureDenoiser.from_covariances(np.array([0.7, 0.3]), rng.normal(size=(2, 3)), covariances)
+    denoiser = ComponentsDenoiser.from_covariances(np.array([0.7, 0.3]), rng.normal(size=(2, 3)), covariances)
     A, std, y = rng.normal(size=(2, 3)), 0.2, rng.normal(size=2)
     whitened = whiten(y, {"x": Dense(A)}, DiagonalNoise(std))
     x_t, level = jnp.asarray(rng.normal(size=3)), jnp.asarray(sigma)

@@ -56,7 +56,7 @@ def test_the_time_left_is_not_reckoned_from_the_closed_forms(capsys, monkeypatch
     advance(300, 0.02)
     progress.say("Gaussian stage: done")
     advance(300, 0.05)
-    progress.say("mixture stage: done")
+    progress.say("components stage: done")
     for _ in range(5):
         advance(6, progress._fraction + 0.01)
     progress.say("lap 1")  # by now, laps do not begin it anew

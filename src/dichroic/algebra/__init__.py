@@ -1,14 +1,20 @@
-"""Linear algebra: small dense systems along the batch, and solves by products alone."""
+"""Linear algebra: Gaussians, small dense systems along the batch, and solves by products alone."""
 
+from dichroic.algebra.components import Components
+from dichroic.algebra.gaussian import Gaussian
 from dichroic.algebra.krylov import Info, conjugate_gradient, lanczos_root
+from dichroic.algebra.linear import matheron
 from dichroic.algebra.small import cholesky, gain, psd_part, solve_lower, solve_spd, solve_upper, symmetric_eigen
 
 __all__ = [
+    "Components",
+    "Gaussian",
     "Info",
     "cholesky",
     "conjugate_gradient",
     "gain",
     "lanczos_root",
+    "matheron",
     "psd_part",
     "solve_lower",
     "solve_spd",

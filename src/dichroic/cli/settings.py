@@ -42,11 +42,11 @@ class GaussianFlags:
 
 
 @dataclass(kw_only=True)
-class MixtureFlags:
-    """The mixture stage."""
+class ComponentsFlags:
+    """The components stage."""
 
     components: int | None = None
-    """At most so many Gaussians per source; 1 for no mixture stage."""
+    """At most so many Gaussians per source; 1 for no components stage."""
     laps: int | None = None
     """At most so many laps of EM after components were split."""
     polish: int | None = None
@@ -185,7 +185,7 @@ class FitFlags:
     draws: int | None = None
     """Posterior draws of every held-out observation at the end."""
     gaussian: GaussianFlags | None = None
-    mixture: MixtureFlags | None = None
+    mixture: ComponentsFlags | None = None
     network: NetworkFlags | None = None
     training: TrainingFlags | None = None
     sampling: SamplingFlags | None = None

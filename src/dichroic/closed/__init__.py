@@ -1,16 +1,13 @@
-"""Closed-form EM: Gaussians, and mixtures of them, over all sources and views."""
+"""Closed-form EM over all sources and views: one Gaussian for every source, and several components."""
 
+from dichroic.closed.components import ComponentsConfig, ComponentsFit, components_em
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
-from dichroic.closed.mixture import MixtureConfig, MixtureFit, mixture_em
-from dichroic.closed.population import Mixture, Population
 
 __all__ = [
+    "ComponentsConfig",
+    "ComponentsFit",
     "GaussianConfig",
     "GaussianFit",
-    "Mixture",
-    "MixtureConfig",
-    "MixtureFit",
-    "Population",
+    "components_em",
     "gaussian_em",
-    "mixture_em",
 ]

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from dichroic.algebra import Components
 from dichroic.algebra.small import cholesky, solve_lower
-from dichroic.closed.population import Mixture
 
 __all__ = ["Branches", "Part", "component_tree", "gaussians", "likeliest"]
 
@@ -79,12 +79,12 @@ def _sizes(trees: Sequence[Branches], level: int) -> list[int]:
     return [len(levels[min(level, len(levels) - 1)][0]) for levels, _ in trees]
 
 
-def component_tree(mixture: Mixture) -> Branches:
+def component_tree(components: Components) -> Branches:
     """The components of a mixture in a balanced tree, bisected along the principal axis of their means."""
-    depth = int(np.ceil(np.log2(max(len(mixture), 1))))
-    leaf = _bisected(mixture, np.arange(len(mixture)), depth)
+    depth = int(np.ceil(np.log2(max(len(components), 1))))
+    leaf = _bisected(components, np.arange(len(components)), depth)
     there, filled = leaf >= 0, np.maximum(leaf, 0)
-    level = np.where(there, mixture.weights[filled], 0.0), mixture.means[filled], mixture.covariances[filled]
+    level = np.where(there, components.weights[filled], 0.0), components.means[filled], components.covariances[filled]
     levels = [level]
     for _ in range(depth):
         level = _merged(*level)
@@ -93,16 +93,16 @@ def component_tree(mixture: Mixture) -> Branches:
     return found, jnp.asarray(leaf)
 
 
-def _bisected(mixture: Mixture, members: np.ndarray, depth: int) -> np.ndarray:
+def _bisected(components: Components, members: np.ndarray, depth: int) -> np.ndarray:
     """Members in the order of the leaves of a tree, -1 for leaves left empty."""
     if depth == 0:
         return members if len(members) else np.array([-1])
     if len(members) > 1:
-        means = mixture.means[members] - mixture.means[members].mean(0)
+        means = components.means[members] - components.means[members].mean(0)
         axis = np.linalg.svd(means, full_matrices=False)[2][0]
         members = members[np.argsort(means @ axis, kind="stable")]
     half = -(-len(members) // 2)
-    return np.concatenate([_bisected(mixture, part, depth - 1) for part in (members[:half], members[half:])])
+    return np.concatenate([_bisected(components, part, depth - 1) for part in (members[:half], members[half:])])
 
 
 def _merged(weights: np.ndarray, means: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,10 +23,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
+from dichroic.algebra import Gaussian
 from dichroic.closed.gaussian_view import ViewStatistics
 from dichroic.closed.gaussian_views import bind_views
 from dichroic.closed.moment_start import moment_start
-from dichroic.closed.population import Population, Statistics
+from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
 from dichroic.problem import Problem
 
@@ -62,7 +63,7 @@ class GaussianFit:
     matrix-free path, which does not compute it, was needed.
     """
 
-    populations: Mapping[str, Population]
+    populations: Mapping[str, Gaussian]
     log_likelihood: list[float] = field(default_factory=list)
     converged: bool = False
 
@@ -89,7 +90,7 @@ def gaussian_em(
     problem: Problem,
     config: GaussianConfig | None = None,
     *,
-    fixed: Mapping[str, Population] | None = None,
+    fixed: Mapping[str, Gaussian] | None = None,
     seed: int = 0,
     report: Callable[[int, int, float], None] | None = None,
 ) -> GaussianFit:
@@ -132,8 +133,8 @@ def gaussian_em(
 
 
 def _best_start(
-    views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]], fixed: Mapping[str, Population]
-) -> dict[str, Population]:
+    views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]], fixed: Mapping[str, Gaussian]
+) -> dict[str, Gaussian]:
     """The likelier start: isotropic populations, or, where there are moments, those that fit them."""
     isotropic = {**_start(views, shapes), **fixed}
     groups = [view.moments() for view in views]
@@ -143,18 +144,18 @@ def _best_start(
     matched = {**moment_start(found, {s: int(np.prod(shape)) for s, shape in shapes.items()}, fixed), **fixed}
     matched = {s: matched.get(s, isotropic[s]) for s in shapes}
 
-    def log_likelihood(populations: Mapping[str, Population]) -> float:
+    def log_likelihood(populations: Mapping[str, Gaussian]) -> float:
         return sum(view.believe({s: populations[s] for s in view.sources}, 0).log_likelihood for view in views)
 
     return matched if log_likelihood(matched) > log_likelihood(isotropic) else isotropic
 
 
-def _start(views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Population]:
+def _start(views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Gaussian]:
     """Isotropic populations that explain the size of the data: the result does not depend on the units."""
     populations = {}
     for s, shape in shapes.items():
         power = [view.power(s) for view in views if s in view.sources]
         size = int(np.prod(shape))
         variance = max(float(np.mean(power)), 1e-12)
-        populations[s] = Population(np.zeros(size), np.zeros((size, 0)), np.zeros(0), variance)
+        populations[s] = Gaussian(np.zeros(size), np.zeros((size, 0)), np.zeros(0), variance)
     return populations

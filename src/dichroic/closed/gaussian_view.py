@@ -9,8 +9,9 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from dichroic.algebra import Gaussian
 from dichroic.closed.moment_start import Moments
-from dichroic.closed.population import Belief, Population, Statistics
+from dichroic.closed.statistics import Belief, Statistics
 from dichroic.problem import View, blocks_of
 
 __all__ = ["DenseView", "ViewStatistics"]
@@ -28,7 +29,7 @@ class ViewStatistics(ABC):
         self.view = view
 
     @abstractmethod
-    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
+    def believe(self, populations: Mapping[str, Gaussian], lap: int) -> Belief:
         """The E-step."""
 
     def moments(self) -> list[Moments] | None:
@@ -39,7 +40,7 @@ class ViewStatistics(ABC):
     def power(self, source: str) -> float:
         """Variance that an isotropic source would need to explain the data by itself."""
 
-    def stack(self, populations: Mapping[str, Population]) -> tuple[np.ndarray, np.ndarray]:
+    def stack(self, populations: Mapping[str, Gaussian]) -> tuple[np.ndarray, np.ndarray]:
         """Stacked mean and block-diagonal covariance."""
         mean = np.concatenate([populations[s].mean for s in self.sources])
         return mean, np.asarray(scipy.linalg.block_diag(*[populations[s].covariance() for s in self.sources]))
@@ -52,7 +53,7 @@ class ViewStatistics(ABC):
 class DenseView(ViewStatistics):
     """A view whose systems are factorised on the host, in double precision; it gives exact draws as well."""
 
-    def draw(self, populations: Mapping[str, Population], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
+    def draw(self, populations: Mapping[str, Gaussian], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
         """One draw of every observation from the exact posterior, each with its own key; without keys, the mean.
 
         Draws are made by Matheron's rule, and every number of them is solved for in double precision.
@@ -75,7 +76,7 @@ class DenseView(ViewStatistics):
 
     @abstractmethod
     def pull(
-        self, populations: Mapping[str, Population], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
+        self, populations: Mapping[str, Gaussian], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
     ) -> Float[np.ndarray, "n d"]:
         r"""What the data that sources `x` and white `noise` leave unexplained pull at them with,
         :math:`A^\top (I + A S A^\top)^{-1} (y - A x - n)`.

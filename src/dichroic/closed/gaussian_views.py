@@ -17,12 +17,12 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from dichroic.algebra import conjugate_gradient
+from dichroic.algebra import Gaussian, conjugate_gradient, matheron
 from dichroic.algebra.small import cholesky, solve_lower
 from dichroic.closed.gaussian_view import DenseView, ViewStatistics
 from dichroic.closed.moment_start import Moments
 from dichroic.closed.own_noise import OwnNoise
-from dichroic.closed.population import Belief, Population, Statistics
+from dichroic.closed.statistics import Belief, Statistics
 from dichroic.operators import count_samples, take
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
@@ -92,7 +92,7 @@ class _PerObservation(ViewStatistics):
         self.A, self.y = found.A, found.y
         self.count = float(found.count.sum())
 
-    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
+    def believe(self, populations: Mapping[str, Gaussian], lap: int) -> Belief:
         mean, covariance = self.stack(populations)
         with jax.enable_x64(True):
             sums = _small_sums(self.A, self.y, jnp.asarray(mean), jnp.asarray(covariance))
@@ -156,7 +156,7 @@ class _Grouped(DenseView):
         for members in self.indices:
             yield from grouped(self.view, self.shapes, [members])
 
-    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
+    def believe(self, populations: Mapping[str, Gaussian], lap: int) -> Belief:
         mean, S = self.stack(populations)
         n, first, second, log_likelihood, count = 0, 0.0, 0.0, 0.0, 0.0
         for g in self.groups:
@@ -193,7 +193,7 @@ class _Grouped(DenseView):
         return float(data / max(scale, 1e-300))
 
     def pull(
-        self, populations: Mapping[str, Population], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
+        self, populations: Mapping[str, Gaussian], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
     ) -> Float[np.ndarray, "n d"]:
         _, S = self.stack(populations)
         out = np.empty_like(x)
@@ -220,7 +220,7 @@ class _MatrixFree(ViewStatistics):
         super().__init__(view.subset(subset, seed), shapes)
         self.key = jax.random.key(seed)
 
-    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
+    def believe(self, populations: Mapping[str, Gaussian], lap: int) -> Belief:
         keys = jax.random.split(jax.random.fold_in(self.key, lap), len(self.view))
         trees = {s: _thin(populations[s]) for s in self.sources}
         statistics: dict[str, list[np.ndarray]] = {s: [] for s in self.sources}
@@ -246,9 +246,9 @@ class _MatrixFree(ViewStatistics):
                 moved = {s: _thin_product(populations[s], u) for s, u in w.adjoint(v).items()}
                 return v + w.forward(moved), moved
 
-            residual = w.y - w.forward(x) - jax.random.normal(noise_key, w.y.shape)
-            moved, _ = conjugate_gradient(product, residual, jax.tree.map(jnp.zeros_like, x), 50)
-            return jax.tree.map(jnp.add, x, moved)
+            zero = jax.tree.map(jnp.zeros_like, x)
+            noise = jax.random.normal(noise_key, w.y.shape)
+            return matheron(x, w.y, noise, w.forward, lambda r: conjugate_gradient(product, r, zero, 50))[0]
 
         return jax.vmap(one)(jnp.arange(len(keys)), keys)
 
@@ -264,7 +264,7 @@ class _MatrixFree(ViewStatistics):
         return float(data.sum() / jnp.maximum(gain.sum(), 1e-30))
 
 
-def _thin(population: Population) -> tuple[Array, ...]:
+def _thin(population: Gaussian) -> tuple[Array, ...]:
     parts = (population.mean, population.basis, population.values, np.asarray(population.rest))
     return tuple(jnp.asarray(a, jnp.float32) for a in parts)
 

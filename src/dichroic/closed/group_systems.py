@@ -12,7 +12,7 @@ import scipy.linalg
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from dichroic.closed.population import Mixture
+from dichroic.algebra import Components
 from dichroic.white.parallel import dense_side_by_side
 from dichroic.white.view import Group
 
@@ -23,15 +23,15 @@ _KEPT = 1 << 26  # entries of all factors up to which none is computed twice
 
 
 class GroupSystems:
-    """One group and the mixtures of its sources, `blocks` saying where in its matrix each of them stands."""
+    """One group and the components of its sources, `blocks` saying where in its matrix each of them stands."""
 
-    def __init__(self, group: Group, mixtures: Mapping[str, Mixture], blocks: Mapping[str, slice]):
+    def __init__(self, group: Group, components: Mapping[str, Components], blocks: Mapping[str, slice]):
         self.group = group
         self.A = {s: group.A[:, block] for s, block in blocks.items()}
-        self.log_weights = {s: np.log(mixtures[s].weights) for s in self.A}
-        self.means = {s: mixtures[s].means @ A.T for s, A in self.A.items()}
-        self.covariances = {s: A @ mixtures[s].covariances @ A.T for s, A in self.A.items()}
-        numbers = product(*[range(len(mixtures[s])) for s in self.A])
+        self.log_weights = {s: np.log(components[s].weights) for s in self.A}
+        self.means = {s: components[s].means @ A.T for s, A in self.A.items()}
+        self.covariances = {s: A @ components[s].covariances @ A.T for s, A in self.A.items()}
+        numbers = product(*[range(len(components[s])) for s in self.A])
         self.combinations = [dict(zip(self.A, chosen, strict=True)) for chosen in numbers]
         self._factors: dict[int, np.ndarray] = {}
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from dichroic.closed.population import Population
+from dichroic.algebra import Gaussian
 
 __all__ = ["Moments", "moment_start"]
 
@@ -65,8 +65,8 @@ class Moments:
 def moment_start(
     groups: Sequence[Moments],
     sizes: Mapping[str, int],
-    fixed: Mapping[str, Population],
-) -> dict[str, Population]:
+    fixed: Mapping[str, Gaussian],
+) -> dict[str, Gaussian]:
     """Populations of the sources in `sizes` that are not `fixed`.
 
     **Arguments:** `groups`, the moments of observations behind the same operators.
@@ -103,10 +103,10 @@ def moment_start(
     return {s: _population(mu[s], S[s]) for s in free if s in mu}
 
 
-def _population(mean: np.ndarray, S: np.ndarray) -> Population:
+def _population(mean: np.ndarray, S: np.ndarray) -> Gaussian:
     values, basis = np.linalg.eigh((S + S.T) / 2)
     least = _FLOOR * max(float(np.maximum(values, 0).mean()), 1e-12)
-    return Population(mean, basis[:, ::-1], np.maximum(values[::-1], least), 0.0)
+    return Gaussian(mean, basis[:, ::-1], np.maximum(values[::-1], least), 0.0)
 
 
 def _least_squares(normal: Callable[[Blocks], Blocks], right: Blocks) -> Blocks:

@@ -20,9 +20,10 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from dichroic.algebra import Gaussian
 from dichroic.closed.gaussian_view import DenseView
 from dichroic.closed.moment_start import Moments
-from dichroic.closed.population import Belief, Population, Statistics
+from dichroic.closed.statistics import Belief, Statistics
 from dichroic.problem import View
 from dichroic.white.parallel import dense_side_by_side
 from dichroic.white.view import stack_samples, weighted
@@ -69,7 +70,7 @@ class OwnNoise(DenseView):
         self.y = found.y[:, self.kept]  # white
         self.count = (self.D > 0).sum(1)
 
-    def believe(self, populations: Mapping[str, Population], lap: int) -> Belief:
+    def believe(self, populations: Mapping[str, Gaussian], lap: int) -> Belief:
         n, m = self.y.shape
         Q, shift = self._data_covariance(populations), self._expected(populations)
         L = scipy.linalg.cholesky(np.eye(m) + Q, lower=True, check_finite=False)
@@ -147,7 +148,7 @@ class OwnNoise(DenseView):
         return float((self.y**2).sum() / max(gain, 1e-300))
 
     def pull(
-        self, populations: Mapping[str, Population], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
+        self, populations: Mapping[str, Gaussian], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
     ) -> Float[np.ndarray, "n d"]:
         Q = self._data_covariance(populations)
         residual = self.y - self.D * (x @ self.A.T) - noise[:, self.kept]
@@ -168,11 +169,11 @@ class OwnNoise(DenseView):
         residual = self.y - self.D * (stack_samples(samples, self.sources, len(self.view)) @ self.A.T)
         return (residual**2).sum(1) / np.maximum(self.count, 1)
 
-    def _data_covariance(self, populations: Mapping[str, Population]) -> Float[np.ndarray, "m m"]:
+    def _data_covariance(self, populations: Mapping[str, Gaussian]) -> Float[np.ndarray, "m m"]:
         blocks = self.blocks.items()
         return np.sum([self.A[:, b] @ populations[s].covariance() @ self.A[:, b].T for s, b in blocks], axis=0)
 
-    def _expected(self, populations: Mapping[str, Population]) -> Float[np.ndarray, " m"]:
+    def _expected(self, populations: Mapping[str, Gaussian]) -> Float[np.ndarray, " m"]:
         return np.sum([self.A[:, b] @ populations[s].mean for s, b in self.blocks.items()], axis=0)
 
 

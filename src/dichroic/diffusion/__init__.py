@@ -1,13 +1,20 @@
 """Everything about one prior: denoisers, networks, training and sampling. Knows nothing of observations."""
 
+from dichroic.diffusion.components import (
+    COMPONENTS_LEVEL,
+    WithComponents,
+    components_cost,
+    components_of,
+    known_components,
+    own_share,
+)
 from dichroic.diffusion.denoiser import (
+    ComponentsDenoiser,
     Denoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
 )
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
-from dichroic.diffusion.mixture import MIXTURE_LEVEL, WithMixture, known_mixture, mixture_cost, mixture_of, own_share
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
@@ -21,20 +28,20 @@ from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
 
 __all__ = [
+    "COMPONENTS_LEVEL",
     "DDIM",
     "EXACT_SIZE",
-    "MIXTURE_LEVEL",
     "MLP",
     "NETWORKS",
     "OBJECTIVES",
     "PRIOR_STEPS",
     "STEPS",
     "Ancestral",
+    "ComponentsDenoiser",
     "Cost",
     "Decoupled",
     "Denoiser",
     "GaussianDenoiser",
-    "GaussianMixtureDenoiser",
     "Heun",
     "LogDensity",
     "LowRankGaussianDenoiser",
@@ -53,14 +60,14 @@ __all__ = [
     "TrainingConfig",
     "UNet",
     "UNetConfig",
-    "WithMixture",
+    "WithComponents",
     "at_level",
+    "components_cost",
+    "components_of",
     "exact_moments",
-    "known_mixture",
+    "known_components",
     "log_density",
     "measure_spread",
-    "mixture_cost",
-    "mixture_of",
     "noise_like",
     "own_share",
     "pure_noise",

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from dichroic.algebra.small import solve_spd
 
-__all__ = ["Denoiser", "GaussianDenoiser", "GaussianMixtureDenoiser", "LowRankGaussianDenoiser"]
+__all__ = ["ComponentsDenoiser", "Denoiser", "GaussianDenoiser", "LowRankGaussianDenoiser"]
 
 
 class Denoiser(eqx.Module):
@@ -122,7 +122,7 @@ class LowRankGaussianDenoiser(Denoiser):
         return x_t - sigma**2 * inverse.reshape(x_t.shape)
 
 
-class GaussianMixtureDenoiser(Denoiser):
+class ComponentsDenoiser(Denoiser):
     r"""The denoiser of a mixture :math:`\sum_k w_k \mathcal N(\mu_k, Q_k \Lambda_k Q_k^\top)`,
 
     .. math:: D(x_t, \sigma) = \sum_k r_k(x_t) \big[\mu_k + Q_k \tfrac{\Lambda_k}{\Lambda_k + \sigma^2} Q_k^\top (x_t -
@@ -139,15 +139,13 @@ class GaussianMixtureDenoiser(Denoiser):
     values: ArrayLike
 
     @classmethod
-    def from_covariances(
-        cls, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
-    ) -> "GaussianMixtureDenoiser":
+    def from_covariances(cls, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> "ComponentsDenoiser":
         """From weights `(K,)`, means `(K, ...)` and covariances `(K, d, d)`."""
         values, bases = np.linalg.eigh(np.asarray(covariances, dtype=float))
         weights = np.asarray(weights, dtype=float)
         return cls(np.log(weights / weights.sum()), np.asarray(means), bases, np.maximum(values, 0))
 
-    def single_precision(self) -> "GaussianMixtureDenoiser":
+    def single_precision(self) -> "ComponentsDenoiser":
         """The same with 32-bit numbers, which is how priors are used and kept."""
         return jax.tree.map(lambda a: np.asarray(a, np.float32), self)
 

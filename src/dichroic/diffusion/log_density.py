@@ -28,7 +28,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, LowRankGaussianDenoiser
+from dichroic.diffusion.denoiser import ComponentsDenoiser, Denoiser, GaussianDenoiser, LowRankGaussianDenoiser
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.prior import Prior
 
@@ -179,7 +179,7 @@ def _population(denoiser: Denoiser) -> GaussianDenoiser:
     d = prod(denoiser.shape)
     if isinstance(denoiser, GaussianDenoiser):
         return denoiser
-    if isinstance(denoiser, GaussianMixtureDenoiser):
+    if isinstance(denoiser, ComponentsDenoiser):
         return denoiser.matched()
     if isinstance(denoiser, LowRankGaussianDenoiser):
         diagonal, U = np.asarray(denoiser.diagonal), np.asarray(denoiser.factor)

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import TypeAdapter
 
 from dichroic.diffusion.denoiser import (
+    ComponentsDenoiser,
     Denoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     LowRankGaussianDenoiser,
 )
 from dichroic.diffusion.network import NetworkDenoiser
@@ -34,7 +34,7 @@ PRIOR_STEPS = 64  # behind a draw of a prior
 _CLOSED_FORM: dict[str, type[Denoiser]] = {
     "gaussian": GaussianDenoiser,
     "low_rank_gaussian": LowRankGaussianDenoiser,
-    "gaussian_mixture": GaussianMixtureDenoiser,
+    "gaussian_mixture": ComponentsDenoiser,
 }
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from dichroic.closed.population import Statistics
+from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import (
     Cost,
     GaussianDenoiser,

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from dichroic.closed.components import ComponentsConfig
 from dichroic.closed.gaussian import GaussianConfig
-from dichroic.closed.mixture import MixtureConfig
 from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
 from dichroic.em.published import PUBLISHED
 from dichroic.problem import View
@@ -120,7 +120,7 @@ class FitConfig(BaseModel):
     sigma_min: PositiveFloat = 5e-3
     sigma_max: PositiveFloat = 2e1
     gaussian: GaussianConfig = GaussianConfig()
-    mixture: MixtureConfig = MixtureConfig()
+    mixture: ComponentsConfig = ComponentsConfig()
     network: NetworkConfig | None = None
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Cost, Denoiser, Prior, WithMixture, noise_like, run_sampler
+from dichroic.diffusion import Cost, Denoiser, Prior, WithComponents, noise_like, run_sampler
 from dichroic.em.config import SamplingConfig
 from dichroic.em.method import Method, prepare
 from dichroic.operators import take
@@ -161,7 +161,7 @@ def draw_posterior(
 
 def _bare(denoisers: Mapping[str, Denoiser]) -> dict[str, Denoiser]:
     """Without mixtures: the networks themselves have the last word."""
-    return {s: d.denoiser if isinstance(d, WithMixture) else d for s, d in denoisers.items()}
+    return {s: d.denoiser if isinstance(d, WithComponents) else d for s, d in denoisers.items()}
 
 
 def _rows(samples: Mapping[str, np.ndarray] | None, indices: np.ndarray) -> dict[str, np.ndarray] | None:

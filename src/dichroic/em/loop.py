@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from dichroic.algebra import Components
 from dichroic.closed.gaussian import GaussianFit
-from dichroic.closed.population import Mixture, Statistics
-from dichroic.diffusion import Denoiser, GaussianMixtureDenoiser, NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.closed.statistics import Statistics
+from dichroic.diffusion import ComponentsDenoiser, Denoiser, NetworkDenoiser, Prior, Spread, measure_spread, train
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
@@ -23,7 +24,7 @@ from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
 from dichroic.posterior import Conditional
-from dichroic.posterior.closed_form import mixture_prior
+from dichroic.posterior.closed_form import components_prior
 from dichroic.problem import Problem, View
 from dichroic.white.parallel import side_by_side
 
@@ -31,7 +32,7 @@ __all__ = ["Diverged", "Expectation", "Report", "network_base", "run_stages", "s
 
 _SPREAD_RANK, _SPREAD_DRAWS, _SPREAD_SAMPLES, _SPREAD_LEAST = 256, 4096, 512, 64
 _HOPELESS, _DECIDED = 3, 5.0  # so many laps in a row worse by so many standard errors end a stage
-_MIXTURE_BASE = 256  # numbers in a source up to which its network corrects a mixture, beyond it a Gaussian
+_COMPONENTS_BASE = 256  # numbers in a source up to which its network corrects a mixture, beyond it a Gaussian
 
 # report(what, done, total): within a phase of a lap
 Report = Callable[[str, int, int], None]
@@ -64,16 +65,16 @@ def start_state(
     frozen: Mapping[str, Prior],
     problem: Problem,
     config: FitConfig,
-    mixtures: Mapping[str, Mixture] | None = None,
+    components: Mapping[str, Components] | None = None,
 ) -> EMState:
-    """The state before the first lap: Gaussian priors, or those of the mixture stage, and no draws yet."""
+    """The state before the first lap: Gaussian priors, or those of the components stage, and no draws yet."""
     priors = {
         s: frozen[s] if s in frozen else fit.prior(s, source.shape, config.schedule)
         for s, source in problem.sources.items()
     }
-    for s, mixture in (mixtures or {}).items():
-        if s not in frozen and len(mixture) > 1:
-            priors[s] = mixture_prior(mixture, priors[s])
+    for s, found in (components or {}).items():
+        if s not in frozen and len(found) > 1:
+            priors[s] = components_prior(found, priors[s])
     return EMState(stage=0, lap=0, priors=priors, draws={}, held_out_draws={})
 
 
@@ -162,7 +163,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
 
 def network_base(denoiser: Denoiser) -> Denoiser:
     """What a network is to be the correction of: the closed-form prior, if it costs less than the network does."""
-    if isinstance(denoiser, GaussianMixtureDenoiser) and prod(denoiser.shape) > _MIXTURE_BASE:
+    if isinstance(denoiser, ComponentsDenoiser) and prod(denoiser.shape) > _COMPONENTS_BASE:
         return denoiser.matched()
     return denoiser
 

@@ -9,18 +9,18 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import (
+    COMPONENTS_LEVEL,
     EXACT_SIZE,
-    MIXTURE_LEVEL,
     Cost,
     Decoupled,
     Denoiser,
     Prior,
     Schedule,
     Step,
-    WithMixture,
-    known_mixture,
-    mixture_cost,
-    mixture_of,
+    WithComponents,
+    components_cost,
+    components_of,
+    known_components,
     own_share,
 )
 from dichroic.em.amortise import amortise, amortise_cost
@@ -80,7 +80,7 @@ def prepare(
         small = size <= EXACT_SIZE and view.data_size <= _MOST_VALUES and len(priors) <= _MOST_SOURCES
         name = "candidates" if small else "auto"
     if name == "candidates":
-        denoisers, shared, share = _with_mixtures(priors, sampling, key)
+        denoisers, shared, share = _with_components(priors, sampling, key)
         if sampling.posterior == "best" and share > _COVERED:
             name = "auto"  # too few components for what the source is: its moments say more
     high, low = _span(schedule, step if name != "candidates" else Decoupled(), size)
@@ -96,7 +96,7 @@ def prepare(
         return Method(name, denoisers, step, high, low, finish, shared, most, conditional)
     if name != "candidates":
         return Method(name, denoisers, step, high, low, None, shared, most)
-    bottom, low = low, max(low, MIXTURE_LEVEL)
+    bottom, low = low, max(low, COMPONENTS_LEVEL)
     finish = np.geomspace(low, bottom, sampling.finish_steps + 1, dtype=np.float32) if sampling.finish_steps else None
     return Method(name, denoisers, Decoupled(), high, low, finish, shared, _ANNEALING)
 
@@ -114,7 +114,7 @@ def _span(schedule: Schedule, step: Step, size: int) -> tuple[float, float]:
     return min(schedule.sigma_max, _FAR * size**0.5), min(max(schedule.sigma_min, low), schedule.sigma_max)
 
 
-def _with_mixtures(
+def _with_components(
     priors: Mapping[str, Prior], sampling: SamplingConfig, key: PRNGKeyArray
 ) -> tuple[dict[str, Denoiser], Cost, float]:
     """Denoisers that know their mixtures; the largest cost of one; the largest share of what a component covers that
@@ -124,11 +124,11 @@ def _with_mixtures(
     cost, largest = Cost(), 0.0
     for number, (s, prior) in enumerate(priors.items()):
         denoisers[s] = prior.denoiser
-        if known_mixture(prior.denoiser) is not None:
+        if known_components(prior.denoiser) is not None:
             continue
         mixture_key = jax.random.fold_in(jax.random.fold_in(key, _SHARED), number)
-        mixture = mixture_of(prior.denoiser, prior.schedule, key=mixture_key, size=sampling.components)
-        denoisers[s] = WithMixture(prior.denoiser, mixture)
-        cost = max(cost, mixture_cost(prior.denoiser, sampling.components), key=lambda c: c.total)
-        largest = max(largest, float(own_share(mixture, MIXTURE_LEVEL)))
+        mixture = components_of(prior.denoiser, prior.schedule, key=mixture_key, size=sampling.components)
+        denoisers[s] = WithComponents(prior.denoiser, mixture)
+        cost = max(cost, components_cost(prior.denoiser, sampling.components), key=lambda c: c.total)
+        largest = max(largest, float(own_share(mixture, COMPONENTS_LEVEL)))
     return denoisers, cost, largest

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dichroic.closed import Mixture, gaussian_em, mixture_em
-from dichroic.closed.population import Statistics
+from dichroic.algebra import Components
+from dichroic.closed import components_em, gaussian_em
+from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import NetworkDenoiser, Prior, measure_spread, train
 from dichroic.em import EMState, FitConfig, Stage, amortise, draw_posterior, start_state
 from dichroic.em.loop import network_base
-from dichroic.posterior import Conditional, as_mixture
+from dichroic.posterior import Conditional, as_components
 from dichroic.posterior.closed_form import has_closed_form
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
@@ -152,15 +153,15 @@ def time_closed_form(
     report("Gaussian stage")
     fit = gaussian_em(problem, config.gaussian, fixed=fixed, seed=config.seed)
     found.closed_form["Gaussian stage"] = perf_counter() - begin
-    report("mixture stage")
-    known = {s: as_mixture(prior) for s, prior in frozen.items()}
-    start = {s: known.get(s) or Mixture.of(p) for s, p in fit.populations.items()}
-    found.closed_form["mixture stage"], mixtures = _timed(
-        lambda: mixture_em(problem, start, config.mixture, held_out=held_out, fixed=list(frozen), seed=config.seed)
+    report("components stage")
+    known = {s: as_components(prior) for s, prior in frozen.items()}
+    start = {s: known.get(s) or Components.of(p) for s, p in fit.populations.items()}
+    found.closed_form["components stage"], components = _timed(
+        lambda: components_em(problem, start, config.mixture, held_out=held_out, fixed=list(frozen), seed=config.seed)
     )
     arrays = (a for p in fit.populations.values() for a in (p.mean, p.basis, p.values))
     found.gaussian_bytes = sum(a.nbytes for a in arrays)
-    return start_state(fit, frozen, problem, config, None if mixtures is None else mixtures.mixtures)
+    return start_state(fit, frozen, problem, config, None if components is None else components.components)
 
 
 def time_training(

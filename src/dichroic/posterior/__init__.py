@@ -6,7 +6,7 @@ from math import prod
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
 from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.candidates import CandidatePosterior
-from dichroic.posterior.closed_form import as_mixture
+from dichroic.posterior.closed_form import as_components
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.gibbs import gibbs_rounds
 from dichroic.posterior.krylov import KrylovMMPS
@@ -30,7 +30,7 @@ __all__ = [
     "ExactMMPS",
     "KrylovMMPS",
     "SurrogateMMPS",
-    "as_mixture",
+    "as_components",
     "choose_method",
     "gibbs_rounds",
     "joint_posterior",

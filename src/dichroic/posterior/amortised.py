@@ -28,14 +28,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dichroic.algebra import Info
 from dichroic.diffusion import (
     NETWORKS,
+    ComponentsDenoiser,
     Cost,
     Denoiser,
     GaussianDenoiser,
-    GaussianMixtureDenoiser,
     NetworkConfig,
     NetworkDenoiser,
     Target,
-    WithMixture,
+    WithComponents,
     at_level,
     noise_like,
 )
@@ -211,9 +211,9 @@ def gaussian_of(source: str, denoiser: Denoiser) -> GaussianDenoiser:
     """
     if isinstance(denoiser, GaussianDenoiser):
         return denoiser
-    if isinstance(denoiser, GaussianMixtureDenoiser):
+    if isinstance(denoiser, ComponentsDenoiser):
         return denoiser.matched()
-    if isinstance(denoiser, WithMixture):
+    if isinstance(denoiser, WithComponents):
         return gaussian_of(source, denoiser.denoiser)
     if isinstance(denoiser, NetworkDenoiser) and denoiser.base is not None:
         return gaussian_of(source, denoiser.base)

@@ -2,7 +2,7 @@ r"""Candidates weighed by their joint likelihood, for sources of few dimensions.
 
 Moment matching replaces :math:`p(x_0 \mid x_t)` by one Gaussian, which at intermediate noise it is not: a manifold
 passes the same place twice, and the Gaussian covers what lies between. Here every source is a mixture
-:math:`\sum_k w_k \mathcal N(\mu_k, C_k)` (:func:`dichroic.diffusion.mixture_of`), so that given :math:`x_t` it is a
+:math:`\sum_k w_k \mathcal N(\mu_k, C_k)` (:func:`dichroic.diffusion.components_of`), so that given :math:`x_t` it is a
 mixture again, with responsibilities :math:`r_k` and components :math:`\mathcal N(\mu'_k, C'_k)`. `K` candidate
 components of each source are drawn; every tuple :math:`\kappa` of them, one per source, has the weight
 
@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info
 from dichroic.algebra.small import cholesky, solve_lower, solve_upper
-from dichroic.diffusion import Cost, Denoiser, GaussianMixtureDenoiser, Target, known_mixture, noise_like, pure_noise
+from dichroic.diffusion import ComponentsDenoiser, Cost, Denoiser, Target, known_components, noise_like, pure_noise
 from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["CandidatePosterior"]
@@ -40,7 +40,7 @@ class CandidatePosterior(Target):
     more components than candidates it is good only at noise levels at which few of them matter.
     """
 
-    mixtures: dict[str, GaussianMixtureDenoiser]
+    mixtures: dict[str, ComponentsDenoiser]
     observation: WhitenedObservation
     matrices: dict[str, Float[Array, "m d"]]
     y: Float[Array, " m"]
@@ -52,17 +52,17 @@ class CandidatePosterior(Target):
     ) -> "CandidatePosterior":
         """Forms the small matrices once, for all noise levels.
 
-        **Arguments:** `denoisers`, of which the mixtures are known (:func:`dichroic.diffusion.known_mixture`);
+        **Arguments:** `denoisers`, of which the mixtures are known (:func:`dichroic.diffusion.known_components`);
         `tuples`, how many combinations of candidates are weighed at most.
 
         **Raises:** `ValueError` for a denoiser without a mixture.
         """
-        mixtures = {s: known_mixture(denoisers[s]) for s in observation.shapes}
+        mixtures = {s: known_components(denoisers[s]) for s in observation.shapes}
         bare = [s for s, mixture in mixtures.items() if mixture is None]
         if bare:
             raise ValueError(
                 f"posterior 'candidates' needs a mixture for source {bare[0]!r}, and its denoiser, a "
-                f"{type(denoisers[bare[0]]).__name__}, has none; see dichroic.diffusion.mixture_of"
+                f"{type(denoisers[bare[0]]).__name__}, has none; see dichroic.diffusion.components_of"
             )
         sizes = {s: len(mixture.log_weights) for s, mixture in mixtures.items()}  # pyright: ignore
         return cls(mixtures, observation, observation.matrices(), observation.y, _counts(sizes, tuples))  # pyright: ignore

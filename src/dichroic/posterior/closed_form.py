@@ -5,38 +5,38 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from dichroic.algebra import Components, Gaussian
+from dichroic.closed.components_views import ComponentsView, bind_components_view
 from dichroic.closed.gaussian_view import DenseView
 from dichroic.closed.gaussian_views import bind_dense
-from dichroic.closed.mixture_views import MixtureView, bind_mixture_view
-from dichroic.closed.population import Mixture, Population
-from dichroic.diffusion import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, Prior, Scaling
+from dichroic.diffusion import ComponentsDenoiser, Denoiser, GaussianDenoiser, Prior, Scaling
 from dichroic.problem import View
 
-__all__ = ["as_mixture", "closed_form_draws", "has_closed_form", "mixture_prior"]
+__all__ = ["as_components", "closed_form_draws", "components_prior", "has_closed_form"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
 
 
-def as_mixture(prior: Prior) -> Mixture | None:
+def as_components(prior: Prior) -> Components | None:
     """The population of a closed-form prior in the user's units, None for a network."""
     denoiser, scaling = prior.denoiser, prior.scaling
     if isinstance(denoiser, GaussianDenoiser):
         means = np.asarray(denoiser.mean, float).reshape(1, -1)
-        return Mixture(np.ones(1), scaling.to_user(means), scaling.scale**2 * denoiser.covariance()[None])
-    if isinstance(denoiser, GaussianMixtureDenoiser):
+        return Components(np.ones(1), scaling.to_user(means), scaling.scale**2 * denoiser.covariance()[None])
+    if isinstance(denoiser, ComponentsDenoiser):
         weights = np.exp(np.asarray(denoiser.log_weights, float))
         bases, values = np.asarray(denoiser.bases, float), np.asarray(denoiser.values, float)
         means = np.asarray(denoiser.means, float).reshape(len(weights), -1)
         covariances = (bases * values[:, None]) @ bases.swapaxes(1, 2)
-        return Mixture(weights / weights.sum(), scaling.to_user(means), scaling.scale**2 * covariances)
+        return Components(weights / weights.sum(), scaling.to_user(means), scaling.scale**2 * covariances)
     return None
 
 
-def mixture_prior(mixture: Mixture, like: Prior) -> Prior:
+def components_prior(mixture: Components, like: Prior) -> Prior:
     """A mixture as a prior with the shape, schedule and scaling of another one."""
     scaling: Scaling = like.scaling
-    denoiser: Denoiser = GaussianMixtureDenoiser.from_covariances(
+    denoiser: Denoiser = ComponentsDenoiser.from_covariances(
         mixture.weights,
         scaling.to_scaled(mixture.means).reshape(-1, *like.shape),
         mixture.covariances / scaling.scale**2,
@@ -48,31 +48,31 @@ def closed_form_draws(
     view: View, priors: Mapping[str, Prior], keys: Key[Array, " n"]
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " n"]] | None:
     """One exact draw of every observation, and its chi-square per observed value; None where there is no such route."""
-    known = {s: as_mixture(priors[s]) for s in view.mixing}
-    bound, mixtures = _route(view, priors, known), {s: mixture for s, mixture in known.items() if mixture is not None}
+    known = {s: as_components(priors[s]) for s in view.mixing}
+    bound, components = _route(view, priors, known), {s: mixture for s, mixture in known.items() if mixture is not None}
     if bound is None:
         return None
     if isinstance(bound, DenseView):
-        gaussians = {s: Population.of(mixture.means[0], mixture.covariances[0]) for s, mixture in mixtures.items()}
+        gaussians = {s: Gaussian.of(mixture.means[0], mixture.covariances[0]) for s, mixture in components.items()}
         samples = bound.draw(gaussians, keys)
     else:
-        samples = bound.draw(mixtures, keys)
+        samples = bound.draw(components, keys)
     return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)
 
 
 def has_closed_form(view: View, priors: Mapping[str, Prior]) -> bool:
     """Whether draws of a view are exact."""
-    return _route(view, priors, {s: as_mixture(priors[s]) for s in view.mixing}) is not None
+    return _route(view, priors, {s: as_components(priors[s]) for s in view.mixing}) is not None
 
 
 def _route(
-    view: View, priors: Mapping[str, Prior], known: Mapping[str, Mixture | None]
-) -> MixtureView | DenseView | None:
-    mixtures = {s: mixture for s, mixture in known.items() if mixture is not None}
-    if len(mixtures) < len(known):
+    view: View, priors: Mapping[str, Prior], known: Mapping[str, Components | None]
+) -> ComponentsView | DenseView | None:
+    components = {s: mixture for s, mixture in known.items() if mixture is not None}
+    if len(components) < len(known):
         return None
     shapes = {s: priors[s].shape for s in view.mixing}
-    bound = bind_mixture_view(view, shapes)
-    if bound is not None and bound.cost(mixtures) <= _MOST:
+    bound = bind_components_view(view, shapes)
+    if bound is not None and bound.cost(components) <= _MOST:
         return bound
-    return bind_dense(view, shapes, _MOST_SYSTEMS) if all(len(m) == 1 for m in mixtures.values()) else None
+    return bind_dense(view, shapes, _MOST_SYSTEMS) if all(len(m) == 1 for m in components.values()) else None

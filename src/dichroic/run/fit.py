@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.closed import GaussianFit, Mixture, MixtureFit, Population, gaussian_em, mixture_em
+from dichroic.algebra import Components, Gaussian
+from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, start_state
-from dichroic.posterior import as_mixture
+from dichroic.posterior import as_components
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -186,27 +187,27 @@ class _Fit:
         return state
 
     def _start(self, gaussian: GaussianFit) -> EMState:
-        """Before the first lap: the mixture stage, where there is one."""
-        known = {s: as_mixture(prior) for s, prior in self.frozen.items()}
-        start = {s: known.get(s) or Mixture.of(p) for s, p in gaussian.populations.items()}
-        found = mixture_em(
+        """Before the first lap: the components stage, where there is one."""
+        known = {s: as_components(prior) for s, prior in self.frozen.items()}
+        start = {s: known.get(s) or Components.of(p) for s, p in gaussian.populations.items()}
+        found = components_em(
             self.problem,
             start,
             self.config.mixture,
             held_out=self.held_out,
             fixed=list(self.frozen),
             seed=self.config.seed,
-            report=lambda share: self._phase("Gaussian mixtures", CLOSED_FORMS / 2 * (1 + share)),
+            report=lambda share: self._phase("components", CLOSED_FORMS / 2 * (1 + share)),
             kept=self._say_components,
         )
         if found is None:
-            self.progress.say("mixture stage: none, for no exact route leads through every view")
+            self.progress.say("components stage: none, for no exact route leads through every view")
             return start_state(gaussian, self.frozen, self.problem, self.config)
-        parts = ", ".join(f"{s} {n}" for s, n in found.components.items())
-        self.progress.say(f"mixture stage: {len(found.log_likelihood)} laps; components: {parts}")
-        return start_state(gaussian, self.frozen, self.problem, self.config, found.mixtures)
+        parts = ", ".join(f"{s} {n}" for s, n in found.sizes.items())
+        self.progress.say(f"components stage: {len(found.log_likelihood)} laps; components: {parts}")
+        return start_state(gaussian, self.frozen, self.problem, self.config, found.components)
 
-    def _say_components(self, found: MixtureFit) -> None:
+    def _say_components(self, found: ComponentsFit) -> None:
         components, likelihood = found.held_out[-1]
         parts = ", ".join(f"{s} {n}" for s, n in components.items())
         what = "held-out log-likelihood" if self.held_out else "log-likelihood less its penalty,"
@@ -282,10 +283,10 @@ def _fingerprint(prior: Prior) -> str:
     return digest.hexdigest()
 
 
-def population_of(prior: Prior, key: Any) -> Population:
+def population_of(prior: Prior, key: Any) -> Gaussian:
     """The Gaussian with the moments of a known prior, by its draws."""
     x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key)).reshape(_FROZEN_SAMPLES, -1)
-    return Population.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
+    return Gaussian.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
 
 
 def _describe(

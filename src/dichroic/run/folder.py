@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.closed import GaussianFit, Population
+from dichroic.algebra import Gaussian
+from dichroic.closed import GaussianFit
 from dichroic.design.design_file import load_design, save_design
 from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
@@ -119,7 +120,7 @@ class RunFolder:
             return None
         with np.load(file) as arrays:
             populations = {
-                str(s): Population(
+                str(s): Gaussian(
                     arrays[f"{i}_mean"], arrays[f"{i}_basis"], arrays[f"{i}_values"], float(arrays[f"{i}_rest"])
                 )
                 for i, s in enumerate(arrays["sources"])

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.algebra.small import cholesky, gain, solve_lower
+from dichroic.algebra import cholesky, gain, matheron, solve_lower
 from dichroic.problem import Observation
 from dichroic.white import WhitenedObservation
 
@@ -45,7 +45,7 @@ class FactorModel(eqx.Module):
         m, q = M.shape
         # where nothing is observed M and r have zero rows, and the noise drawn there has no effect
         z, n = jnp.split(jax.random.normal(key, (q + m,), M.dtype), [q])
-        return self._sources(observation, z + gain(M, r - M @ z - n))
+        return self._sources(observation, matheron(z, r, n, lambda z: M @ z, lambda r: (gain(M, r), None))[0])
 
     def __call__(self, observation: Observation, key: PRNGKeyArray | None) -> dict[str, Array]:
         """A draw; the mean without a key."""

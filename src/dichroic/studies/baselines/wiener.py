@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dichroic.closed import GaussianConfig, GaussianFit, Population, gaussian_em
+from dichroic.algebra import Gaussian
+from dichroic.closed import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.gaussian_views import bind_dense
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule
 from dichroic.posterior import joint_posterior
@@ -75,7 +76,7 @@ class Wiener(Baseline):
     def fitted(self) -> GaussianFit:
         """The populations of all sources."""
         populations = {
-            s: Population(
+            s: Gaussian(
                 self.arrays[f"{s}/mean"],
                 self.arrays[f"{s}/basis"],
                 self.arrays[f"{s}/values"],

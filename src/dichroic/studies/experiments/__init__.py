@@ -9,15 +9,21 @@ from dichroic.studies.experiments.corrupted import (
     undersampled_mnist,
 )
 from dichroic.studies.experiments.digits import grassy_digits
-from dichroic.studies.experiments.exact_mixture import MixturePosterior, mixture_view, mixtures_along_manifolds
+from dichroic.studies.experiments.exact_components import (
+    ComponentsPosterior,
+    components_along_manifolds,
+    components_view,
+)
 from dichroic.studies.experiments.galaxies import hubble_galaxies, model_galaxies
 from dichroic.studies.experiments.manifolds import Manifold, contrastive, differing, manifolds, mixed, random_manifold
 from dichroic.studies.experiments.references import Reference, mean_subtraction, oracle_wiener
 
 __all__ = [
+    "ComponentsPosterior",
     "Manifold",
-    "MixturePosterior",
     "Reference",
+    "components_along_manifolds",
+    "components_view",
     "contrastive",
     "differing",
     "grassy_digits",
@@ -28,8 +34,6 @@ __all__ = [
     "masked_mnist",
     "mean_subtraction",
     "mixed",
-    "mixture_view",
-    "mixtures_along_manifolds",
     "model_galaxies",
     "oracle_wiener",
     "random_manifold",

@@ -1,4 +1,4 @@
-"""The mixture stage: every route against brute force, a lap against scikit-learn's, the search against the truth."""
+"""The components stage: every route against brute force, a lap against scikit-learn's, the search against the truth."""
 
 import jax
 import numpy as np
@@ -6,11 +6,12 @@ import pytest
 import scipy.stats
 from scipy.special import logsumexp
 
-from dichroic.closed import Mixture, MixtureConfig, gaussian_em, mixture_em
-from dichroic.closed.mixture import _split, _update
-from dichroic.closed.mixture_systems import SystemView
-from dichroic.closed.mixture_views import GroupedView
-from dichroic.diffusion import GaussianMixtureDenoiser
+from dichroic.algebra import Components
+from dichroic.closed import ComponentsConfig, components_em, gaussian_em
+from dichroic.closed.components import _split, _update
+from dichroic.closed.components_views import GroupedView
+from dichroic.closed.systems import SystemView
+from dichroic.diffusion import ComponentsDenoiser
 from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 from oracles import SIGMAS, assert_gaussian, random_covariance
@@ -28,13 +29,13 @@ SHAPES = {"a": (3,), "b": (2,)}
 STD = 0.3
 
 
-def random_mixture(rng, d: int, K: int, apart: float = 2.0) -> Mixture:
+def random_components(rng, d: int, K: int, apart: float = 2.0) -> Components:
     weights = rng.dirichlet(np.full(K, 5.0))
-    return Mixture(weights, apart * rng.normal(size=(K, d)), np.stack([random_covariance(rng, d) for _ in range(K)]))
+    return Components(weights, apart * rng.normal(size=(K, d)), np.stack([random_covariance(rng, d) for _ in range(K)]))
 
 
-def two_sources(rng) -> dict[str, Mixture]:
-    return {"a": random_mixture(rng, 3, 3), "b": random_mixture(rng, 2, 2)}
+def two_sources(rng) -> dict[str, Components]:
+    return {"a": random_components(rng, 3, 3), "b": random_components(rng, 2, 2)}
 
 
 def observe(rng, n=7, missing=False, shared=False) -> View:
@@ -54,18 +55,18 @@ def matrices(view: View, i: int) -> dict[str, np.ndarray]:
     return found
 
 
-def combinations(view: View, mixtures, i: int):
+def combinations(view: View, components, i: int):
     """Log-weight, mean and covariance of the stacked sources given the data, for every combination."""
     seen = np.ones(4, bool) if view.observed is None else view.observed[i]
     A = {s: m[seen] for s, m in matrices(view, i).items()}
     y = view.y[i][seen]
-    for k in range(len(mixtures["a"])):
-        for j in range(len(mixtures["b"])):
-            mean = np.concatenate([mixtures["b"].means[j], mixtures["a"].means[k]])
-            S = scipy.linalg.block_diag(mixtures["b"].covariances[j], mixtures["a"].covariances[k])
+    for k in range(len(components["a"])):
+        for j in range(len(components["b"])):
+            mean = np.concatenate([components["b"].means[j], components["a"].means[k]])
+            S = scipy.linalg.block_diag(components["b"].covariances[j], components["a"].covariances[k])
             both = np.concatenate([A["b"], A["a"]], 1)
             C = both @ S @ both.T + STD**2 * np.eye(len(y))
-            log_w = np.log(mixtures["b"].weights[j] * mixtures["a"].weights[k])
+            log_w = np.log(components["b"].weights[j] * components["a"].weights[k])
             # the library's unit is the white noise: a density per unit of it
             log_p = log_w + scipy.stats.multivariate_normal(both @ mean, C).logpdf(y) + len(y) * np.log(STD)
             gain = S @ both.T @ np.linalg.inv(C)
@@ -79,36 +80,38 @@ CASES = {"own matrices": {}, "missing": {"missing": True}, "one matrix": {"share
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_log_likelihood(route, case):
     rng = np.random.default_rng(0)
-    view, mixtures = observe(rng, **case), two_sources(rng)
-    expected = [logsumexp([c[0] for c in combinations(view, mixtures, i)]) for i in range(len(view))]
-    np.testing.assert_allclose(route(view, SHAPES).log_likelihood(mixtures), expected, rtol=1e-5)
+    view, components = observe(rng, **case), two_sources(rng)
+    expected = [logsumexp([c[0] for c in combinations(view, components, i)]) for i in range(len(view))]
+    np.testing.assert_allclose(route(view, SHAPES).log_likelihood(components), expected, rtol=1e-5)
 
 
 @every_route
 def test_statistics_are_derivatives(route):
     rng = np.random.default_rng(1)
-    view, mixtures = observe(rng, missing=True), two_sources(rng)
+    view, components = observe(rng, missing=True), two_sources(rng)
     bound, step = route(view, SHAPES), 1e-5
-    value, statistics = bound.statistics(mixtures)
-    assert value == pytest.approx(bound.log_likelihood(mixtures).sum(), rel=1e-9)
-    for s, x in mixtures.items():
+    value, statistics = bound.statistics(components)
+    assert value == pytest.approx(bound.log_likelihood(components).sum(), rel=1e-9)
+    for s, x in components.items():
 
         def difference(change, s=s):
-            up, down = (bound.log_likelihood({**mixtures, s: change(sign * step)}).sum() for sign in (1, -1))
+            up, down = (bound.log_likelihood({**components, s: change(sign * step)}).sum() for sign in (1, -1))
             return (up - down) / (2 * step)
 
         for k in range(len(x)):
             unit = np.eye(len(x))[k]
-            by_weight = difference(lambda e, x=x, u=unit: Mixture(x.weights * np.exp(e * u), x.means, x.covariances))
+            by_weight = difference(lambda e, x=x, u=unit: Components(x.weights * np.exp(e * u), x.means, x.covariances))
             assert statistics[s].count[k] == pytest.approx(by_weight, rel=1e-4, abs=1e-6)
             direction = rng.normal(size=x.means.shape[1])
             by_mean = difference(
-                lambda e, x=x, u=unit, v=direction: Mixture(x.weights, x.means + e * np.outer(u, v), x.covariances)
+                lambda e, x=x, u=unit, v=direction: Components(x.weights, x.means + e * np.outer(u, v), x.covariances)
             )
             assert statistics[s].first[k] @ direction == pytest.approx(by_mean, rel=1e-4, abs=1e-5)
             square = np.outer(direction, direction)
             by_covariance = difference(
-                lambda e, x=x, u=unit, v=square: Mixture(x.weights, x.means, x.covariances + e * u[:, None, None] * v)
+                lambda e, x=x, u=unit, v=square: Components(
+                    x.weights, x.means, x.covariances + e * u[:, None, None] * v
+                )
             )
             found = 0.5 * np.sum(statistics[s].second[k] * square)
             assert found == pytest.approx(by_covariance, rel=1e-4, abs=1e-5)
@@ -119,7 +122,7 @@ def test_lap_is_that_of_scikit_learn(route):
     from sklearn.mixture import GaussianMixture
 
     rng = np.random.default_rng(2)
-    truth, start = random_mixture(rng, 3, 2), random_mixture(rng, 3, 2)
+    truth, start = random_components(rng, 3, 2), random_components(rng, 3, 2)
     label = rng.choice(2, p=truth.weights, size=300)
     x = np.stack([rng.multivariate_normal(truth.means[k], truth.covariances[k]) for k in label])
     problem = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-4)})
@@ -143,12 +146,12 @@ def test_lap_is_that_of_scikit_learn(route):
 @every_route
 def test_likelihood_never_falls(route):
     rng = np.random.default_rng(3)
-    view, mixtures = observe(rng, n=16), two_sources(rng)
+    view, components = observe(rng, n=16), two_sources(rng)
     bound, values = route(view, SHAPES), []
     for _ in range(15):
-        value, statistics = bound.statistics(mixtures)
+        value, statistics = bound.statistics(components)
         values.append(value)
-        mixtures = {s: _update(x, statistics[s], 1e-12, x) for s, x in mixtures.items()}
+        components = {s: _update(x, statistics[s], 1e-12, x) for s, x in components.items()}
     assert np.diff(values).min() > -1e-6
     assert values[-1] > values[0] + 1
 
@@ -156,11 +159,11 @@ def test_likelihood_never_falls(route):
 @every_route
 def test_draws_are_exact(route):
     rng = np.random.default_rng(4)
-    view, mixtures = observe(rng, missing=True), two_sources(rng)
+    view, components = observe(rng, missing=True), two_sources(rng)
     view = view.select(np.full(4000, 2))
     bound = route(view, SHAPES)
-    drawn = bound.draw(mixtures, jax.random.split(jax.random.key(0), len(view)))
-    found = list(combinations(view, mixtures, 0))
+    drawn = bound.draw(components, jax.random.split(jax.random.key(0), len(view)))
+    found = list(combinations(view, components, 0))
     share = np.exp([c[0] for c in found] - logsumexp([c[0] for c in found]))
     means, covariances = np.stack([c[1] for c in found]), np.stack([c[2] for c in found])
     mean = share @ means
@@ -178,20 +181,20 @@ def test_draws_are_exact(route):
 @every_route
 def test_draws_depend_on_their_own_key_alone(route):
     rng = np.random.default_rng(5)
-    view, mixtures = observe(rng, n=9, shared=True), two_sources(rng)
+    view, components = observe(rng, n=9, shared=True), two_sources(rng)
     keys = jax.random.split(jax.random.key(1), 9)
     some = np.array([7, 2])
-    everyone = route(view, SHAPES).draw(mixtures, keys)
-    alone = route(view.select(some), SHAPES).draw(mixtures, keys[some])
+    everyone = route(view, SHAPES).draw(components, keys)
+    alone = route(view.select(some), SHAPES).draw(components, keys[some])
     for s in SHAPES:
         np.testing.assert_allclose(everyone[s][some], alone[s], atol=1e-9)
 
 
 def test_split_keeps_the_moments():
     rng = np.random.default_rng(6)
-    x = random_mixture(rng, 3, 2)
+    x = random_components(rng, 3, 2)
 
-    def moments(m: Mixture):
+    def moments(m: Components):
         second = np.einsum("k,kij->ij", m.weights, m.covariances + m.means[:, :, None] * m.means[:, None])
         return m.weights @ m.means, second
 
@@ -201,14 +204,14 @@ def test_split_keeps_the_moments():
 
 def test_moments_are_those_of_draws():
     rng = np.random.default_rng(8)
-    x = random_mixture(rng, 3, 4)
+    x = random_components(rng, 3, 4)
     assert_gaussian(x.sample(rng, 20_000), *x.moments())
 
 
 def test_matched_gaussian():
     rng = np.random.default_rng(7)
-    x = random_mixture(rng, 3, 4)
-    matched = GaussianMixtureDenoiser.from_covariances(x.weights, x.means, x.covariances).matched()
+    x = random_components(rng, 3, 4)
+    matched = ComponentsDenoiser.from_covariances(x.weights, x.means, x.covariances).matched()
     mean = x.weights @ x.means
     second = np.einsum("k,kij->ij", x.weights, x.covariances + x.means[:, :, None] * x.means[:, None])
     np.testing.assert_allclose(matched.mean, mean, rtol=1e-5)
@@ -234,12 +237,12 @@ def clusters(n: int, seed: int) -> Problem:
 @pytest.mark.parametrize("held", [True, False], ids=["held out", "criterion"])
 def test_search_finds_clusters_and_leaves_a_gaussian_alone(held):
     problem = clusters(600, 0)
-    start = {s: Mixture.of(p) for s, p in gaussian_em(problem).populations.items()}
-    found = mixture_em(problem, start, MixtureConfig(components=8), held_out=clusters(300, 1) if held else None)
+    start = {s: Components.of(p) for s, p in gaussian_em(problem).populations.items()}
+    found = components_em(problem, start, ComponentsConfig(components=8), held_out=clusters(300, 1) if held else None)
     assert found is not None
-    assert len(found.mixtures["g"]) == 1
+    assert len(found.components["g"]) == 1
     centres = np.array([[4.0, 0.0], [-2.0, 3.0], [-2.0, -3.0]])
-    x = found.mixtures["x"]
+    x = found.components["x"]
     for centre in centres:
         near = np.linalg.norm(x.means - centre, axis=1) < 1
         error = SIGMAS * np.sqrt(2 / 9 / 600)
@@ -253,11 +256,13 @@ def test_search_finds_clusters_and_leaves_a_gaussian_alone(held):
 
 def test_no_stage_where_it_is_not_wanted_or_cannot_be():
     problem = clusters(20, 0)
-    start = {s: Mixture.of(p) for s, p in gaussian_em(problem).populations.items()}
-    assert mixture_em(problem, start, MixtureConfig(components=1)) is None
-    assert mixture_em(problem, start, fixed=["g", "x"]) is None
+    start = {s: Components.of(p) for s, p in gaussian_em(problem).populations.items()}
+    assert components_em(problem, start, ComponentsConfig(components=1)) is None
+    assert components_em(problem, start, fixed=["g", "x"]) is None
     n = 20
     masks = np.random.default_rng(0).random((n, 30)) < 0.5
     rows = np.where(masks, np.random.default_rng(1).normal(size=(n, 30)), np.nan)
     scattered = Problem({"g": Source((30,))}, {"v": View(rows, {"g": 1.0}, 0.1)})
-    assert mixture_em(scattered, {s: Mixture.of(p) for s, p in gaussian_em(scattered).populations.items()}) is None
+    assert (
+        components_em(scattered, {s: Components.of(p) for s, p in gaussian_em(scattered).populations.items()}) is None
+    )

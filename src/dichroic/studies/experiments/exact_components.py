@@ -22,25 +22,25 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from dichroic.closed import Mixture
-from dichroic.diffusion import GaussianMixtureDenoiser, Prior, Scaling, Schedule
+from dichroic.algebra import Components
+from dichroic.diffusion import ComponentsDenoiser, Prior, Scaling, Schedule
 from dichroic.problem import View
 from dichroic.studies.experiments.manifolds import Manifold, _rng, _view, manifolds
 
-__all__ = ["MixturePosterior", "exact_prior", "mixture_along", "mixture_view", "mixtures_along_manifolds"]
+__all__ = ["ComponentsPosterior", "components_along", "components_along_manifolds", "components_view", "exact_prior"]
 
 _MOST_TUPLES = 2_000_000
 
 
 @dataclass(frozen=True)
-class MixturePosterior:
+class ComponentsPosterior:
     """The joint posterior of the sources behind one observation.
 
     **Arguments:** `weights`, of all tuples, shape `(n,)`; `indices`, their components, `(n, S)`; `sources`, `A`, `y`
     and `noise`, the covariance of the noise, what it is the posterior of. Built by :meth:`of`.
     """
 
-    sources: Mapping[str, Mixture]
+    sources: Mapping[str, Components]
     A: Mapping[str, np.ndarray]
     y: np.ndarray
     noise: np.ndarray
@@ -49,8 +49,8 @@ class MixturePosterior:
 
     @classmethod
     def of(
-        cls, sources: Mapping[str, Mixture], A: Mapping[str, np.ndarray], y: np.ndarray, noise: np.ndarray
-    ) -> "MixturePosterior":
+        cls, sources: Mapping[str, Components], A: Mapping[str, np.ndarray], y: np.ndarray, noise: np.ndarray
+    ) -> "ComponentsPosterior":
         """From the matrix `(m, d)` of every source that enters, the data `(m,)` and the noise covariance `(m, m)`.
 
         **Raises:** `ValueError` when there are more tuples than fit in memory.
@@ -99,44 +99,44 @@ class MixturePosterior:
         """Mean `(D,)` and covariance `(D, D)` of the stacked sources, without tuples of weight below 1e-15."""
         chosen = np.flatnonzero(self.weights > 1e-15)
         weights = self.weights[chosen] / self.weights[chosen].sum()
-        return Mixture(weights, *self.components(chosen)).moments()
+        return Components(weights, *self.components(chosen)).moments()
 
     def _split(self, x: np.ndarray) -> dict[str, np.ndarray]:
         ends = np.cumsum([a.shape[1] for a in self.A.values()])
         return dict(zip(self.A, np.split(x, ends[:-1], axis=1), strict=True))
 
 
-def mixture_along(manifold: Manifold, components: int = 256, sd: float = 0.03) -> Mixture:
+def components_along(manifold: Manifold, components: int = 256, sd: float = 0.03) -> Components:
     """Round components of standard deviation `sd` at equal steps of a manifold's coordinate."""
     means = manifold((np.arange(components) + 0.5) / components)
     weights = np.full(components, 1 / components)
-    return Mixture(weights, means, np.tile(sd**2 * np.eye(means.shape[1]), (components, 1, 1)))
+    return Components(weights, means, np.tile(sd**2 * np.eye(means.shape[1]), (components, 1, 1)))
 
 
-def exact_prior(mixture: Mixture, schedule: Schedule | None = None, scale: float = 1.25) -> Prior:
+def exact_prior(components: Components, schedule: Schedule | None = None, scale: float = 1.25) -> Prior:
     """The prior with the exact denoiser; the default scale is that of a random manifold."""
-    denoiser = GaussianMixtureDenoiser.from_covariances(
-        mixture.weights, mixture.means / scale, mixture.covariances / scale**2
+    denoiser = ComponentsDenoiser.from_covariances(
+        components.weights, components.means / scale, components.covariances / scale**2
     )
     return Prior(denoiser, schedule or Schedule(), Scaling(0.0, scale))
 
 
-def mixtures_along_manifolds(
+def components_along_manifolds(
     count: int = 2, seed: int = 0, components: int = 256, sd: float = 0.03
-) -> dict[str, Mixture]:
-    """The random manifolds `source1`, `source2`, ... of a seed, made Gaussian mixtures."""
-    return {name: mixture_along(manifold, components, sd) for name, manifold in manifolds(count, seed).items()}
+) -> dict[str, Components]:
+    """The random manifolds `source1`, `source2`, ... of a seed, made Gaussian components."""
+    return {name: components_along(manifold, components, sd) for name, manifold in manifolds(count, seed).items()}
 
 
-def mixture_view(
-    sources: Mapping[str, Mixture],
+def components_view(
+    sources: Mapping[str, Components],
     n: int,
     seed: int = 0,
     *,
     observed: int = 3,
     noise: float = 0.01,
     shared: bool = False,
-) -> tuple[View, list[MixturePosterior]]:
+) -> tuple[View, list[ComponentsPosterior]]:
     """A view of `n` observations of all sources, each through a random matrix of its own with rows of unit length, and
     the posterior of every observation. If `shared`, one matrix per source serves all observations.
     """
@@ -148,7 +148,9 @@ def mixture_view(
     }
     covariance = float(np.float32(noise)) ** 2 * np.eye(observed)
     posteriors = [
-        MixturePosterior.of(sources, {s: a[i] for s, a in matrices.items()}, np.asarray(view.y[i], float), covariance)
+        ComponentsPosterior.of(
+            sources, {s: a[i] for s, a in matrices.items()}, np.asarray(view.y[i], float), covariance
+        )
         for i in range(n)
     ]
     return view, posteriors

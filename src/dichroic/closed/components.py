@@ -1,4 +1,4 @@
-r"""EM for Gaussian mixtures: the second stage of every plan, in closed form, from the mixtures alone.
+r"""EM for Gaussian components: the second stage of every plan, in closed form, from the mixtures alone.
 
 Starting from the Gaussian stage, every component of a source is split in two along its principal axis, EM moves all
 sources of all views to a higher likelihood, and the split is kept if observations that were not learned from have
@@ -26,22 +26,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from dichroic.closed.mixture_view import ComponentStatistics, MixtureView
-from dichroic.closed.mixture_views import bind_mixture_view
-from dichroic.closed.population import Mixture
+from dichroic.algebra import Components
+from dichroic.closed.components_view import ComponentStatistics, ComponentsView
+from dichroic.closed.components_views import bind_components_view
 from dichroic.problem import Problem
 
-__all__ = ["MixtureConfig", "MixtureFit", "mixture_em"]
+__all__ = ["ComponentsConfig", "ComponentsFit", "components_em"]
 
 _FLOOR = 1e-6  # of the mean variance: the least variance of a component along any direction
 _APART = 0.7  # standard deviations between a component's mean and those of its halves
 _GAIN = 0.01  # of held-out log-likelihood per observation, below which nothing has changed
 
 
-class MixtureConfig(BaseModel):
-    """Settings of the mixture stage.
+class ComponentsConfig(BaseModel):
+    """Settings of the components stage.
 
-    `components` is the most a source may have (1: no mixture stage); `laps` of EM follow every change, and up to
+    `components` is the most a source may have (1: no components stage); `laps` of EM follow every change, and up to
     `polish` the last one; `ties` is how many observations per dimension the mean covariance counts for at first. Views
     give at most `subset` observations, and splitting ends where a lap would cost more than `budget` floating-point
     operations.
@@ -58,34 +58,34 @@ class MixtureConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class MixtureFit:
-    """Result of `mixture_em`: a mixture for every source, and the log-likelihood per observed value of every lap.
+class ComponentsFit:
+    """Result of `components_em`: components of every source, and the log-likelihood per observed value of every lap.
 
     **Fields:** `held_out`, the log-likelihood per observation of the held-out ones, with the components of every
     learned source it was reached with, one entry for every change that was kept.
     """
 
-    mixtures: Mapping[str, Mixture]
+    components: Mapping[str, Components]
     log_likelihood: list[float] = field(default_factory=list)
     held_out: list[tuple[dict[str, int], float]] = field(default_factory=list)
 
     @property
-    def components(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """Number of components of every source."""
-        return {s: len(x) for s, x in self.mixtures.items()}
+        return {s: len(x) for s, x in self.components.items()}
 
 
-def mixture_em(
+def components_em(
     problem: Problem,
-    start: Mapping[str, Mixture],
-    config: MixtureConfig | None = None,
+    start: Mapping[str, Components],
+    config: ComponentsConfig | None = None,
     *,
     held_out: Problem | None = None,
     fixed: Sequence[str] = (),
     seed: int = 0,
     report: Callable[[float], None] | None = None,
-    kept: Callable[[MixtureFit], None] | None = None,
-) -> MixtureFit | None:
+    kept: Callable[[ComponentsFit], None] | None = None,
+) -> ComponentsFit | None:
     """Fits a mixture of Gaussians to every source of a problem, from the mixtures alone.
 
     **Arguments:** `start`, for every source, as a rule the Gaussian stage's with one component; `held_out`, which
@@ -93,15 +93,15 @@ def mixture_em(
     called after every lap with the share of what may have to be done; `kept`, called with what was reached after every
     change that is kept.
 
-    **Returns:** a `MixtureFit`, in the user's units; None when no exact route leads through some view.
+    **Returns:** a `ComponentsFit`, in the user's units; None when no exact route leads through some view.
     """
-    config = config or MixtureConfig()
+    config = config or ComponentsConfig()
     learned = [s for s in problem.sources if s not in fixed]
     if config.components == 1 or not learned:
         return None
     shapes = {s: source.shape for s, source in problem.sources.items()}
-    views = [bind_mixture_view(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
-    judges = [] if held_out is None else [bind_mixture_view(view, shapes) for view in held_out.views.values()]
+    views = [bind_components_view(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
+    judges = [] if held_out is None else [bind_components_view(view, shapes) for view in held_out.views.values()]
     if any(view is None for view in [*views, *judges]):
         return None
     search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report, kept)
@@ -113,12 +113,12 @@ class _Search:
 
     def __init__(
         self,
-        views: list[MixtureView],
-        judges: list[MixtureView],
+        views: list[ComponentsView],
+        judges: list[ComponentsView],
         learned: list[str],
-        config: MixtureConfig,
+        config: ComponentsConfig,
         report: Callable[[float], None] | None,
-        kept: Callable[[MixtureFit], None] | None,
+        kept: Callable[[ComponentsFit], None] | None,
     ):
         self.views, self.judges, self.learned, self.config = views, judges, learned, config
         self.report, self.tell = report, kept
@@ -126,43 +126,43 @@ class _Search:
         self.kept: list[tuple[dict[str, int], float]] = []
         self.values = sum(v.values for v in views)
 
-    def run(self, mixtures: dict[str, Mixture]) -> MixtureFit:
+    def run(self, components: dict[str, Components]) -> ComponentsFit:
         ties = self.config.ties
-        self.start = dict(mixtures)
-        best = self._judge(mixtures)
+        self.start = dict(components)
+        best = self._judge(components)
         growing = list(self.learned)
         while growing:
             # all of them at once if that is for the better, or else one by one
             for chosen in [growing, *([s] for s in growing if len(growing) > 1)]:
-                proposal = {**mixtures, **{s: _split(mixtures[s]) for s in chosen}}
+                proposal = {**components, **{s: _split(components[s]) for s in chosen}}
                 if not self._allowed(proposal):
                     continue
-                before = mixtures
-                mixtures, best, accepted = self._try(mixtures, proposal, best, ties, self.config.laps)
+                before = components
+                components, best, accepted = self._try(components, proposal, best, ties, self.config.laps)
                 if accepted:
-                    mixtures, growing = self._undo_idle(before, mixtures, chosen, best)
+                    components, growing = self._undo_idle(before, components, chosen, best)
                     break
             else:
                 break
-        while max(len(mixtures[s]) for s in self.learned) > 1:
+        while max(len(components[s]) for s in self.learned) > 1:
             # a last round of EM from here, then again with looser ties, as long as the held-out observations gain
-            mixtures, best, accepted = self._try(mixtures, mixtures, best, ties, self.config.polish)
+            components, best, accepted = self._try(components, components, best, ties, self.config.polish)
             ties /= 8
             if not accepted:
                 break
-        return MixtureFit(mixtures, self.history, self.kept)
+        return ComponentsFit(components, self.history, self.kept)
 
     def _try(
-        self, before: dict[str, Mixture], mixtures: dict[str, Mixture], best: float, ties: float, laps: int
-    ) -> tuple[dict[str, Mixture], float, bool]:
+        self, before: dict[str, Components], components: dict[str, Components], best: float, ties: float, laps: int
+    ) -> tuple[dict[str, Components], float, bool]:
         """EM from a proposal, ended when the judge sees no more gain; what was there before, unless it was beaten."""
         top, found = best, None
         last = -np.inf
         for lap in range(laps):
-            mixtures = self._lap(mixtures, ties)
-            score = self._judge(mixtures)
+            components = self._lap(components, ties)
+            score = self._judge(components)
             if score > top + _GAIN:
-                top, found = score, mixtures
+                top, found = score, components
             # right after a split, likelihoods are lower than before it: only a fall from lap to lap is an end
             if lap >= 2 and score < last + _GAIN:
                 break
@@ -171,12 +171,12 @@ class _Search:
             return before, best, False
         self.kept.append(({s: len(found[s]) for s in self.learned}, top))
         if self.tell is not None:
-            self.tell(MixtureFit(found, list(self.history), list(self.kept)))
+            self.tell(ComponentsFit(found, list(self.history), list(self.kept)))
         return found, top, True
 
     def _undo_idle(
-        self, before: dict[str, Mixture], after: dict[str, Mixture], chosen: list[str], best: float
-    ) -> tuple[dict[str, Mixture], list[str]]:
+        self, before: dict[str, Components], after: dict[str, Components], chosen: list[str], best: float
+    ) -> tuple[dict[str, Components], list[str]]:
         """Takes back the splits that others have paid for; what is left goes on growing."""
         growing = list(chosen)
         for s in chosen if len(chosen) > 1 else []:
@@ -186,42 +186,42 @@ class _Search:
                 growing.remove(s)
         return after, growing
 
-    def _lap(self, mixtures: dict[str, Mixture], ties: float) -> dict[str, Mixture]:
+    def _lap(self, components: dict[str, Components], ties: float) -> dict[str, Components]:
         total, pooled = 0.0, {}
         for view in self.views:
-            value, statistics = view.statistics(mixtures)
+            value, statistics = view.statistics(components)
             total += value
             for s, part in statistics.items():
                 pooled[s] = pooled[s] + part if s in pooled else part
         self.history.append(total / self.values)
         if self.report is not None:
             self.report(min(0.95, len(self.history) / (self.config.laps * 12)))
-        grown = [s for s in self.learned if len(mixtures[s]) > 1]
-        return {**mixtures, **{s: _update(mixtures[s], pooled[s], ties, self.start[s]) for s in grown}}
+        grown = [s for s in self.learned if len(components[s]) > 1]
+        return {**components, **{s: _update(components[s], pooled[s], ties, self.start[s]) for s in grown}}
 
-    def _judge(self, mixtures: dict[str, Mixture]) -> float:
+    def _judge(self, components: dict[str, Components]) -> float:
         """Log-likelihood per observation: of held-out data, or of the data less what the parameters are worth."""
         judges = self.judges or self.views
         n = sum(view.n for view in judges)
-        total = sum(float(view.log_likelihood(mixtures).sum()) for view in judges)
+        total = sum(float(view.log_likelihood(components).sum()) for view in judges)
         if self.judges:
             return total / n
-        sizes = {s: mixtures[s].means.shape[1] for s in self.learned}
-        free = sum(len(mixtures[s]) * (1 + d + d * (d + 1) / 2) for s, d in sizes.items())
+        sizes = {s: components[s].means.shape[1] for s in self.learned}
+        free = sum(len(components[s]) * (1 + d + d * (d + 1) / 2) for s, d in sizes.items())
         return (total - 0.5 * free * np.log(n)) / n
 
-    def _allowed(self, mixtures: dict[str, Mixture]) -> bool:
-        cost = sum(v.cost(mixtures) for v in self.views)
-        return cost <= self.config.budget and max(map(len, mixtures.values())) <= self.config.components
+    def _allowed(self, components: dict[str, Components]) -> bool:
+        cost = sum(v.cost(components) for v in self.views)
+        return cost <= self.config.budget and max(map(len, components.values())) <= self.config.components
 
 
-def _update(mixture: Mixture, statistics: ComponentStatistics, ties: float, start: Mixture) -> Mixture:
+def _update(components: Components, statistics: ComponentStatistics, ties: float, start: Components) -> Components:
     """One lap of EM for one source, its covariances tied to each other and to those of `start`."""
-    n, S = np.maximum(statistics.count, 1e-9)[:, None, None], mixture.covariances
+    n, S = np.maximum(statistics.count, 1e-9)[:, None, None], components.covariances
     delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
     S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
-    weights, means = np.maximum(statistics.count, 1e-6), mixture.means + delta
-    moved, total, tau = Mixture(weights / weights.sum(), means, S), n.sum(), ties * S.shape[-1]
+    weights, means = np.maximum(statistics.count, 1e-6), components.means + delta
+    moved, total, tau = Components(weights / weights.sum(), means, S), n.sum(), ties * S.shape[-1]
     mean, within = (n * S).sum(0) / total, start.moments()[1] - moved.between()
     target = (total * mean + tau * _at_least(within, 0.0)) / (total + tau)
     S = _at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
@@ -234,13 +234,13 @@ def _at_least(S: np.ndarray, least: float) -> np.ndarray:
     return (basis * np.maximum(values, max(least, 1e-300))[..., None, :]) @ basis.swapaxes(-1, -2)
 
 
-def _split(mixture: Mixture) -> Mixture:
+def _split(components: Components) -> Components:
     """Every component as two halves along its principal axis, with its mean and covariance together."""
-    values, basis = np.linalg.eigh(mixture.covariances)
+    values, basis = np.linalg.eigh(components.covariances)
     step = _APART * np.sqrt(values[:, -1:]) * basis[:, :, -1]
-    S = mixture.covariances - step[:, :, None] * step[:, None, :]
-    return Mixture(
-        np.concatenate([mixture.weights, mixture.weights]) / 2,
-        np.concatenate([mixture.means + step, mixture.means - step]),
+    S = components.covariances - step[:, :, None] * step[:, None, :]
+    return Components(
+        np.concatenate([components.weights, components.weights]) / 2,
+        np.concatenate([components.means + step, components.means - step]),
         np.concatenate([S, S]),
     )

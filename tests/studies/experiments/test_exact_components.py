@@ -5,20 +5,20 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from dichroic.closed import Mixture
+from dichroic.algebra import Components
 from dichroic.diffusion import Schedule
-from dichroic.studies.experiments.exact_mixture import (
-    MixturePosterior,
+from dichroic.studies.experiments.exact_components import (
+    ComponentsPosterior,
+    components_along_manifolds,
+    components_view,
     exact_prior,
-    mixture_view,
-    mixtures_along_manifolds,
 )
 from dichroic.studies.experiments.manifolds import manifolds
 from oracles import SIGMAS, random_covariance
 
 
-def scalar(weights, means, deviations) -> Mixture:
-    return Mixture(np.array(weights), np.array(means)[:, None], np.square(deviations)[:, None, None])
+def scalar(weights, means, deviations) -> Components:
+    return Components(np.array(weights), np.array(means)[:, None], np.square(deviations)[:, None, None])
 
 
 SOURCES = {
@@ -30,7 +30,7 @@ NOISE = np.array([[0.09, 0.02], [0.02, 0.2]])
 Y = np.array([1.1, -0.3])
 
 
-def density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
+def density(mixture: Components, x: np.ndarray) -> np.ndarray:
     """Of a scalar source, written out."""
     out = np.zeros_like(x)
     for w, m, v in zip(mixture.weights, mixture.means[:, 0], mixture.covariances[:, 0, 0], strict=True):
@@ -54,7 +54,7 @@ def quadrature():
 
 def test_moments_are_those_of_quadrature(quadrature):
     x, weights = quadrature
-    mean, covariance = MixturePosterior.of(SOURCES, A, Y, NOISE).moments()
+    mean, covariance = ComponentsPosterior.of(SOURCES, A, Y, NOISE).moments()
     np.testing.assert_allclose(mean, weights @ x, atol=1e-8)
     np.testing.assert_allclose(covariance, np.cov(x.T, aweights=weights, ddof=0), atol=1e-8)
 
@@ -62,7 +62,7 @@ def test_moments_are_those_of_quadrature(quadrature):
 def test_draws_fill_the_boxes_that_quadrature_fills(quadrature):
     x, weights = quadrature
     n = 40_000
-    drawn = MixturePosterior.of(SOURCES, A, Y, NOISE).sample(np.random.default_rng(0), n)
+    drawn = ComponentsPosterior.of(SOURCES, A, Y, NOISE).sample(np.random.default_rng(0), n)
     assert drawn["a"].shape == drawn["b"].shape == (n, 1)
     edges = [np.array([-6, -0.5, 0.2, 0.6, 1.2, 6.0]) + 1e-6, np.array([-6, -0.2, 0.7, 1.4, 6.0]) + 1e-6]
     expected = np.histogram2d(*x.T, bins=edges, weights=weights)[0]
@@ -76,7 +76,9 @@ def test_draws_fill_the_boxes_that_quadrature_fills(quadrature):
 def test_two_dimensional_sources_agree_with_importance_sampling():
     rng = np.random.default_rng(1)
     sources = {
-        s: Mixture(np.array([0.7, 0.3]), rng.normal(size=(2, 2)), np.stack([random_covariance(rng, 2) for _ in "ab"]))
+        s: Components(
+            np.array([0.7, 0.3]), rng.normal(size=(2, 2)), np.stack([random_covariance(rng, 2) for _ in "ab"])
+        )
         for s in "pq"
     }
     matrices = {s: rng.normal(size=(2, 2)) for s in "pq"}
@@ -87,7 +89,7 @@ def test_two_dimensional_sources_agree_with_importance_sampling():
     r = y - x @ np.concatenate([matrices[s] for s in "pq"], axis=1).T
     weights = np.exp(-0.5 * np.einsum("ni,ij,nj->n", r, np.linalg.inv(noise), r))
     weights /= weights.sum()
-    mean, covariance = MixturePosterior.of(sources, matrices, y, noise).moments()
+    mean, covariance = ComponentsPosterior.of(sources, matrices, y, noise).moments()
     error = np.sqrt(np.sum(weights**2) * np.diag(covariance))
     assert np.all(np.abs(weights @ x - mean) < SIGMAS * error)
     centred = x - mean
@@ -97,14 +99,14 @@ def test_two_dimensional_sources_agree_with_importance_sampling():
 
 
 def test_too_many_tuples_are_refused():
-    source = Mixture(np.full(2000, 1 / 2000), np.zeros((2000, 1)), np.ones((2000, 1, 1)))
+    source = Components(np.full(2000, 1 / 2000), np.zeros((2000, 1)), np.ones((2000, 1, 1)))
     with pytest.raises(ValueError, match="2000 x 2000 tuples of components; at most 2000000"):
-        MixturePosterior.of({"a": source, "b": source}, A, Y, NOISE)
+        ComponentsPosterior.of({"a": source, "b": source}, A, Y, NOISE)
 
 
 def test_the_view_holds_what_its_posteriors_are_of():
-    sources = mixtures_along_manifolds(2, seed=3, components=32)
-    view, posteriors = mixture_view(sources, 5, seed=3)
+    sources = components_along_manifolds(2, seed=3, components=32)
+    view, posteriors = components_view(sources, 5, seed=3)
     assert len(view) == len(posteriors) == 5
     for i, posterior in enumerate(posteriors):
         assert np.isclose(posterior.weights.sum(), 1)
@@ -119,7 +121,7 @@ def test_the_view_holds_what_its_posteriors_are_of():
 
 def test_mixtures_follow_their_manifolds():
     (name, manifold), *_ = manifolds(1, seed=2).items()
-    mixture = mixtures_along_manifolds(1, seed=2)[name]
+    mixture = components_along_manifolds(1, seed=2)[name]
     draws = mixture.sample(np.random.default_rng(0), 2000)
     nearest, _ = cKDTree(manifold(np.linspace(0, 1, 20_001))).query(draws)
     assert 0.03 < nearest.mean() < 0.06  # four of five dimensions at standard deviation 0.03: 0.056, less at crossings

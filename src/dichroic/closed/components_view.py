@@ -1,4 +1,4 @@
-"""What one view says about sources that are mixtures of Gaussians: what every route has in common."""
+"""What one view says about sources of several components: what every route has in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.closed.population import Mixture
+from dichroic.algebra import Components
 from dichroic.problem import View, blocks_of
 from dichroic.white.view import stack_samples
 
-__all__ = ["ComponentStatistics", "MixtureView"]
+__all__ = ["ComponentStatistics", "ComponentsView"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class ComponentStatistics:
         return ComponentStatistics(self.count + other.count, self.first + other.first, self.second + other.second)
 
 
-class MixtureView(ABC):
-    """One view, prepared for exact answers about sources that are mixtures."""
+class ComponentsView(ABC):
+    """One view, prepared for exact answers about sources of several components."""
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         self.sources = list(view.mixing)
@@ -42,15 +42,15 @@ class MixtureView(ABC):
         self.values = int(view.counts.sum())
 
     @abstractmethod
-    def log_likelihood(self, mixtures: Mapping[str, Mixture]) -> Float[np.ndarray, " n"]:
+    def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
         """The log-likelihood of every observation, in units in which the noise is white."""
 
     @abstractmethod
-    def statistics(self, mixtures: Mapping[str, Mixture]) -> tuple[float, dict[str, ComponentStatistics]]:
+    def statistics(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
         """The log-likelihood summed over the observations, and its derivatives."""
 
     @abstractmethod
-    def draw(self, mixtures: Mapping[str, Mixture], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
         """One draw of every observation from the exact posterior, each with its own key."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class MixtureView(ABC):
         """Squared residual of samples per observed value, in units in which the noise is white."""
 
     @abstractmethod
-    def cost(self, mixtures: Mapping[str, Mixture]) -> float:
+    def cost(self, components: Mapping[str, Components]) -> float:
         """Floating-point operations of `statistics`, roughly."""
 
     def stack(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n d"]:

@@ -19,24 +19,24 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra.small import symmetric_eigen
-from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from dichroic.diffusion.denoiser import ComponentsDenoiser, Denoiser, GaussianDenoiser
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.sampler import Cost, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.steps import Heun
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 
-__all__ = ["MIXTURE_LEVEL", "WithMixture", "known_mixture", "mixture_cost", "mixture_of", "own_share"]
+__all__ = ["COMPONENTS_LEVEL", "WithComponents", "components_cost", "components_of", "known_components", "own_share"]
 
-MIXTURE_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
+COMPONENTS_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
 _STEPS = 32
 
 
-class WithMixture(Denoiser):
-    """A denoiser that knows its prior as a mixture, too."""
+class WithComponents(Denoiser):
+    """A denoiser that knows the components of its prior, too."""
 
     denoiser: Denoiser
-    mixture: GaussianMixtureDenoiser
+    components: ComponentsDenoiser
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,11 +46,11 @@ class WithMixture(Denoiser):
         return self.denoiser(x_t, sigma)
 
 
-def known_mixture(denoiser: Denoiser) -> GaussianMixtureDenoiser | None:
-    """The mixture of a prior where it is at hand: a Gaussian is one of a single component. None otherwise."""
-    if isinstance(denoiser, WithMixture):
-        return denoiser.mixture
-    if isinstance(denoiser, GaussianMixtureDenoiser):
+def known_components(denoiser: Denoiser) -> ComponentsDenoiser | None:
+    """The components of a prior where they are at hand: a Gaussian is its only one. None otherwise."""
+    if isinstance(denoiser, WithComponents):
+        return denoiser.components
+    if isinstance(denoiser, ComponentsDenoiser):
         return denoiser
     if not isinstance(denoiser, GaussianDenoiser):
         return None
@@ -61,29 +61,29 @@ def known_mixture(denoiser: Denoiser) -> GaussianMixtureDenoiser | None:
             return None
         values, basis = symmetric_eigen((basis * (values - rest)) @ basis.T + rest * jnp.eye(d, dtype=basis.dtype))
     mean = jnp.asarray(denoiser.mean)
-    return GaussianMixtureDenoiser(jnp.zeros(1, values.dtype), mean[None], basis[None], jnp.maximum(values, 0)[None])
+    return ComponentsDenoiser(jnp.zeros(1, values.dtype), mean[None], basis[None], jnp.maximum(values, 0)[None])
 
 
 @eqx.filter_jit
-def mixture_of(
+def components_of(
     denoiser: Denoiser,
     schedule: Schedule,
     *,
     key: PRNGKeyArray,
     size: int = 512,
-    level: float = MIXTURE_LEVEL,
+    level: float = COMPONENTS_LEVEL,
     steps: int = _STEPS,
-) -> GaussianMixtureDenoiser:
-    r"""The mixture of a prior from `size` of its draws.
+) -> ComponentsDenoiser:
+    r"""The components of a prior, from `size` of its draws.
 
-    **Arguments:** `level`, :math:`\sigma_b`; `steps` of `Heun` behind every draw. `mixture_cost` says what it
+    **Arguments:** `level`, :math:`\sigma_b`; `steps` of `Heun` behind every draw. `components_cost` says what it
     costs.
 
     **Raises:** `ValueError` for sources of more than `EXACT_SIZE` numbers, whose covariances are not formed.
     """
     d = prod(denoiser.shape)
     if d > EXACT_SIZE:
-        raise ValueError(f"a mixture is made of sources of up to {EXACT_SIZE} numbers, this one has {d}")
+        raise ValueError(f"components are made of sources of up to {EXACT_SIZE} numbers, this one has {d}")
     target, levels = PriorTarget({"x": denoiser}), schedule.levels(steps)
 
     def component(key: PRNGKeyArray) -> tuple[Array, Array, Array]:
@@ -95,24 +95,24 @@ def mixture_of(
         return mean, basis, jnp.maximum(values, 0)
 
     means, bases, values = jax.vmap(component)(jax.random.split(key, size))
-    return GaussianMixtureDenoiser(jnp.full(size, -np.log(size), values.dtype), means, bases, values)
+    return ComponentsDenoiser(jnp.full(size, -np.log(size), values.dtype), means, bases, values)
 
 
-def mixture_cost(denoiser: Denoiser, size: int, steps: int = _STEPS) -> Cost:
-    """Network evaluations of `mixture_of`, for all observations together."""
+def components_cost(denoiser: Denoiser, size: int, steps: int = _STEPS) -> Cost:
+    """Network evaluations of `components_of`, for all observations together."""
     return Cost(2 * steps + 2, prod(denoiser.shape)) * size
 
 
 @jax.jit
-def own_share(mixture: GaussianMixtureDenoiser, sigma: Float[Array, ""] | float) -> Float[Array, ""]:
-    r"""How far the components of a mixture are on their own: the mean over `b` of the responsibility of component `b`
+def own_share(components: ComponentsDenoiser, sigma: Float[Array, ""] | float) -> Float[Array, ""]:
+    r"""How far components are on their own: the mean over `b` of the responsibility of component `b`
     for its own mean, seen at noise level `sigma`.
 
     Near zero many components cover every place, and any draw of the source has company. Near one each of them stands
     alone, and there are too few.
     """
     log_weights, means, bases, values = (
-        jnp.asarray(a) for a in (mixture.log_weights, mixture.means, mixture.bases, mixture.values)
+        jnp.asarray(a) for a in (components.log_weights, components.means, components.bases, components.values)
     )
     means = means.reshape(len(log_weights), -1)
     noisy = values + jnp.asarray(sigma, values.dtype) ** 2

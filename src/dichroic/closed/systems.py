@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dichroic.algebra import Components, matheron
 from dichroic.algebra.small import cholesky, solve_lower, solve_upper
 from dichroic.closed.combinations import component_tree, gaussians, likeliest
-from dichroic.closed.mixture_view import ComponentStatistics, MixtureView
-from dichroic.closed.population import Mixture
+from dichroic.closed.components_view import ComponentStatistics, ComponentsView
 from dichroic.problem import View
 from dichroic.white.parallel import side_by_side
 from dichroic.white.view import stacked
@@ -30,7 +30,7 @@ _SEARCH = 0.25  # time of a density in units of one with its derivatives
 _JOBS = 4  # shares of a view that are worked on side by side
 
 
-class SystemView(MixtureView):
+class SystemView(ComponentsView):
     """Observations with an operator, noise or mask of their own.
 
     `exhaustive` is the number of combinations up to which none is left out.
@@ -45,12 +45,12 @@ class SystemView(MixtureView):
         self.count = found.count
         self.constant = 0.5 * np.log(2 * np.pi) * found.count
 
-    def log_likelihood(self, mixtures: Mapping[str, Mixture]) -> Float[np.ndarray, " n"]:
-        return self._in_blocks(_log_likelihoods, mixtures) - self.constant
+    def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
+        return self._in_blocks(_log_likelihoods, components) - self.constant
 
-    def statistics(self, mixtures: Mapping[str, Mixture]) -> tuple[float, dict[str, ComponentStatistics]]:
+    def statistics(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
         total, found = 0.0, {}
-        for value, derivatives in self._jobs(_derivatives, mixtures):
+        for value, derivatives in self._jobs(_derivatives, components):
             total += float(value)
             for s, (count, first, second) in zip(self.sources, derivatives, strict=True):
                 # only the lower triangle of a covariance is read, so that its derivative is split unevenly
@@ -58,43 +58,47 @@ class SystemView(MixtureView):
                 found[s] = found[s] + part if s in found else part
         return total - float(self.constant.sum()), found
 
-    def draw(self, mixtures: Mapping[str, Mixture], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
-        return self.cut(self._in_blocks(_draws, mixtures, keys))
+    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+        return self.cut(self._in_blocks(_draws, components, keys))
 
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
         residual = self.y - np.einsum("nij,nj->ni", self.A, self.stack(samples))
         return (residual**2).sum(1) / np.maximum(self.count, 1)
 
-    def cost(self, mixtures: Mapping[str, Mixture]) -> float:
-        systems, m = self._combinations(mixtures), self.y.shape[1]
+    def cost(self, components: Mapping[str, Components]) -> float:
+        systems, m = self._combinations(components), self.y.shape[1]
         if systems > self.exhaustive:
-            depth = ceil(log2(max(len(mixtures[s]) for s in self.sources)))
+            depth = ceil(log2(max(len(components[s]) for s in self.sources)))
             systems = _SOME * (1 + _SEARCH * 2 ** len(self.sources) * depth)
         return _SLOW * self.n * systems * (m**3 + 12 * m**2)
 
-    def _combinations(self, mixtures: Mapping[str, Mixture]) -> int:
-        return prod(len(mixtures[s]) for s in self.sources)
+    def _combinations(self, components: Mapping[str, Components]) -> int:
+        return prod(len(components[s]) for s in self.sources)
 
-    def _in_blocks(self, function, mixtures: Mapping[str, Mixture], *each: Array) -> np.ndarray:
-        parts = self._jobs(function, mixtures, *each)
+    def _in_blocks(self, function, components: Mapping[str, Components], *each: Array) -> np.ndarray:
+        parts = self._jobs(function, components, *each)
         return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])[: self.n]
 
-    def _jobs(self, function, mixtures: Mapping[str, Mixture], *each: Array) -> list:
+    def _jobs(self, function, components: Mapping[str, Components], *each: Array) -> list:
         """Calls a function on shares of the observations, cut into blocks that fit into the cache of a core.
 
         The last block is filled up with observations that say nothing.
         """
-        every = self._combinations(mixtures)
+        every = self._combinations(components)
         search = every > self.exhaustive
         systems = _SOME * 2 ** len(self.sources) if search else every
         block = max(1, min(-(-self.n // _JOBS), _SYSTEMS // systems))
         blocks = -(-self.n // (_JOBS * block))
         with jax.enable_x64(True):
             parts = [
-                (jnp.log(mixtures[s].weights), jnp.asarray(mixtures[s].means), jnp.asarray(mixtures[s].covariances))
+                (
+                    jnp.log(components[s].weights),
+                    jnp.asarray(components[s].means),
+                    jnp.asarray(components[s].covariances),
+                )
                 for s in self.sources
             ]
-            trees = [component_tree(mixtures[s]) for s in self.sources] if search else None
+            trees = [component_tree(components[s]) for s in self.sources] if search else None
 
         def call(job: int):
             rows = (job * blocks * block + np.arange(blocks * block)).reshape(blocks, block)
@@ -155,8 +159,14 @@ def _draws(parts, trees, A, y, kept, keys):
             mean + cholesky(S) @ jax.random.normal(k, mean.shape)
             for mean, S, k in zip(means, covariances, source_keys, strict=True)
         ]
-        residual = y - sum(a @ u for a, u in zip(A, x, strict=True)) - jax.random.normal(noise_key, y.shape)
-        v = solve_upper(L[chosen], solve_lower(L[chosen], residual))
-        return jnp.concatenate([u + S @ (a.T @ v) for u, S, a in zip(x, covariances, A, strict=True)])
+
+        def forward(x):
+            return sum(a @ u for a, u in zip(A, x, strict=True))
+
+        def pull(r):
+            v = solve_upper(L[chosen], solve_lower(L[chosen], r))
+            return [S @ (a.T @ v) for S, a in zip(covariances, A, strict=True)], None
+
+        return jnp.concatenate(matheron(x, y, jax.random.normal(noise_key, y.shape), forward, pull)[0])
 
     return jax.lax.map(lambda block: jax.vmap(one)(*block), (A, y, keys))
