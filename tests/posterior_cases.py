@@ -15,9 +15,9 @@ from dichroic.operators import (
     DiagonalNoise,
     Downsample,
     FourierSample,
+    GaussianNoise,
     Identity,
     Mask,
-    Noise,
     Operator,
     Scale,
 )
@@ -42,7 +42,7 @@ class Case:
 
     mixing: dict[str, Operator]
     y: np.ndarray
-    noise: Noise
+    noise: GaussianNoise
     noise_covariance: np.ndarray  # of the flat observation
     observed: np.ndarray | None
     means: dict[str, np.ndarray]
@@ -142,7 +142,7 @@ def make_case(
         observed.flat[0], observed.flat[-1] = False, True  # the order of a triangular factor matters
         y = np.where(observed, y, 0)
     if dense_noise:
-        noise: Noise = DenseNoise.from_covariance(N, None if observed is None else observed.ravel())
+        noise: GaussianNoise = DenseNoise.from_covariance(N, None if observed is None else observed.ravel())
     else:
         noise = DiagonalNoise(np.sqrt(np.diag(N)).reshape(y.shape))
     return Case(mixing, y, noise, N, observed, means, covariances, scalings, rank)

@@ -1,4 +1,4 @@
-"""Noise of a view: its normal form, missing entries, and what is wrong with it."""
+"""GaussianNoise of a view: its normal form, missing entries, and what is wrong with it."""
 
 import re
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.operators import DenseNoise, DiagonalNoise, Noise, PerSample, take
+from dichroic.operators import DenseNoise, DiagonalNoise, GaussianNoise, PerSample, take
 from dichroic.problem import Problem, ProblemError, Source, View, load_problem
 
 pytestmark = pytest.mark.usefixtures("as_for_users")
@@ -106,9 +106,9 @@ def test_noise_matters_only_where_there_is_data(hole):
         view = bound(noise, observed)
         for i in range(N):
             one = take(view.observations, i)
-            assert np.isfinite(one.noise.whiten(jnp.asarray(one.y))).all()
+            assert np.isfinite(one.likelihood.whiten(jnp.asarray(one.y))).all()
             np.testing.assert_allclose(
-                one.noise.log_det(jnp.asarray(one.observed)), one.observed.sum() * np.log(0.25), rtol=1e-6
+                one.likelihood.log_det(jnp.asarray(one.observed)), one.observed.sum() * np.log(0.25), rtol=1e-6
             )
 
 
@@ -138,9 +138,9 @@ def test_missing_entries_are_decoupled(per_sample):
         one, keep = take(view.observations, i), MASK[i]
         covariance = (COVARIANCES[i] if per_sample else COVARIANCE)[np.ix_(keep, keep)]
         expected = np.linalg.solve(covariance, Y[i, keep])
-        np.testing.assert_allclose(np.asarray(one.noise.solve(jnp.asarray(one.y)))[keep], expected, rtol=2e-5)
+        np.testing.assert_allclose(np.asarray(one.likelihood.solve(jnp.asarray(one.y)))[keep], expected, rtol=2e-5)
         np.testing.assert_allclose(
-            one.noise.log_det(jnp.asarray(one.observed)), np.linalg.slogdet(covariance)[1], rtol=1e-5
+            one.likelihood.log_det(jnp.asarray(one.observed)), np.linalg.slogdet(covariance)[1], rtol=1e-5
         )
 
 
@@ -188,7 +188,7 @@ def test_covariances_too_large_for_memory_are_refused_before_they_are_made():
         Problem({"a": Source((1500,))}, {"v": View(y, {"a": 1.0}, noise)})
 
 
-class Halved(Noise):
+class Halved(GaussianNoise):
     """A user's own noise."""
 
     drop: int = 0
@@ -255,11 +255,11 @@ def test_a_covariance_may_hold_anything_where_there_is_no_data(read):
 @pytest.mark.parametrize(
     ("noise", "arrays", "message"),
     [
-        ("{}", {}, r"view 'v': noise: give one of 'std' and 'covariance', got neither"),
+        ("{}", {}, r"view 'v': noise: give one of 'std', 'variance', .*, got neither"),
         (
             "{ std = 1.0, covariance = 'a.npz:c' }",
             {},
-            r"noise: give one of 'std' and 'covariance', got std and covariance",
+            r"noise: give one of 'std', .*, got std and covariance",
         ),
         ("{ sdt = 1.0 }", {}, r"noise: unknown key 'sdt'; known: 'std', .*did you mean 'std'\?"),
         ("{ std = 1.0, whitener = 1.0 }", {}, r"'whitener' belongs to 'factor'"),
@@ -287,7 +287,7 @@ def test_a_covariance_may_hold_anything_where_there_is_no_data(read):
         (
             "{ covariance = 'a.npz:c' }",
             {"c": -COVARIANCE},
-            r"covariance: is not positive definite: its smallest eigenvalue",
+            r"covariance: is not positive definite: entry 0 has the variance -",
         ),
         ("{ covariance = 'a.npz:c' }", {"c": np.triu(COVARIANCE)}, r"noise: covariance: is not symmetric$"),
         ("{ covariance = 'a.npz:c' }", {"c": with_(COVARIANCE, (1, 2), np.nan)}, r"not finite, the first at \(1, 2\)"),
@@ -302,3 +302,101 @@ def test_a_covariance_may_hold_anything_where_there_is_no_data(read):
 def test_wrong_noise_in_a_file(read, noise, arrays, message):
     with pytest.raises(ProblemError, match=message):
         read(noise, **arrays)
+
+
+# ---- noise as others write it
+
+
+@pytest.mark.parametrize("unit", [1e-17, 1.0, 1e12])
+def test_variances_and_weights(read, unit):
+    std = unit * np.array([0.5, 1.0, 2.0])
+    for spec, array in (("variance", std**2), ("ivar", std**-2), ("weight", std**-2)):
+        found = read(f"{{ {spec} = 'a.npz:s' }}", y=unit * Y, s=array).noise.std
+        np.testing.assert_allclose(found, std, rtol=1e-12)
+    each = unit * np.arange(1.0, N + 1)
+    noise = read("{ variance = 'a.npz:s', per_sample = true }", y=unit * Y, s=each**2).noise
+    np.testing.assert_allclose(noise.value.std, each, rtol=1e-12)
+    assert read("{ variance = 4 }").noise.std == 2.0
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_infinite_noise_is_missing_data(read, per_sample):
+    mask = MASK if per_sample else SHARED
+    std = np.where(mask, 0.5, np.inf) if per_sample else np.where(mask[0], 0.5, np.inf)
+    plain = bound(PerSample(np.full((N, D), 0.5)) if per_sample else np.full(D, 0.5), mask)
+    found = bound(PerSample(std) if per_sample else std)
+    np.testing.assert_array_equal(found.observed, plain.observed)
+    np.testing.assert_array_equal(found.y, plain.y)
+    assert "no observed entry" in fault([np.inf] * D)
+    marks = ", per_sample = true" if per_sample else ""
+    weights = read(f"{{ weight = 'a.npz:w'{marks} }}", w=np.where(np.isfinite(std), 4.0, 0.0))
+    np.testing.assert_array_equal(weights.observed, plain.observed)
+    file = read(f"{{ std = 'a.npz:w'{marks} }}", w=std)
+    np.testing.assert_array_equal(file.observed, plain.observed)
+    if per_sample:  # whole observations are left with nothing, which is said
+        assert "sample 1 has no observed entry" in fault(PerSample(with_(np.ones(N), 1, np.inf)))
+
+
+@pytest.mark.parametrize("hole", [0.0, np.nan])
+def test_what_is_no_noise_may_be_missing_data(hole):
+    for noise in (with_(np.ones(D), 1, hole), PerSample(with_(np.ones((N, D)), (2, 1), hole))):
+        assert re.search("the data are missing: write NaN in y", fault(noise))
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("sigma", "did you mean 'std'?"),
+        ("rms", "did you mean 'std'?"),
+        ("var", "did you mean 'variance'?"),
+        ("invvar", "did you mean 'ivar'?"),
+        ("weights", "did you mean 'weight'?"),
+        ("cov", "did you mean 'covariance'?"),
+        ("mask", "what was measured is said by the view: observed = "),
+        ("psf", "a blur belongs to the mixing"),
+    ],
+)
+def test_other_words_for_noise(read, key, hint):
+    with pytest.raises(ProblemError) as caught:
+        read(f"{{ {key} = 0.1 }}")
+    assert hint in str(caught.value)
+
+
+def test_a_variance_per_entry_is_no_covariance(read):
+    with pytest.raises(ProblemError, match=r"one variance per entry is written \{ variance = \.\.\. \}"):
+        read("{ covariance = 'a.npz:s' }", s=np.ones(D))
+    with pytest.raises(ProblemError, match=r"a number is written without quotes"):
+        read("'0.1'")
+
+
+# ---- covariances, in any unit
+
+
+@pytest.mark.parametrize("unit", [1e-13, 0.3, 1.0, 1e3])
+def test_directions_without_noise_are_counted(unit):
+    m = 16
+    reference = np.eye(m) - 1 / m  # after an average reference
+    with pytest.raises(ValueError, match=r"no noise at all along 1 of 16 directions \(rank 15\)"):
+        DenseNoise.from_covariance(unit**2 * reference)
+    B = np.random.default_rng(3).normal(size=(m, 12))
+    with pytest.raises(ValueError, match=r"along 4 of 16 directions \(rank 12\)"):
+        DenseNoise.from_covariance(unit**2 * (B @ B.T))
+    with pytest.raises(ValueError, match=r"its smallest eigenvalue is -"):
+        DenseNoise.from_covariance(unit**2 * (np.eye(m) - 1.5 / m))
+    fine = DenseNoise.from_covariance(unit**2 * (reference + 1e-6 * np.eye(m)))
+    np.testing.assert_allclose(fine.factor @ fine.factor.T / unit**2, reference + 1e-6 * np.eye(m), atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e3])
+def test_rounding_to_single_precision_is_forgiven(unit):
+    rng = np.random.default_rng(0)
+    R = rng.normal(size=(48, 48)).astype(np.float32)
+    covariance = (np.float32(unit**2) * R) @ np.diag(rng.uniform(0.5, 2, 48)).astype(np.float32) @ R.T
+    covariance += np.float32(unit**2) * np.eye(48, dtype=np.float32)
+    assert not np.array_equal(covariance, covariance.T)
+    for given in (covariance, covariance.astype(float)):
+        found = DenseNoise.from_covariance(given)
+        expected = (covariance.astype(float) + covariance.T) / 2
+        np.testing.assert_allclose(found.factor @ found.factor.T, expected, rtol=1e-9, atol=1e-12 * unit**2)
+    with pytest.raises(ValueError, match="is not symmetric"):
+        DenseNoise.from_covariance(covariance + unit**2 * 0.01 * np.triu(np.ones((48, 48)), 1))

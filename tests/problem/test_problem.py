@@ -385,7 +385,7 @@ def test_a_bound_problem_traces():
 
     def residual(i, x):
         one = take(observations, i)
-        return one.noise.whiten(jnp.asarray(one.y) - one.mixing["a"](x))
+        return one.likelihood.whiten(jnp.asarray(one.y) - one.mixing["a"](x))
 
     out = jax.jit(jax.vmap(residual, in_axes=(0, None)))(jnp.arange(N), jnp.zeros(D))
     np.testing.assert_allclose(out, np.where(mask, Y, 0) / 0.1, rtol=1e-5)

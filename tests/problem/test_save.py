@@ -12,10 +12,10 @@ from dichroic.operators import (
     DiagonalNoise,
     Downsample,
     FourierSample,
+    GaussianNoise,
     Identity,
     LinearFunction,
     Mask,
-    Noise,
     PerSample,
     Scale,
 )
@@ -111,7 +111,7 @@ def test_functions_are_refused(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-class Own(Noise):
+class Own(GaussianNoise):
     """A user's own noise."""
 
     def whiten(self, r):

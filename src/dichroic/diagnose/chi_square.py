@@ -16,7 +16,7 @@ from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import chi_square_test, normal_scores, score_tests
 from dichroic.diagnose.result import Part, Result, conclude
 from dichroic.diagnose.white import WhiteView
-from dichroic.operators import DiagonalNoise, PerSample
+from dichroic.operators import PerSample
 
 __all__ = ["chi_square"]
 
@@ -96,9 +96,9 @@ def _noise_level(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, a
 
     noise = white.view.noise
     inner = noise.value if isinstance(noise, PerSample) else noise
-    if not isinstance(inner, DiagonalNoise) or np.iscomplexobj(white.view.y):
+    std = inner.diagonal()
+    if std is None or np.iscomplexobj(white.view.y):
         return
-    std = np.asarray(inner.std, float)
     if isinstance(noise, PerSample):
         std = std.reshape(std.shape + (1,) * (white.view.y.ndim - std.ndim))
     std = np.broadcast_to(std, white.view.y.shape).reshape(r.shape)[seen]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from dichroic.operators import DenseNoise, DiagonalNoise, Noise, PerSample, take
+from dichroic.operators import PerSample, take
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
 
@@ -151,41 +151,13 @@ def _colour(observations, rows, inputs, *, shapes):
         white = inputs["y"]
         if jnp.iscomplexobj(y):
             white = white[: y.size] + 1j * white[y.size :]
-        out = observation.noise.unwhiten(white.reshape(y.shape)).reshape(-1)
+        out = observation.likelihood.unwhiten(white.reshape(y.shape)).reshape(-1)
         return jnp.concatenate([out.real, out.imag]) if jnp.iscomplexobj(y) else out
 
     return jax.vmap(one)(rows, inputs)
 
 
-class _ScaledNoise(Noise):
-    """Noise that is `factor` times another."""
-
-    noise: Noise
-    factor: float
-
-    def whiten(self, r):
-        return self.noise.whiten(r) / self.factor
-
-    def unwhiten(self, z):
-        return self.noise.unwhiten(z) * self.factor
-
-    def solve(self, r):
-        return self.noise.solve(r) / self.factor**2
-
-    def log_det(self, observed):
-        return self.noise.log_det(observed) + 2 * jnp.log(self.factor) * jnp.sum(observed)
-
-
 def _scaled(noise: Any, factor: float) -> Any:
     if factor == 1:
         return noise
-    if isinstance(noise, PerSample):
-        if not isinstance(noise.value, DiagonalNoise | DenseNoise):
-            raise NotImplementedError("noise of a user's own class that differs between samples cannot be rescaled")
-        return PerSample(_scaled(noise.value, factor))
-    if isinstance(noise, DiagonalNoise):
-        std = np.asarray(noise.std) * factor
-        return DiagonalNoise(std if std.ndim else float(std))
-    if isinstance(noise, DenseNoise):
-        return DenseNoise(np.asarray(noise.factor) * factor, np.asarray(noise.whitener) / factor)
-    return _ScaledNoise(noise, factor)
+    return PerSample(noise.value.scaled(factor)) if isinstance(noise, PerSample) else noise.scaled(factor)

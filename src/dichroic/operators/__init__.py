@@ -1,12 +1,15 @@
-"""Linear maps and noise covariances of one observation."""
+"""Linear maps of one observation, and likelihoods: how its data scatter."""
+
+from collections.abc import Callable
 
 from dichroic.operators.base import Adjoint, Blocks, Composition, Operator, PerSample, Sum, Waves
 from dichroic.operators.dense import Dense
 from dichroic.operators.downsample import BlockProject, Downsample
 from dichroic.operators.fourier import AsComplex, Convolve, FourierSample
 from dichroic.operators.function import LinearFunction
+from dichroic.operators.likelihood import GaussianNoise, Likelihood, ScaledNoise
 from dichroic.operators.mask import Mask
-from dichroic.operators.noise import DenseNoise, DiagonalNoise, Noise
+from dichroic.operators.noise import DenseNoise, DiagonalNoise
 from dichroic.operators.per_sample import count_samples, select, take
 from dichroic.operators.scale import Identity, Scale
 
@@ -23,7 +26,19 @@ OPERATORS: dict[str, type[Operator]] = {
     "dense": Dense,
 }
 
+# every likelihood that the noise of a problem file can be, by the key that names it in `noise = { KEY = ... }`: what is
+# under the key is the first argument, or a table of all of them; the others stand beside the key
+LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
+    "std": DiagonalNoise,
+    "variance": DiagonalNoise.from_variance,
+    "ivar": DiagonalNoise.from_weight,
+    "weight": DiagonalNoise.from_weight,
+    "covariance": DenseNoise.from_covariance,
+    "factor": DenseNoise,
+}
+
 __all__ = [
+    "LIKELIHOODS",
     "OPERATORS",
     "Adjoint",
     "AsComplex",
@@ -36,13 +51,15 @@ __all__ = [
     "DiagonalNoise",
     "Downsample",
     "FourierSample",
+    "GaussianNoise",
     "Identity",
+    "Likelihood",
     "LinearFunction",
     "Mask",
-    "Noise",
     "Operator",
     "PerSample",
     "Scale",
+    "ScaledNoise",
     "Sum",
     "Waves",
     "count_samples",

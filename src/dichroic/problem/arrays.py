@@ -61,11 +61,20 @@ class ArrayReader:
     def _file(self, reference: str) -> np.ndarray:
         match = _REFERENCE.fullmatch(reference.strip())
         if match is None:
-            raise ProblemError([f"expected 'FILE:KEY' with a file that ends in {_KINDS}, got '{reference}'"])
+            hint = "; a number is written without quotes" if _is_number(reference) else ""
+            raise ProblemError([f"expected 'FILE:KEY' with a file that ends in {_KINDS}, got '{reference}'{hint}"])
         path, key = find_file(self.folder, match["file"]), match["key"] or None
         if (path, key) not in self._read:
             self._read[path, key] = _open(path, match["kind"].lower(), key)
         return self._read[path, key]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def find_file(folder: Path, name: str) -> Path:

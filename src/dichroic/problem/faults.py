@@ -1,12 +1,12 @@
 """Faults in a user's problem, and how they are collected: one sentence each, all of them at once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 import numpy as np
 
-__all__ = ["ProblemError", "collect", "did_you_mean", "first_line", "located", "names", "samples"]
+__all__ = ["ProblemError", "collect", "did_you_mean", "first_line", "located", "meant", "names", "samples"]
 
 
 class ProblemError(ValueError):
@@ -52,6 +52,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     lower = {other.lower(): other for other in reversed(known)}
     near = get_close_matches(str(name).lower(), lower, n=1)
     return f"; did you mean '{lower[near[0]]}'?" if near else ""
+
+
+def meant(name: str, known: Mapping[str, Iterable[str]]) -> str:
+    """`; did you mean 'x'?` when `name` is one of the other words for `x`, else nothing."""
+    word = str(name).lower().replace("-", "_")
+    return next((f"; did you mean '{key}'?" for key, words in known.items() if word in words), "")
 
 
 def samples(indices: np.ndarray, verb: tuple[str, str] = ("has", "have")) -> str:

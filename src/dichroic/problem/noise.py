@@ -1,40 +1,74 @@
 r"""The noise of a view, in its normal form.
 
-A view may give its noise as a number, an array or an object. Here it becomes a `Noise` (or `PerSample` of one) whose
-parameters are finite everywhere, also at entries that were never measured.
+A view may give its noise as a number, an array or an object. Here it becomes a `Likelihood` (or `PerSample` of one)
+whose parameters are finite everywhere, also at entries that were never measured.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dichroic.operators import DenseNoise, DiagonalNoise, Noise, PerSample
+from dichroic.operators import DenseNoise, DiagonalNoise, Likelihood, PerSample
+from dichroic.problem.faults import ProblemError
+from dichroic.problem.values import as_numbers
 
-__all__ = ["bind_noise", "dense_bytes", "where_observed"]
+__all__ = ["bind_noise", "dense_bytes", "entrywise", "inner_noise", "unmeasured", "where_observed"]
+
+
+def inner_noise(noise: Any) -> Any:
+    """A likelihood for what a view's `noise` is: numbers are standard deviations; `PerSample` taken off."""
+    inner = noise.value if isinstance(noise, PerSample) else noise
+    return inner if isinstance(inner, Likelihood) else DiagonalNoise(inner)
+
+
+def entrywise(likelihood: Likelihood) -> dict[str, Any]:
+    """Its parameters that are one positive number per entry, or one for all."""
+    return {name: getattr(likelihood, name) for name in likelihood.entrywise}
+
+
+def unmeasured(noise: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Where the noise is infinite, to be broadcast to data of that shape: nothing was measured there."""
+    missing = None
+    for value in entrywise(inner_noise(noise)).values():
+        try:
+            infinite = np.asarray(as_numbers(value) == np.inf)
+        except ProblemError:
+            continue  # said by the check of the view
+        if isinstance(noise, PerSample) and infinite.shape == shape[:1]:
+            infinite = infinite.reshape(shape[:1] + (1,) * (len(shape) - 1))
+        shapes = (shape, shape[1:], shape[:1] + (1,) * (len(shape) - 1))
+        if infinite.ndim and infinite.any() and infinite.shape in shapes:
+            missing = infinite if missing is None else missing | infinite
+    return missing
 
 
 def bind_noise(noise: Any, observed: np.ndarray | None) -> Any:
     """The normal form of a valid noise.
 
-    **Arguments:** `noise`, a number, an array, a `Noise`, or `PerSample` of one of these; `observed`, shape `(n, ...)`,
-    what was measured, None for everything.
+    **Arguments:** `noise`, a number, an array, a `Likelihood`, or `PerSample` of one of these; `observed`, shape `(n,
+    ...)`, what was measured, None for everything.
     """
-    per_sample = isinstance(noise, PerSample)
-    inner = noise.value if isinstance(noise, PerSample) else noise
+    per_sample, inner = isinstance(noise, PerSample), inner_noise(noise)
     if isinstance(inner, DenseNoise):
         bound = None if observed is None else _bind_dense(inner, per_sample, observed)
         return noise if bound is None else bound
-    if isinstance(inner, Noise) and not isinstance(inner, DiagonalNoise):
+    if not inner.entrywise:
         return noise
-    std = np.asarray(inner.std if isinstance(inner, DiagonalNoise) else inner)
-    if not np.issubdtype(std.dtype, np.floating):
-        std = std.astype(float)
-    if observed is not None and std.ndim > per_sample:
+    bound = replace(inner, **{name: _filled(v, observed, per_sample) for name, v in entrywise(inner).items()})
+    return PerSample(bound) if per_sample else bound
+
+
+def _filled(value: Any, observed: np.ndarray | None, per_sample: bool) -> Any:
+    value = as_numbers(value)
+    if not np.issubdtype(value.dtype, np.floating):
+        value = value.astype(float)
+    if observed is not None and value.ndim > per_sample:
         # missing entries take part in the products before they are masked, and 0 / NaN is not 0
-        std = np.where(where_observed(observed, per_sample), std, np.ones((), std.dtype))
+        value = np.where(where_observed(observed, per_sample), value, np.ones((), value.dtype))
     if per_sample:
-        return PerSample(DiagonalNoise(std))
-    return DiagonalNoise(std.astype(float) if std.ndim else float(std))
+        return value
+    return value.astype(float) if value.ndim else float(value)
 
 
 def where_observed(observed: np.ndarray, per_sample: bool) -> np.ndarray:

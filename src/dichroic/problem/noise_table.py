@@ -1,53 +1,126 @@
-"""Noise in a problem file, read and written."""
+"""Noise in a problem file, read and written: `LIKELIHOODS` says what it can be."""
 
+import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from dichroic.operators import DenseNoise, DiagonalNoise, PerSample
+from dichroic.operators import LIKELIHOODS, PerSample
 from dichroic.problem.arrays import ArrayReader, is_array_table
-from dichroic.problem.faults import ProblemError, located
-from dichroic.problem.schema import NoiseTable, parse
+from dichroic.problem.faults import ProblemError, did_you_mean, located, meant, names
 from dichroic.problem.values import as_floats
 
 __all__ = ["describe_noise", "read_noise"]
+
+# what others call it
+_MEANT = {
+    "std": ("sigma", "rms", "stddev", "sd", "error", "errors", "err", "uncertainty", "stdev", "noise"),
+    "variance": ("var", "variances", "sigma2"),
+    "ivar": ("inverse_variance", "invvar", "precision", "inv_var"),
+    "weight": ("weights", "wht", "weight_map"),
+    "covariance": ("cov", "covar", "covariances"),
+}
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("mask", "flag", "flags", "observed"), "what was measured is said by the view: observed = 'FILE:KEY'"
+    ),
+    **dict.fromkeys(
+        ("psf", "kernel", "blur"), "a blur belongs to the mixing: mixing.SOURCE = { convolve = 'FILE:KEY' }"
+    ),
+    "gain": "a gain belongs to the mixing: mixing.SOURCE = { scale = 'FILE:KEY' }",
+}
 
 
 def read_noise(spec: Any, arrays: ArrayReader, observed: np.ndarray | None, size: int | None) -> Any:
     """The noise that a value stands for.
 
-    **Arguments:** `spec`, a standard deviation (number, list, `FILE:KEY`) or a table with `std`, `covariance` or
-    `factor`; `observed`, shape `(n, ...)`, None for everything; `size`, number of entries of one observation, None when
-    it is not known.
+    **Arguments:** `spec`, a standard deviation (number, list, `FILE:KEY`) or a table with one key of `LIKELIHOODS`;
+    `observed`, shape `(n, ...)`, None for everything; `size`, number of entries of one observation, None when it is not
+    known.
 
-    **Raises:** `ProblemError`; whether standard deviations fit the view is checked with the view.
+    **Raises:** `ProblemError`; whether numbers per entry fit the view is checked with the view.
     """
     if not isinstance(spec, dict) or is_array_table(spec):
         return arrays.read(spec)
-    table = parse(NoiseTable, spec)
-    given = [key for key in ("std", "covariance", "factor") if getattr(table, key) is not None]
-    if len(given) != 1:
-        raise ProblemError([f"give one of 'std' and 'covariance', got {' and '.join(given) or 'neither'}"])
-    if table.whitener is not None and given != ["factor"]:
-        raise ProblemError(["'whitener' belongs to 'factor', the form in which saved problems keep a covariance"])
-    with located(given[0]):
-        array = arrays.read(getattr(table, given[0]))
-        if given == ["std"]:
-            return PerSample(array) if table.per_sample else array
-        array = as_floats(array)
-        if size is None:  # y cannot be read, which is said elsewhere
-            return array
-        if array.ndim != 2 + table.per_sample or array.shape[table.per_sample :] != (size, size):
-            lead = "one per sample, each of" if table.per_sample else "the"
-            raise ProblemError([f"expected {lead} shape {(size, size)}, got {array.shape}"])
-    if given == ["covariance"]:
-        with located("covariance"):
-            noise = _from_covariance(array, observed, table.per_sample)
-        return noise
-    whitener = np.linalg.inv(array) if table.whitener is None else as_floats(arrays.read(table.whitener))
-    noise = DenseNoise(array, whitener)
-    return PerSample(noise) if table.per_sample else noise
+    key, given, per_sample = _choose(spec)
+    make = LIKELIHOODS[key]
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        with located(name if name == key or len(given) > 1 else key):
+            found[name] = arrays.read(value)
+    if key not in ("covariance", "factor"):
+        with located(key):
+            noise = _made(make, {name: as_floats(value) for name, value in found.items()})
+        return PerSample(noise) if per_sample else noise
+    if size is None:  # y cannot be read, which is said elsewhere
+        return 1.0
+    for name, value in found.items():
+        with located(name):
+            found[name] = _square(as_floats(value), size, per_sample)
+    if key == "covariance":
+        with located(key):
+            return _from_covariance(found[key], observed, per_sample)
+    found.setdefault("whitener", np.linalg.inv(found["factor"]))
+    noise = make(**found)
+    return PerSample(noise) if per_sample else noise
+
+
+def _choose(table: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
+    """The key of the likelihood, its arguments, and whether they have a sample axis."""
+    rest = dict(table)
+    per_sample = rest.pop("per_sample", False)
+    if not isinstance(per_sample, bool):
+        raise ProblemError([f"per_sample: expected a boolean, got {per_sample!r}"])
+    named = [key for key in rest if key in LIKELIHOODS]
+    known = [*LIKELIHOODS, "per_sample"]
+    if len(named) != 1:
+        for key in rest:
+            if key not in named and not any(key in _parameters(k) for k in LIKELIHOODS):
+                raise ProblemError([_unknown(key, known)])
+        keys = names(LIKELIHOODS)
+        raise ProblemError([f"give one of {keys}, got {' and '.join(named) or 'neither'}"])
+    key = named[0]
+    parameters = _parameters(key)
+    content = rest.pop(key)
+    given = content if isinstance(content, dict) and not is_array_table(content) else {parameters[0]: content}
+    for name, value in rest.items():
+        if name == "whitener" and key != "factor":
+            raise ProblemError(["'whitener' belongs to 'factor', the form in which saved problems keep a covariance"])
+        if name not in parameters:
+            raise ProblemError([_unknown(name, [*parameters, *known])])
+        given[name] = value
+    for name in given:
+        if name not in parameters:
+            raise ProblemError([f"{key}: unknown parameter '{name}'; known: {names(parameters)}"])
+    return key, given, per_sample
+
+
+def _parameters(key: str) -> list[str]:
+    return [name for name in inspect.signature(LIKELIHOODS[key]).parameters if name != "observed"]
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    if key in _ELSEWHERE:
+        return f"unknown key '{key}': {_ELSEWHERE[key]}"
+    hint = meant(key, _MEANT) or did_you_mean(key, known)
+    return f"unknown key '{key}'; known: {names(dict.fromkeys(known))}{hint}"
+
+
+def _made(make: Callable[..., Any], given: dict[str, Any]) -> Any:
+    try:
+        return make(**{name: value if np.ndim(value) else float(value) for name, value in given.items()})
+    except (TypeError, ValueError) as error:
+        raise ProblemError([str(error).split("\n")[0]]) from None
+
+
+def _square(array: np.ndarray, size: int, per_sample: bool) -> np.ndarray:
+    if array.ndim != 2 + per_sample or array.shape[per_sample:] != (size, size):
+        lead = "one per sample, each of" if per_sample else "the"
+        hint = "; one variance per entry is written { variance = ... }" if array.ndim < 2 + per_sample else ""
+        raise ProblemError([f"expected {lead} shape {(size, size)}, got {array.shape}{hint}"])
+    return array
 
 
 def _from_covariance(covariance: np.ndarray, observed: np.ndarray | None, per_sample: bool) -> Any:
@@ -68,24 +141,17 @@ def _from_covariance(covariance: np.ndarray, observed: np.ndarray | None, per_sa
         with located(f"sample {i}"):
             parts.append(_factorise(one))
     factor, whitener = (np.stack([getattr(part, name) for part in parts]) for name in ("factor", "whitener"))
-    return PerSample(DenseNoise(factor, whitener))
+    return PerSample(LIKELIHOODS["factor"](factor, whitener))
 
 
-def _factorise(covariance: np.ndarray) -> DenseNoise:
+def _factorise(covariance: np.ndarray) -> Any:
     if not np.isfinite(covariance).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(covariance))[0])
         raise ProblemError([f"has values that are not finite, the first at {place}"])
     try:
-        return DenseNoise.from_covariance(covariance)
+        return LIKELIHOODS["covariance"](covariance)
     except ValueError as error:
-        reason = str(error).removeprefix("DenseNoise: the covariance is ")
-        values = np.linalg.eigvalsh(covariance)
-        more = (
-            ""
-            if "symmetric" in reason and "definite" not in reason
-            else f": its smallest eigenvalue is {values[0]:.3g}"
-        )
-        raise ProblemError([f"is {reason}{more}"]) from None
+        raise ProblemError([str(error).removeprefix("DenseNoise: the covariance ")]) from None
 
 
 def describe_noise(noise: Any, store: Callable[[Any], Any]) -> Any:
@@ -94,12 +160,11 @@ def describe_noise(noise: Any, store: Callable[[Any], Any]) -> Any:
     **Raises:** `ProblemError` for a class of noise that a file cannot name.
     """
     inner = noise.value if isinstance(noise, PerSample) else noise
-    if isinstance(inner, DiagonalNoise):
-        out: dict[str, Any] = {"std": store(inner.std)}
-    elif isinstance(inner, DenseNoise):
-        out = {"factor": store(inner.factor), "whitener": store(inner.whitener)}
-    else:
+    key = next((key for key, make in LIKELIHOODS.items() if make is type(inner)), None)
+    if key is None:
         raise ProblemError([f"noise of the class {type(inner).__name__} cannot be written to a file"])
+    content = {f.name: store(getattr(inner, f.name)) for f in fields(inner)}
+    out = content if key in content else {key: content}
     if isinstance(noise, PerSample):
         return {**out, "per_sample": True}
-    return out.get("std", out)
+    return out["std"] if list(out) == ["std"] else out

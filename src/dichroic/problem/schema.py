@@ -7,7 +7,7 @@ from pydantic_core import ErrorDetails
 
 from dichroic.problem.faults import ProblemError, did_you_mean, names
 
-__all__ = ["NoiseTable", "ProblemTable", "SourceTable", "ViewTable", "parse"]
+__all__ = ["ProblemTable", "SourceTable", "ViewTable", "parse"]
 
 
 class _Table(BaseModel):
@@ -20,16 +20,6 @@ class SourceTable(_Table):
     shape: list[int] = Field(min_length=1)
     unit: str = ""
     prior: str | None = None
-
-
-class NoiseTable(_Table):
-    """`noise = { std = ... }`; one of the first three, `whitener` (the inverse of `factor`) only beside `factor`."""
-
-    std: Any = None
-    covariance: Any = None
-    factor: Any = None
-    whitener: Any = None
-    per_sample: bool = False
 
 
 class ViewTable(_Table):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from numbers import Number
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -13,7 +14,6 @@ from dichroic.operators import (
     DenseNoise,
     DiagonalNoise,
     LinearFunction,
-    Noise,
     Operator,
     PerSample,
     Sum,
@@ -21,7 +21,7 @@ from dichroic.operators import (
     take,
 )
 from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names, samples
-from dichroic.problem.noise import dense_bytes, where_observed
+from dichroic.problem.noise import dense_bytes, entrywise, inner_noise, where_observed
 from dichroic.problem.source import Source
 from dichroic.problem.values import as_numbers
 from dichroic.problem.view import View, bind_operator, leaves
@@ -222,46 +222,56 @@ def _check_linear(operator: Operator) -> list[str]:
     return []
 
 
+_MISSING = "; where nothing was measured the data are missing: write NaN in y, false in observed, or an infinite noise"
+
+
 def _check_noise(view: View) -> list[str]:
-    per_sample = isinstance(view.noise, PerSample)
-    inner = view.noise.value if isinstance(view.noise, PerSample) else view.noise
+    per_sample, inner = isinstance(view.noise, PerSample), inner_noise(view.noise)
     observed = view.observed if view.observed is not None and view.observed.shape == view.y.shape else None
     if isinstance(inner, DenseNoise):
         return _check_dense(inner, per_sample, view, observed)
-    if isinstance(inner, Noise) and not isinstance(inner, DiagonalNoise):
+    if not inner.entrywise:
         return _check_other_noise(view)
-    try:
-        std = as_numbers(inner.std if isinstance(inner, DiagonalNoise) else inner)
-    except ProblemError as error:
-        return [f"noise: expected standard deviations: {error.faults[0]}"]
-    if np.iscomplexobj(std) or std.dtype == bool:
-        return [f"noise: expected real standard deviations, got values of type {std.dtype}"]
-    if per_sample:
-        return _check_std_per_sample(std, view, observed)
-    if std.shape not in ((), view.event_shape):
-        hint = _PER_SAMPLE_HINT if std.shape in (view.y.shape, view.y.shape[:1]) else ""
-        return [f"noise: expected one number or shape {view.event_shape}, got shape {std.shape}{hint}"]
-    bad = _not_positive(std)
-    if observed is not None and std.ndim:
+    faults = []
+    for name, value in entrywise(inner).items():
+        what = "noise" if isinstance(inner, DiagonalNoise) else f"noise: {name}"
+        expected = "standard deviations" if name == "std" else "numbers"
+        try:
+            numbers = as_numbers(value)
+        except ProblemError as error:
+            return [f"noise: expected {expected}: {error.faults[0]}"]
+        if np.iscomplexobj(numbers) or numbers.dtype == bool:
+            return [f"noise: expected real {expected}, got values of type {numbers.dtype}"]
+        check = _check_entries_per_sample if per_sample else _check_entries
+        faults += check(what, numbers, view, observed)
+    return faults
+
+
+def _check_entries(what: str, value: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
+    if value.shape not in ((), view.event_shape):
+        hint = _PER_SAMPLE_HINT if value.shape in (view.y.shape, view.y.shape[:1]) else ""
+        return [f"noise: expected one number or shape {view.event_shape}, got shape {value.shape}{hint}"]
+    bad = _not_positive(value)
+    if observed is not None and value.ndim:
         bad &= where_observed(observed, False)
     if not bad.any():
         return []
-    place = f" at entry {tuple(int(i) for i in np.argwhere(bad)[0])}" if std.ndim else ""
-    return [f"noise must be positive and finite, got {std[bad].flat[0]:g}{place}"]
+    place = f" at entry {tuple(int(i) for i in np.argwhere(bad)[0])}{_MISSING}" if value.ndim else ""
+    return [f"{what} must be positive and finite, got {value[bad].flat[0]:g}{place}"]
 
 
-def _check_std_per_sample(std: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
-    if std.ndim == 0:
+def _check_entries_per_sample(what: str, value: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
+    if value.ndim == 0:
         return [f"noise: per-sample noise needs a leading axis of {len(view)} samples, got one number"]
-    if len(std) != len(view):
-        return [f"noise for {len(std)} samples, but y has {len(view)}"]
-    if std.shape[1:] not in ((), view.event_shape):
-        return [f"noise: expected shape {view.event_shape} per sample, got {std.shape[1:]}"]
-    bad = _not_positive(std)
-    if observed is not None and std.ndim > 1:
+    if len(value) != len(view):
+        return [f"noise for {len(value)} samples, but y has {len(view)}"]
+    if value.shape[1:] not in ((), view.event_shape):
+        return [f"noise: expected shape {view.event_shape} per sample, got {value.shape[1:]}"]
+    bad = _not_positive(value)
+    if observed is not None and value.ndim > 1:
         bad &= observed
-    bad = np.flatnonzero(bad.reshape(len(std), -1).any(1))
-    return [f"{samples(bad)} noise that is not positive and finite"] if bad.size else []
+    bad = np.flatnonzero(bad.reshape(len(value), -1).any(1))
+    return [f"{samples(bad)} {what} that is not positive and finite{_MISSING}"] if bad.size else []
 
 
 def _check_dense(noise: DenseNoise, per_sample: bool, view: View, observed: np.ndarray | None) -> list[str]:
@@ -283,9 +293,11 @@ def _check_dense(noise: DenseNoise, per_sample: bool, view: View, observed: np.n
 
 def _check_other_noise(view: View) -> list[str]:
     try:
-        out = jax.eval_shape(take(view.noise, 0).whiten, jax.ShapeDtypeStruct(view.event_shape, np.float32))
+        likelihood, y = take(view.noise, 0), jax.ShapeDtypeStruct(view.event_shape, np.float32)
+        y, noise = eqx.filter_eval_shape(lambda y: likelihood.gaussian_at(y, y), y)
+        out = eqx.filter_eval_shape(lambda noise, y: noise.whiten(y), noise, y)
     except Exception as error:  # whatever a user's class raises
-        return [f"noise: {type(view.noise).__name__} fails on shape {view.event_shape}: {first_line(error)}"]
+        return [f"noise: {type(inner_noise(view.noise)).__name__} fails on {view.event_shape}: {first_line(error)}"]
     if out.shape != view.event_shape:
         return [f"noise: whitened data must keep the shape {view.event_shape}, got {out.shape}"]
     return []

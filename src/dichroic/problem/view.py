@@ -11,14 +11,14 @@ import numpy as np
 
 from dichroic.operators import Operator, PerSample, Scale, count_samples, select
 from dichroic.problem.faults import ProblemError, located
-from dichroic.problem.noise import bind_noise
+from dichroic.problem.noise import bind_noise, unmeasured
 from dichroic.problem.values import as_flags, as_floats, unmask
 
 __all__ = ["Observation", "View"]
 
 
 class Observation(eqx.Module):
-    r"""What is known about one observation: :math:`y = \sum_s A_s x_s + n`, with `n` of covariance `noise`.
+    r"""What is known about one observation: :math:`y \sim p(y \mid m)`, its likelihood, :math:`m = \sum_s A_s x_s`.
 
     A view holds all its observations as one of these, with the per-sample parts marked `PerSample`;
     `dichroic.operators.take` gives a single one, inside `jax.vmap` too.
@@ -27,7 +27,12 @@ class Observation(eqx.Module):
     y: Any  # values, 0 where missing
     observed: Any  # mask of what is observed
     mixing: dict[str, Any]
-    noise: Any
+    likelihood: Any
+
+    def gaussian_at(self, m: Any = None) -> "Observation":
+        """The linear-Gaussian observation that stands for this one near the mean `m` (default: at the data)."""
+        y, noise = self.likelihood.gaussian_at(self.y, self.y if m is None else m)
+        return Observation(y, self.observed, self.mixing, noise)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,9 @@ class View:
     **Arguments:** `y`, shape `(n, ...)`, real or complex, NaN (or masked) where missing; `mixing`, for each source that
     enters this view its operator, a number being an amplitude, `PerSample` of `n` numbers one amplitude per sample;
     `noise`, the standard deviation (a number, an array with the shape of one observation, or `PerSample` of `n` of
-    those), or any `Noise`; `observed`, a mask with the shape of `y` or of one observation, true where there is data;
-    `truth`, the true sources `{source: (n, ...)}` where they are known, used for scores and never for learning.
+    those; infinite where nothing was measured), or any `Likelihood`; `observed`, a mask with the shape of `y` or of
+    one observation, true where there is data; `truth`, the true sources `{source: (n, ...)}` where they are known, used
+    for scores and never for learning.
 
     What `y` or the noise hold at missing entries is of no consequence. Validated when it enters a `Problem`.
 
@@ -72,6 +78,8 @@ class View:
         object.__setattr__(self, "mixing", dict(self.mixing))
         object.__setattr__(self, "truth", truth)
         missing = np.isnan(y)
+        if (unseen := unmeasured(self.noise, y.shape)) is not None:
+            missing |= unseen
         if observed is not None and observed.shape == y.shape:
             missing |= ~observed
         if observed is None or observed.shape == y.shape:

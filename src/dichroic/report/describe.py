@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.em import FitConfig
-from dichroic.operators import DenseNoise, DiagonalNoise, PerSample
+from dichroic.operators import PerSample
 from dichroic.problem import View
 from dichroic.report.pictures import nan_stat
 
@@ -103,9 +103,9 @@ def noise_in_words(view: View) -> str:
     std = _deviations(view)
     if std is None:
         return type(inner).__name__
-    low, high = np.nanmin(std), np.nanmax(std)
+    low, high = std.min(), std.max()
     size = f"σ = {number(low)}" if np.isclose(low, high) else f"σ = {number(low)} to {number(high)}"
-    kind = "correlated, " if isinstance(inner, DenseNoise) else ""
+    kind = "correlated, " if inner.diagonal() is None else ""
     complexes = ", for real and imaginary part each" if np.iscomplexobj(view.y) else ""
     varying = ", one per observation" if each and not np.isclose(low, high) else ""
     return f"{kind}{size}{varying}{complexes}"
@@ -117,7 +117,7 @@ def signal_to_noise(view: View) -> float:
     seen = view.y if view.observed is None else view.y[view.observed]
     if std is None or not seen.size:
         return float("nan")
-    return float(np.sqrt(nan_stat("nanmean", np.abs(seen) ** 2) / view.per_value / nan_stat("nanmean", std**2)))
+    return float(np.sqrt(nan_stat("nanmean", np.abs(seen) ** 2) / view.per_value / np.mean(std**2)))
 
 
 def missing_share(view: View) -> float:
@@ -126,13 +126,13 @@ def missing_share(view: View) -> float:
 
 
 def _deviations(view: View) -> np.ndarray | None:
-    inner = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-    if isinstance(inner, DiagonalNoise):
-        std = np.abs(np.asarray(inner.std, float))
-        return np.asarray(np.where(np.isfinite(std), std, np.nan))
-    if isinstance(inner, DenseNoise):
-        return np.sqrt((np.asarray(inner.factor, float) ** 2).sum(-1))
-    return None
+    """Standard deviations of what was observed: of the rest they are fillers that say nothing."""
+    each = isinstance(view.noise, PerSample)
+    std = (view.noise.value if isinstance(view.noise, PerSample) else view.noise).deviations()
+    if std is None or std.ndim <= each or view.observed is None:
+        return std
+    seen = view.observed.reshape(len(view), -1)
+    return np.broadcast_to(std.reshape(len(view) if each else 1, -1), seen.shape)[seen]
 
 
 def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tuple[str, str]]:

@@ -32,15 +32,15 @@ class WhitenedObservation(eqx.Module):
     def of(
         cls, observation: Observation, scalings: Mapping[str, Scaling], shapes: Mapping[str, tuple[int, ...]]
     ) -> "WhitenedObservation":
-        """Restricted to the sources that enter the observation."""
+        """Restricted to the sources that enter the observation; of any likelihood, its Gaussian at the data."""
         names = list(observation.mixing)
-        return cls(observation, {s: scalings[s] for s in names}, {s: tuple(shapes[s]) for s in names})
+        return cls(observation.gaussian_at(), {s: scalings[s] for s in names}, {s: tuple(shapes[s]) for s in names})
 
     @classmethod
     def unscaled(cls, observation: Observation, shapes: Mapping[str, tuple[int, ...]]) -> "WhitenedObservation":
         """In the user's units, as if it showed nothing but the sources in `shapes`; those that enter, in that order."""
         shapes = {s: tuple(shape) for s, shape in shapes.items() if s in observation.mixing}
-        return cls(observation, {s: Scaling() for s in shapes}, shapes)
+        return cls(observation.gaussian_at(), {s: Scaling() for s in shapes}, shapes)
 
     def given(self, z: Mapping[str, Array]) -> "WhitenedObservation":
         """What is left to see of the other sources when those in `z`, in scaled units, are known."""
@@ -49,7 +49,7 @@ class WhitenedObservation(eqx.Module):
         if z:
             y = y - self._mix({s: self.scalings[s].to_user(x) for s, x in z.items()}, {s: 1.0 for s in z})
         left = Observation(
-            y, self.observation.observed, {s: self.observation.mixing[s] for s in rest}, self.observation.noise
+            y, self.observation.observed, {s: self.observation.mixing[s] for s in rest}, self.observation.likelihood
         )
         return WhitenedObservation.of(left, self.scalings, self.shapes)
 
@@ -107,7 +107,7 @@ class WhitenedObservation(eqx.Module):
         return sum(terms[1:], terms[0])  # pyright: ignore
 
     def _flatten(self, u: Array) -> Float[Array, " m"]:
-        u = self.observation.noise.whiten(self._masked(u))
+        u = self.observation.likelihood.whiten(self._masked(u))
         u = self._masked(u).reshape(-1)
         if jnp.iscomplexobj(jnp.asarray(self.observation.y)):
             u = u.astype(jnp.result_type(u.dtype, 1j))

@@ -143,7 +143,8 @@ def group_alike(view: View) -> list[np.ndarray]:
     marked = [
         node
         for node in jax.tree.leaves(
-            (observations.mixing, observations.noise, observations.observed), is_leaf=lambda n: isinstance(n, PerSample)
+            (observations.mixing, observations.likelihood, observations.observed),
+            is_leaf=lambda n: isinstance(n, PerSample),
         )
         if isinstance(node, PerSample)
     ]

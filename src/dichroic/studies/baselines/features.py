@@ -46,7 +46,7 @@ def _vector(view: View, source: str) -> np.ndarray:
     observations = view.observations
     y = view.y.reshape(len(view), -1)
     parts = _real(y)
-    varying = (observations.mixing[source], observations.noise, observations.observed)
+    varying = (observations.mixing[source], observations.likelihood, observations.observed)
     for node in jax.tree.leaves(varying, is_leaf=lambda n: isinstance(n, PerSample)):
         if isinstance(node, PerSample):
             for leaf in leaves(node):
