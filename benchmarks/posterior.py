@@ -12,7 +12,7 @@ mean over `pairs` pairs of manifolds and their observations.
 import argparse
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jax
@@ -21,6 +21,7 @@ import numpy as np
 from scipy.spatial import cKDTree  # pyright: ignore
 
 from dichroic.diffusion import (
+    DenoiserPrior,
     MLPConfig,
     NetworkDenoiser,
     Prior,
@@ -147,9 +148,9 @@ class Pair:
         if components not in self._mixed:
             self._mixed[components] = {}
             for k, (s, prior) in enumerate(self.priors.items()):
-                mixture = components_of(prior.denoiser, SCHEDULE, key=jax.random.key(10 + k), size=components)
-                denoiser = WithComponents(prior.denoiser, mixture)
-                self._mixed[components][s] = Prior(denoiser, SCHEDULE, prior.scaling)
+                mixture = components_of(prior.denoiser(), SCHEDULE, key=jax.random.key(10 + k), size=components)
+                denoiser = WithComponents(prior.denoiser(), mixture)
+                self._mixed[components][s] = DenoiserPrior(denoiser, SCHEDULE, prior.scaling)
         return self._mixed[components]
 
     def conditional(self, sampling: SamplingConfig) -> Conditional:
@@ -186,22 +187,22 @@ def _as_network(prior: Prior, number: int) -> Prior:
     The network adds zero to the exact denoiser, and carries the covariance of its errors.
     """
     denoiser = NetworkDenoiser.create(
-        prior.shape, MLPConfig(width=8, depth=1), key=jax.random.key(0), base=prior.denoiser
+        prior.shape, MLPConfig(width=8, depth=1), key=jax.random.key(0), base=prior.denoiser()
     )
-    mixture, d = prior.denoiser, prior.shape[0]
+    mixture, d = prior.denoiser(), prior.shape[0]
     rng = np.random.default_rng(number)
     x = np.asarray(mixture.means)[rng.integers(len(mixture.means), size=2048)]  # pyright: ignore
     x = x + np.sqrt(np.asarray(mixture.values).mean()) * rng.standard_normal(x.shape)  # pyright: ignore
     basis = jnp.asarray(np.linalg.svd(x - x.mean(0), full_matrices=False)[2].T, jnp.float32)
     spread = measure_spread(denoiser, SCHEDULE, jnp.asarray(x, jnp.float32), basis[:, :d], key=jax.random.key(1))
-    return Prior(NetworkDenoiser(denoiser.network, denoiser.base, denoiser.precision, spread), SCHEDULE, prior.scaling)
+    return DenoiserPrior(replace(denoiser, spread=spread), SCHEDULE, prior.scaling)
 
 
 def measure(row: Row, pairs: list[Pair]) -> dict:
     """Scores of one sampler."""
     sampling = SamplingConfig(**{**row.sampling, "batch": pairs[0].n * row.draws})
     mixed = not row.reference and sampling.posterior in ("candidates", "best")
-    shared = components_cost(pairs[0].priors["source1"].denoiser, sampling.components).total if mixed else 0
+    shared = components_cost(pairs[0].priors["source1"].denoiser(), sampling.components).total if mixed else 0
     if sampling.posterior == "amortised":
         shared = amortise_cost(pairs[0].priors, sampling, given=list(pairs[0].priors)).total
     energy, off, chi, variance, seconds = [], [], [], [], []

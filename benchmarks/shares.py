@@ -78,14 +78,14 @@ def measure(name: str, problem, network) -> dict:
     import jax.numpy as jnp
     import numpy as np
 
-    from dichroic.diffusion import OBJECTIVES, NetworkDenoiser, Prior, Scaling, Schedule, TrainingConfig, train
+    from dichroic.diffusion import OBJECTIVES, DenoiserPrior, NetworkDenoiser, Scaling, Schedule, TrainingConfig, train
     from dichroic.em import SamplingConfig, draw_posterior
 
     key, schedule = jax.random.key(0), Schedule(5e-3, 20.0)
     training_steps, steps, batch = EFFORTS[network.kind]
     shape = next(iter(problem.sources.values())).shape
     denoiser = NetworkDenoiser.create(shape, network, key=key)
-    priors = {s: Prior(denoiser, schedule, Scaling()) for s in problem.sources}
+    priors = {s: DenoiserPrior(denoiser, schedule, Scaling()) for s in problem.sources}
     view = list(problem.views.values())[-1]
     training = TrainingConfig(steps=training_steps, batch=16 if network.kind == "unet" else 512)
     samples = jax.random.normal(key, (512, *shape))

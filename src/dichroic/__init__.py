@@ -31,6 +31,7 @@ _HOME = {
     "GaussianDenoiser": "diffusion",
     "ComponentsDenoiser": "diffusion",
     "NetworkDenoiser": "diffusion",
+    "DenoiserPrior": "diffusion",
     "Prior": "diffusion",
     "Schedule": "diffusion",
     "joint_posterior": "posterior",
@@ -45,7 +46,14 @@ __all__ = [*sorted(_HOME), "__version__"]
 
 if TYPE_CHECKING:
     from dichroic.closed import gaussian_em
-    from dichroic.diffusion import ComponentsDenoiser, GaussianDenoiser, NetworkDenoiser, Prior, Schedule
+    from dichroic.diffusion import (
+        ComponentsDenoiser,
+        DenoiserPrior,
+        GaussianDenoiser,
+        NetworkDenoiser,
+        Prior,
+        Schedule,
+    )
     from dichroic.operators import (
         Convolve,
         Dense,

@@ -433,10 +433,10 @@ def test_a_prior_from_a_fit_is_the_population_in_unit_variance(rng):
     fit = gaussian_em(problem, GaussianConfig(laps=5))
     prior, population = fit.prior("a", (3,), Schedule()), fit.populations["a"]
     scaling = prior.scaling
-    np.testing.assert_allclose(scaling.to_user(np.asarray(prior.denoiser.mean)), population.mean, rtol=1e-5)
-    np.testing.assert_allclose(scaling.scale**2 * prior.denoiser.covariance(), population.covariance(), atol=1e-5)
-    z = np.asarray(prior.denoiser.mean)
-    np.testing.assert_allclose(np.trace(prior.denoiser.covariance()) / 3 + (z**2).mean(), 1, rtol=1e-5)
+    np.testing.assert_allclose(scaling.to_user(np.asarray(prior.denoiser().mean)), population.mean, rtol=1e-5)
+    np.testing.assert_allclose(scaling.scale**2 * prior.denoiser().covariance(), population.covariance(), atol=1e-5)
+    z = np.asarray(prior.denoiser().mean)
+    np.testing.assert_allclose(np.trace(prior.denoiser().covariance()) / 3 + (z**2).mean(), 1, rtol=1e-5)
     assert abs(z.mean()) < 1e-6
 
 

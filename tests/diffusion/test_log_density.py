@@ -9,11 +9,11 @@ from scipy.stats import kstest, multivariate_normal
 
 from dichroic.diffusion import (
     ComponentsDenoiser,
+    DenoiserPrior,
     GaussianDenoiser,
     LowRankGaussianDenoiser,
     MLPConfig,
     NetworkDenoiser,
-    Prior,
     Scaling,
     Schedule,
     log_density,
@@ -46,14 +46,14 @@ def mixture(rng):
         z = [rng.multivariate_normal(MEANS[k], covariances[k]) for k in chosen]
         return SCALING.to_user(np.stack(z))
 
-    return Prior(denoiser, SCHEDULE, SCALING), closed, draw
+    return DenoiserPrior(denoiser, SCHEDULE, SCALING), closed, draw
 
 
 @pytest.mark.parametrize("variance", [1.0, 100.0])
 def test_gaussian(float64, rng, variance):
     # a variance a quarter of the highest noise level's: the population is not to be left out of it
     mean, C = rng.normal(size=4), variance * random_covariance(rng, 4)
-    prior = Prior(GaussianDenoiser.from_covariance(mean, C), SCHEDULE, SCALING)
+    prior = DenoiserPrior(GaussianDenoiser.from_covariance(mean, C), SCHEDULE, SCALING)
     x = SCALING.to_user(rng.multivariate_normal(mean, 2 * C, size=20))
     found = log_density(prior, x, tolerance=1e-8)
     np.testing.assert_allclose(found.value, normal(x, mean, C, SCHEDULE.sigma_min), atol=1e-6)
@@ -75,7 +75,7 @@ def test_mixture(float64, rng):
 
 def test_low_rank_gaussian_and_a_random_trace_that_leaves_nothing_to_chance(float64, rng, getkey):
     diagonal, U, mean = rng.uniform(0.5, 1.0, 6), rng.normal(size=(6, 2)), rng.normal(size=(2, 3))
-    prior = Prior(LowRankGaussianDenoiser(mean, diagonal, U), SCHEDULE, SCALING)
+    prior = DenoiserPrior(LowRankGaussianDenoiser(mean, diagonal, U), SCHEDULE, SCALING)
     x = SCALING.to_user(rng.normal(size=(10, 2, 3)))
     found = log_density(prior, x, tolerance=1e-7, trace="hutchinson", key=getkey(), probes=2)
     expected = normal(x.reshape(10, 6), mean.reshape(6), np.diag(diagonal) + U @ U.T)
@@ -101,7 +101,7 @@ def test_the_density_of_a_network_sums_to_one(float64, getkey):
     # a flow carries volume from one end to the other, whatever its field: here that of an untrained network
     denoiser = NetworkDenoiser.create((1,), MLPConfig(width=16, depth=1, embedding=8), key=getkey())
     denoiser = jax.tree.map(lambda w: w.astype(float), denoiser)
-    prior = Prior(denoiser, SCHEDULE, SCALING)
+    prior = DenoiserPrior(denoiser, SCHEDULE, SCALING)
     grid = SCALING.to_user(np.linspace(-12, 12, 768))[:, None]
     density = np.exp(log_density(prior, grid).value)
     assert density[[0, -1]].max() < 1e-4
@@ -124,7 +124,7 @@ def test_quantiles_of_the_source_are_uniform_and_those_of_others_are_not(rng, ge
 class TestFaults:
     @pytest.fixture
     def prior(self):
-        return Prior(GaussianDenoiser(np.zeros((2, 3)), np.eye(6), np.ones(6), np.zeros(())))
+        return DenoiserPrior(GaussianDenoiser(np.zeros((2, 3)), np.eye(6), np.ones(6), np.zeros(())))
 
     def test_shape(self, prior):
         for shape in [(2, 3), (4, 6), (1, 1, 2, 3)]:
@@ -149,13 +149,13 @@ class TestFaults:
             log_density(prior, x, trace="hutchinson", key=getkey(), probes=1)
 
     def test_moments(self):
-        prior = Prior(MatrixDenoiser(0.5 * jnp.eye(2)))
+        prior = DenoiserPrior(MatrixDenoiser(0.5 * jnp.eye(2)))
         with pytest.raises(TypeError, match="the moments of a MatrixDenoiser are not known"):
             log_density(prior, np.zeros((1, 2)))
 
     def test_a_failed_solve_is_told(self, prior):
         wild = MatrixDenoiser(jnp.full((2, 2), jnp.nan))
         unit = GaussianDenoiser(np.zeros(2), np.eye(2), np.ones(2), np.zeros(()))
-        found = log_density(Prior(wild), np.ones((3, 2)), population=unit)
+        found = log_density(DenoiserPrior(wild), np.ones((3, 2)), population=unit)
         assert not found.solved.any()
         assert np.isnan(found.value).all()

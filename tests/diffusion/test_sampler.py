@@ -13,10 +13,10 @@ from dichroic.diffusion import (
     STEPS,
     Ancestral,
     Decoupled,
+    DenoiserPrior,
     GaussianDenoiser,
     Heun,
     PredictorCorrector,
-    Prior,
     PriorTarget,
     Scaling,
     Schedule,
@@ -248,6 +248,6 @@ def test_impossible_schedules_are_refused(arguments):
 
 def test_prior_samples_come_in_the_users_units(population, getkey):
     mean, S = population
-    prior = Prior(GaussianDenoiser.from_covariance(mean, S), Schedule(1e-3, 50.0), Scaling(100.0, 7.0))
+    prior = DenoiserPrior(GaussianDenoiser.from_covariance(mean, S), Schedule(1e-3, 50.0), Scaling(100.0, 7.0))
     draws = np.asarray(prior.sample(4096, key=getkey(), step=Decoupled(), steps=3))
     assert_gaussian(draws, 100 + 7 * mean, 49 * S)

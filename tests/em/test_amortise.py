@@ -8,7 +8,7 @@ import pytest
 
 from dichroic.algebra import Components
 from dichroic.closed import gaussian_em
-from dichroic.diffusion import GaussianDenoiser, Prior, Schedule
+from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Schedule
 from dichroic.em import (
     Expectation,
     SamplingConfig,
@@ -97,7 +97,7 @@ def test_moment_matching_finishes_at_small_noise(case):
 
 def test_models_of_a_view_are_those_of_its_observations(case):
     view, priors, *_ = case
-    populations = {s: p.denoiser.matched() for s, p in priors.items()}
+    populations = {s: p.denoiser().matched() for s, p in priors.items()}
     models = view_models(view, {s: p.scaling for s, p in priors.items()}, populations, jax.random.key(1))
     A = np.concatenate([1.25 * np.asarray(view.mixing[s].value.matrix) for s in view.mixing], axis=2) / 0.2
     order = [int(np.argmin(np.abs(A - a).sum((1, 2)))) for a in np.asarray(models.A)]
@@ -124,7 +124,7 @@ def test_what_is_trained_is_counted(case):
 
 
 def test_large_observations_are_refused():
-    large = {s: Prior(GaussianDenoiser.from_covariance(np.zeros(40), np.eye(40))) for s in ("a", "b")}
+    large = {s: DenoiserPrior(GaussianDenoiser.from_covariance(np.zeros(40), np.eye(40))) for s in ("a", "b")}
     sources = {s: Components(np.ones(1), np.zeros((1, 40)), np.eye(40)[None]) for s in large}
     view, _ = components_view(sources, 2, observed=2, noise=0.2)
     with pytest.raises(ValueError, match=r"up to 32 unknowns .* of their own; these have 80 \(a: 40, b: 40\)"):

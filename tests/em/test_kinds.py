@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dichroic.diffusion import GaussianDenoiser, Prior
+from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior
 from dichroic.em import SamplingConfig, draw_posterior, estep
 from dichroic.operators import Mask, PerSample, take
 from dichroic.problem import Problem, Source, View
@@ -27,7 +27,7 @@ def two_kinds(rng, masked: str) -> View:
 
 
 def prior() -> Prior:
-    return Prior(GaussianDenoiser.from_covariance(np.zeros((6, 6)), np.eye(36)))
+    return DenoiserPrior(GaussianDenoiser.from_covariance(np.zeros((6, 6)), np.eye(36)))
 
 
 @pytest.mark.parametrize("masked", ["operator", "missing"])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dichroic.diffusion import GaussianDenoiser, Prior, Schedule
+from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior, Schedule
 from dichroic.em import SamplingConfig
 from dichroic.em.prediction import prediction_scores
 from dichroic.problem import Problem, Source, View
@@ -22,7 +22,7 @@ def _problem(n: int, d: int) -> tuple[Problem, np.ndarray]:
 
 def _prior(covariance: np.ndarray) -> dict[str, Prior]:
     denoiser = GaussianDenoiser.from_covariance(np.zeros(len(covariance)), covariance)
-    return {"x": Prior(denoiser, Schedule(1e-2, 1e2))}
+    return {"x": DenoiserPrior(denoiser, Schedule(1e-2, 1e2))}
 
 
 def _score(problem: Problem, covariance: np.ndarray) -> np.ndarray:

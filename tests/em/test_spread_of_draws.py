@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dichroic.diffusion import Denoiser, GaussianDenoiser, Prior
+from dichroic.diffusion import Denoiser, DenoiserPrior, GaussianDenoiser
 from dichroic.em import PRESETS, SamplingConfig, draw_posterior, preset
 from dichroic.operators import Dense, DiagonalNoise
 from dichroic.problem import View
@@ -51,7 +51,7 @@ def test_draws_of_a_preset_have_the_exact_standard_deviation(name, warm):
     start = rng.multivariate_normal(expected, covariance, size=n).astype(np.float32)
     drawn = draw_posterior(
         view,
-        {s: Prior(opaque(mean[s], S[s]), preset(name).schedule) for s in names},
+        {s: DenoiserPrior(opaque(mean[s], S[s]), preset(name).schedule) for s in names},
         preset(name).sampling,
         key=jax.random.key(1),
         start={"a": start[:, :5], "b": start[:, 5:]} if warm else None,
@@ -76,7 +76,7 @@ def test_em_on_a_gaussian_source_keeps_its_variance(name):
     likeliest = y.var(0) - noise**2  # the fixed point of exact EM
     mean, variance, found = np.zeros(d), np.ones(d), []
     for lap in range(laps):
-        priors = {"x": Prior(opaque(mean, np.diag(variance)), preset(name).schedule)}
+        priors = {"x": DenoiserPrior(opaque(mean, np.diag(variance)), preset(name).schedule)}
         x = draw_posterior(view, priors, sampling, key=jax.random.key(lap)).samples["x"]
         mean, variance = x.mean(0), x.var(0)
         found.append(variance.mean())

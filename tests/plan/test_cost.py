@@ -43,7 +43,7 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     def draw(view, priors, sampling, *, start=None, warm=None, **_):
         n, number = len(view), 0 if start is None else int(np.sum(warm))
         names = frozenset(view.mixing)
-        networks = frozenset(s for s in names if isinstance(priors[s].denoiser, NetworkDenoiser))
+        networks = frozenset(s for s in names if isinstance(priors[s].denoiser(), NetworkDenoiser))
         done[names, networks, sampling.steps] += n - number
         done[names, networks, sampling.warm_steps] += number
         samples = {s: np.zeros((n, *priors[s].shape), np.float32) for s in names}

@@ -9,9 +9,9 @@ from dichroic.algebra import Components
 from dichroic.diffusion import (
     ComponentsDenoiser,
     Denoiser,
+    DenoiserPrior,
     GaussianDenoiser,
     LowRankGaussianDenoiser,
-    Prior,
     Schedule,
     WithComponents,
     components_cost,
@@ -163,7 +163,7 @@ def learned():
     rng = np.random.default_rng(5)
     sources = {"a": mixture(rng, 3, width=0.003), "b": mixture(rng, 2, width=0.003)}
     view, posteriors = components_view(sources, 6, observed=2, noise=0.2)
-    priors = {s: Prior(Opaque(denoiser(x)), Schedule(5e-3, 20.0)) for s, x in sources.items()}
+    priors = {s: DenoiserPrior(Opaque(denoiser(x)), Schedule(5e-3, 20.0)) for s, x in sources.items()}
     return view, priors, posteriors
 
 
@@ -180,7 +180,7 @@ def test_a_draw_depends_on_its_observation_alone(learned):
         np.testing.assert_array_equal(part.samples[s], whole.samples[s][some])
     # one draw is a network's: two calls of one forward pass and two products, behind the mixtures
     assert (whole.cost.forward, whole.cost.products) == (2, 4)
-    assert whole.shared == components_cost(priors["a"].denoiser, 128)
+    assert whole.shared == components_cost(priors["a"].denoiser(), 128)
     assert whole.summary["evaluations"] == pytest.approx(6 + whole.shared.total / 6)
 
 
@@ -191,7 +191,7 @@ def test_the_best_method_is_chosen_by_what_the_sources_are(learned):
     found = prepare(view, priors, best, key)
     assert (found.name, found.most) == ("candidates", 8)
     assert all(isinstance(d, WithComponents) for d in found.denoisers.values())
-    wide = {s: Prior(Opaque(GaussianDenoiser.from_covariance(np.zeros(2), np.eye(2)))) for s in NAMES}
+    wide = {s: DenoiserPrior(Opaque(GaussianDenoiser.from_covariance(np.zeros(2), np.eye(2)))) for s in NAMES}
     few = prepare(view, wide, SamplingConfig(posterior="best", components=8), key)
     assert few.name == "auto"  # eight places do not cover a Gaussian of two dimensions
     assert prepare(view, priors, SamplingConfig(posterior="auto"), key).shared.total == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Decoupled, GaussianDenoiser, Prior, Scaling, Schedule, run_sampler
+from dichroic.diffusion import Decoupled, DenoiserPrior, GaussianDenoiser, Scaling, Schedule, run_sampler
 from dichroic.em import SamplingConfig, draw_posterior
 from dichroic.operators import Dense, DiagonalNoise, PerSample
 from dichroic.posterior import gibbs_rounds, joint_posterior
@@ -133,7 +133,9 @@ def problem(n: int):
         case.noise,
     ).bind(case.shapes)
     priors = {
-        s: Prior(jax.tree.map(lambda a: np.asarray(a, np.float32), case.denoisers[s]), Schedule(), case.scalings[s])
+        s: DenoiserPrior(
+            jax.tree.map(lambda a: np.asarray(a, np.float32), case.denoisers[s]), Schedule(), case.scalings[s]
+        )
         for s in case.names
     }
     return case, view, priors
@@ -173,7 +175,7 @@ def test_evaluations_are_counted():
         s: GaussianDenoiser.from_covariance(*(a.astype(np.float32) for a in (np.zeros(d), np.eye(d))))
         for s, d in sizes.items()
     }
-    priors = {s: Prior(tally.wrap(s, denoiser), Schedule()) for s, denoiser in unit.items()}
+    priors = {s: DenoiserPrior(tally.wrap(s, denoiser), Schedule()) for s, denoiser in unit.items()}
     sampling = SamplingConfig(rounds=3, steps=4, step="pc", posterior="krylov", iterations=2, batch=1)
     drawn = draw_posterior(view, priors, sampling, key=jax.random.key(0))
     jax.effects_barrier()

@@ -25,7 +25,7 @@ def test_a_state_comes_back_as_it_was(state, tmp_path):
     np.testing.assert_array_equal(again.draws["both"]["sky"], state.draws["both"]["sky"])
     assert again.draws["both"]["usable"].dtype == bool
     assert set(again.best_priors) == {"sky"}
-    a, b = (jax.tree.leaves(s.priors["star"].denoiser) for s in (state, again))
+    a, b = (jax.tree.leaves(s.priors["star"].denoiser()) for s in (state, again))
     # shapes too: a number that comes back as an array of one number compiles everything anew
     assert [(x.shape, x.dtype) for x in a] == [(x.shape, x.dtype) for x in b]
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))

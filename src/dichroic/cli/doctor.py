@@ -63,7 +63,7 @@ def _self_test() -> dict[str, Any]:
     """
     import jax.numpy as jnp
 
-    from dichroic.diffusion import GaussianDenoiser, Prior
+    from dichroic.diffusion import DenoiserPrior, GaussianDenoiser
     from dichroic.em import SamplingConfig, draw_posterior
     from dichroic.problem import Problem, Source, View
 
@@ -71,7 +71,7 @@ def _self_test() -> dict[str, Any]:
     n, y = 2048, 1.5
     problem = Problem({"x": Source((1,))}, {"v": View(np.full((n, 1), y, np.float32), {"x": 1.0}, 1.0)})
     one = jnp.ones(1)
-    prior = Prior(GaussianDenoiser(mean=0 * one, basis=jnp.eye(1), values=one, rest=jnp.zeros(())))
+    prior = DenoiserPrior(GaussianDenoiser(mean=0 * one, basis=jnp.eye(1), values=one, rest=jnp.zeros(())))
     sampling = SamplingConfig(steps=8, batch=n)
     x = draw_posterior(problem.views["v"], {"x": prior}, sampling, key=jax.random.key(0)).samples["x"]
     mean, variance = float(x.mean()), float(x.var())

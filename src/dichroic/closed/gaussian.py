@@ -28,7 +28,7 @@ from dichroic.closed.gaussian_view import ViewStatistics
 from dichroic.closed.gaussian_views import bind_views
 from dichroic.closed.moment_start import moment_start
 from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import GaussianDenoiser, Prior, Scaling, Schedule
+from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior, Scaling, Schedule
 from dichroic.problem import Problem
 
 __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
@@ -83,7 +83,7 @@ class GaussianFit:
             values=(np.asarray(population.values) / scaling.scale**2).astype(np.float32),
             rest=np.asarray(population.rest / scaling.scale**2, np.float32),
         )
-        return Prior(denoiser, schedule, scaling, {"stage": "gaussian"})
+        return DenoiserPrior(denoiser, schedule, scaling, {"stage": "gaussian"})
 
 
 def gaussian_em(

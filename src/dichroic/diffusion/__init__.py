@@ -14,18 +14,21 @@ from dichroic.diffusion.denoiser import (
     GaussianDenoiser,
     LowRankGaussianDenoiser,
 )
+from dichroic.diffusion.denoiser_prior import DenoiserPrior
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
 from dichroic.diffusion.objective import OBJECTIVES
-from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
+from dichroic.diffusion.prior import PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of
 from dichroic.diffusion.sampler import Cost, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
 from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
+
+PRIORS |= {cls.kind: cls for cls in (DenoiserPrior,)}
 
 __all__ = [
     "COMPONENTS_LEVEL",
@@ -34,6 +37,7 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "OBJECTIVES",
+    "PRIORS",
     "PRIOR_STEPS",
     "STEPS",
     "Ancestral",
@@ -41,6 +45,7 @@ __all__ = [
     "Cost",
     "Decoupled",
     "Denoiser",
+    "DenoiserPrior",
     "GaussianDenoiser",
     "Heun",
     "LogDensity",
@@ -64,6 +69,7 @@ __all__ = [
     "at_level",
     "components_cost",
     "components_of",
+    "denoisers_of",
     "exact_moments",
     "known_components",
     "log_density",

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion.denoiser import ComponentsDenoiser, Denoiser, GaussianDenoiser, LowRankGaussianDenoiser
 from dichroic.diffusion.network import NetworkDenoiser
-from dichroic.diffusion.prior import Prior
+from dichroic.diffusion.prior import Prior, denoisers_of
 
 __all__ = ["LogDensity", "Ranking", "log_density", "rank_candidates"]
 
@@ -97,6 +97,7 @@ def log_density(
     than two probes; `TypeError` for a denoiser of unknown moments, without `population`.
     """
     x, d = _checked(prior, x), prod(prior.shape)
+    denoiser = denoisers_of({"x": prior}, "log_density")["x"]
     if trace not in ("auto", "exact", "hutchinson"):
         raise ValueError(f"log_density: expected trace 'auto', 'exact' or 'hutchinson', got {trace!r}")
     exact = trace == "exact" or (trace == "auto" and d <= EXACT_TRACE)
@@ -106,7 +107,7 @@ def log_density(
             f"{'no' if key is None else 'a'} key and {probes}"
         )
     key = jax.random.key(0) if key is None else key  # of no consequence
-    population = _population(prior.denoiser) if population is None else population
+    population = _population(denoiser) if population is None else population
     batch = min(batch or max(1, min(256, 2**16 // (d * (d if exact else probes)))), max(len(x), 1))
     z = np.asarray(jnp.asarray(prior.scaling.to_scaled(x.astype(float))))
     ends = np.log([prior.schedule.sigma_min, prior.schedule.sigma_max])
@@ -115,7 +116,7 @@ def log_density(
         chosen = np.arange(begin, min(begin + batch, len(x)))
         padded = np.resize(chosen, batch)  # one shape, one program
         solved = _solve(
-            prior.denoiser, population, ends, z[padded], padded, key, jnp.asarray(tolerance), 0 if exact else probes
+            denoiser, population, ends, z[padded], padded, key, jnp.asarray(tolerance), 0 if exact else probes
         )
         found.append(tuple(np.asarray(a)[: len(chosen)] for a in solved))
         if report is not None:

@@ -1,41 +1,27 @@
-"""A prior: what has been learned about one source, as an object and as one portable file."""
+"""A prior: what is known about one source, as an object and as one portable file."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import TypeAdapter
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from dichroic.diffusion.denoiser import (
-    ComponentsDenoiser,
-    Denoiser,
-    GaussianDenoiser,
-    LowRankGaussianDenoiser,
-)
-from dichroic.diffusion.network import NetworkDenoiser
-from dichroic.diffusion.networks import NetworkConfig
-from dichroic.diffusion.sampler import Step, run_sampler
+from dichroic.diffusion.denoiser import Denoiser
+from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
-from dichroic.diffusion.spread import Spread
-from dichroic.diffusion.steps import Heun
-from dichroic.diffusion.target import PriorTarget
 
-__all__ = ["FORMAT_VERSION", "PRIOR_STEPS", "Prior", "Scaling"]
+__all__ = ["FORMAT_VERSION", "PRIORS", "PRIOR_STEPS", "Prior", "Scaling", "denoisers_of"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PRIOR_STEPS = 64  # behind a draw of a prior
-_CLOSED_FORM: dict[str, type[Denoiser]] = {
-    "gaussian": GaussianDenoiser,
-    "low_rank_gaussian": LowRankGaussianDenoiser,
-    "gaussian_mixture": ComponentsDenoiser,
-}
+_MARK = "dichroic prior"
 
 
 class Scaling(eqx.Module):
@@ -53,60 +39,89 @@ class Scaling(eqx.Module):
         return (x - self.shift) / self.scale
 
 
-@dataclass(frozen=True)
-class Prior:
-    """The population of one source: a denoiser with its schedule, its scaling and where it came from.
+class Prior(ABC):
+    """The population of one source. A new kind is a subclass and an entry in `PRIORS`.
 
-    **Arguments:** `denoiser`, in scaled units; `schedule`, the noise levels it is good for; `scaling`; `provenance`,
-    anything that JSON can hold.
+    What can be done with a prior beyond drawing from it is what it says of itself: each of `denoiser`, `components` and
+    so on is None where it has no such thing, and a method that needs it refuses the prior in words.
+
+    **Fields:** `kind`, its name in `PRIORS` and in files; `scaling`, of the units in which networks see the source;
+    `schedule`, the noise levels that a denoiser is good for; `provenance`, where it came from, anything that JSON can
+    hold.
     """
 
-    denoiser: Denoiser
-    schedule: Schedule = field(default_factory=Schedule)
-    scaling: Scaling = field(default_factory=Scaling)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar[str]
+    schedule: Schedule = Schedule()
+    scaling: Scaling = Scaling()
+    provenance: Mapping[str, Any] = MappingProxyType({})
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
-        return self.denoiser.shape
 
+    @abstractmethod
     def sample(
         self, n: int, *, key: PRNGKeyArray, step: Step | None = None, steps: int = PRIOR_STEPS
     ) -> Float[Array, "n ..."]:
         """Draws `n` samples, in the user's units.
 
-        **Arguments:** `step`, how the state gets from one noise level to the next (default: `Heun`); `steps`, between
-        levels. Draws are to have the variance of what was learned, for they are compared with posteriors and data: with
-        the default it is within 1 % for a Gaussian source, where 64 ancestral steps leave 88 % of it.
+        **Arguments:** `step` and `steps`, how the state gets from one noise level to the next, and how often, where
+        there are noise levels.
         """
-        target = PriorTarget({"x": self.denoiser})
-        levels = self.schedule.levels(steps)
-        z = _sample_prior(target, step or Heun(), levels, jax.random.split(key, n))
-        return self.scaling.to_user(z)
+
+    @abstractmethod
+    def content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a file holds besides scaling and provenance: entries of the header, and arrays by their names."""
+
+    @classmethod
+    @abstractmethod
+    def from_content(
+        cls, entries: Mapping[str, Any], arrays: Mapping[str, np.ndarray], scaling: Scaling, provenance: Mapping
+    ) -> "Prior":
+        """The prior again. What it is given may be forged.
+
+        **Raises:** `ValueError`, a sentence without its subject, for what is no prior of this kind.
+        """
+
+    def denoiser(self) -> Denoiser | None:
+        """The denoiser of the source, in scaled units."""
+        return None
+
+    def alphabet(self) -> Float[np.ndarray, "K ..."] | None:
+        """Everything that a sample can be, in the user's units, where that is finite."""
+        return None
+
+    def fingerprint(self) -> str:
+        """The same for the same prior, whatever its provenance."""
+        entries, arrays = self.content()
+        digest = sha256(repr((self.kind, self.scaling, sorted(entries.items()))).encode())
+        digest.update(_digest(arrays).encode())
+        return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Writes one `.safetensors` file: the arrays, and everything else as JSON in its header."""
         from safetensors.numpy import save
 
-        # not ascontiguousarray, which gives numbers an axis: a prior that was loaded is to be the one that was saved
-        arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(self.denoiser)}
+        entries, arrays = self.content()
         header = {
-            "format": "dichroic prior",
+            "format": _MARK,
             "version": FORMAT_VERSION,
-            "denoiser": _describe(self.denoiser),
-            "schedule": [self.schedule.sigma_min, self.schedule.sigma_max],
+            "kind": self.kind,
+            "sha256": _digest(arrays),
+            **entries,
             "scaling": [self.scaling.shift, self.scaling.scale],
             "provenance": dict(self.provenance),
         }
         # written here, for safetensors makes files that nobody else may read
         Path(path).write_bytes(save(arrays, metadata={"dichroic": json.dumps(header)}))
 
-    @classmethod
-    def load(cls, path: str | Path) -> "Prior":
-        """Reads what `save` wrote.
+    @staticmethod
+    def load(path: str | Path) -> "Prior":
+        """Reads what `save` wrote, whatever the kind.
 
-        **Raises:** `FileNotFoundError`; `ValueError` when the file is not a prior, or newer than this version reads.
+        **Raises:** `FileNotFoundError`; `ValueError` when the file is not a prior, damaged, or newer than this version
+        reads.
         """
         from safetensors import safe_open
 
@@ -118,60 +133,61 @@ class Prior:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except Exception as error:
             raise ValueError(f"{path} is not a prior file: {error}") from error
-        header = json.loads(metadata.get("dichroic", "{}"))
-        if header.get("format") != "dichroic prior":
+        try:
+            entries = json.loads(metadata.get("dichroic", "{}"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not a prior file: its header is no JSON ({error})") from error
+        if not isinstance(entries, dict) or entries.get("format") != _MARK:
             raise ValueError(f"{path} is a safetensors file, but not a prior written by dichroic")
-        if header["version"] > FORMAT_VERSION:
-            raise ValueError(f"{path} has prior format {header['version']}; this version reads up to {FORMAT_VERSION}")
-        skeleton = _skeleton(header["denoiser"])
-        names = {name for name, _ in _named_leaves(skeleton)}
-        if names != set(arrays):
-            raise ValueError(f"{path} lacks or has unexpected arrays: {sorted(names ^ set(arrays))}")
-        paths, treedef = jax.tree_util.tree_flatten_with_path(skeleton)
-        leaves = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in paths]
-        return cls(
-            jax.tree_util.tree_unflatten(treedef, leaves),
-            Schedule(*header["schedule"]),
-            Scaling(*header["scaling"]),
-            header["provenance"],
-        )
+        try:
+            header = _Header.model_validate(entries)
+            if header.version > FORMAT_VERSION:
+                raise ValueError(f"has prior format {header.version}; this version reads up to {FORMAT_VERSION}")
+            if header.kind not in PRIORS:
+                raise ValueError(f"is a prior of kind '{header.kind}'; known: {', '.join(PRIORS)}")
+            if header.sha256 not in (None, _digest(arrays)):
+                raise ValueError("is damaged: its arrays are not those that were written")
+            if broken := [name for name, a in arrays.items() if not (a.dtype.kind == "f" and np.all(a < np.inf))]:
+                raise ValueError(f"has arrays with what are no real numbers: {', '.join(broken)}")
+            return PRIORS[header.kind].from_content(entries, arrays, Scaling(*header.scaling), header.provenance)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise ValueError(
+                f"{path} has a header that cannot be understood: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from error
 
 
-@eqx.filter_jit
-def _sample_prior(target, step, levels, keys):
-    return jax.vmap(lambda key: run_sampler(target, step, levels, key=key)[0]["x"])(keys)
+# every kind of prior, by the name it has in files
+PRIORS: dict[str, type[Prior]] = {}
 
 
-def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
+class _Header(BaseModel):
+    """What the header of every kind has. Files of version 1 have denoisers, and no checksum."""
+
+    version: int
+    kind: str = "denoiser"
+    sha256: str | None = None
+    scaling: tuple[FiniteFloat, Annotated[FiniteFloat, Field(gt=0)]]
+    provenance: dict[str, Any]
 
 
-def _describe(denoiser: Denoiser) -> dict[str, Any]:
-    if isinstance(denoiser, NetworkDenoiser):
-        return {
-            "kind": "network",
-            "shape": list(denoiser.shape),
-            "network": denoiser.network.config.model_dump(),  # pyright: ignore
-            "precision": denoiser.precision,
-            "base": None if denoiser.base is None else _describe(denoiser.base),
-            "spread": denoiser.spread is not None,
-        }
-    for kind, cls in _CLOSED_FORM.items():
-        if isinstance(denoiser, cls):
-            return {"kind": kind}
-    raise TypeError(f"a prior with a {type(denoiser).__name__} cannot be saved; known: {list(_CLOSED_FORM)}, network")
+def denoisers_of(priors: Mapping[str, Prior], needed_by: str) -> dict[str, Denoiser]:
+    """The denoisers of the sources.
+
+    **Raises:** `ValueError`, naming the source, when one of the priors has none.
+    """
+    found = {s: prior.denoiser() for s, prior in priors.items()}
+    if lacking := [s for s, denoiser in found.items() if denoiser is None]:
+        kinds = ", ".join(f"'{s}' (a prior of kind '{priors[s].kind}')" for s in lacking)
+        raise ValueError(f"{needed_by} needs a denoiser of every source; there is none of {kinds}")
+    return {s: denoiser for s, denoiser in found.items() if denoiser is not None}
 
 
-def _skeleton(description: Mapping[str, Any]) -> Any:
-    """A denoiser of the described structure, whose leaves are placeholders."""
-    kind = description["kind"]
-    if kind in _CLOSED_FORM:
-        cls = _CLOSED_FORM[kind]
-        return cls(**{name: 0.0 for name in cls.__dataclass_fields__})
-    config = TypeAdapter(NetworkConfig).validate_python(description["network"])
-    base = None if description["base"] is None else _skeleton(description["base"])
-    spread = Spread(0.0, 0.0, 0.0, 0.0) if description["spread"] else None
-    network = eqx.filter_eval_shape(
-        lambda key: NetworkDenoiser.create(tuple(description["shape"]), config, key=key).network, jax.random.key(0)
-    )
-    return NetworkDenoiser(network, base, description["precision"], spread)
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()

@@ -127,7 +127,8 @@ def _number(prior: Prior) -> int:
 
 def _network(view: View, priors: Mapping[str, Prior], sampling: SamplingConfig) -> NetworkConfig:
     """A U-Net like those of the priors where there is one and it can serve, an MLP elsewhere."""
-    learned = [p.denoiser.network.config for p in priors.values() if isinstance(p.denoiser, NetworkDenoiser)]  # pyright: ignore
+    denoisers = (prior.denoiser() for prior in priors.values())
+    learned = [d.network.config for d in denoisers if isinstance(d, NetworkDenoiser)]  # pyright: ignore
     shapes = {prior.shape[:2] for prior in priors.values()}
     if view.shared and len(shapes) == 1 and all(len(prior.shape) == 3 for prior in priors.values()):
         for config in learned:

@@ -15,7 +15,16 @@ from jaxtyping import PRNGKeyArray
 from dichroic.algebra import Components
 from dichroic.closed.gaussian import GaussianFit
 from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import ComponentsDenoiser, Denoiser, NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.diffusion import (
+    ComponentsDenoiser,
+    Denoiser,
+    DenoiserPrior,
+    NetworkDenoiser,
+    Prior,
+    Spread,
+    measure_spread,
+    train,
+)
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
@@ -130,7 +139,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
     config, prior = context.config, state.priors[source]
     pooled = np.concatenate([state.draws[v][source] for v in stage.views if source in state.draws[v]])
     usable = np.concatenate([state.draws[v]["usable"] for v in stage.views if source in state.draws[v]])
-    denoiser = prior.denoiser
+    denoiser = prior.denoiser()
     if not isinstance(denoiser, NetworkDenoiser):
         denoiser = NetworkDenoiser.create(
             prior.shape,
@@ -158,10 +167,10 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
         is_leaf=lambda x: x is None,
     )
     provenance = {"stage": stage.name, "lap": state.lap + 1}
-    return Prior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
+    return DenoiserPrior(trained, prior.schedule, prior.scaling, provenance), float(loss[-len(loss) // 4 :].mean())
 
 
-def network_base(denoiser: Denoiser) -> Denoiser:
+def network_base(denoiser: Denoiser | None) -> Denoiser | None:
     """What a network is to be the correction of: the closed-form prior, if it costs less than the network does."""
     if isinstance(denoiser, ComponentsDenoiser) and prod(denoiser.shape) > _COMPONENTS_BASE:
         return denoiser.matched()

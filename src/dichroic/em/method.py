@@ -20,6 +20,7 @@ from dichroic.diffusion import (
     WithComponents,
     components_cost,
     components_of,
+    denoisers_of,
     known_components,
     own_share,
 )
@@ -72,7 +73,7 @@ def prepare(
     of a view are too large for the amortised posterior.
     """
     priors = {s: priors[s] for s in view.mixing}
-    denoisers, shared = {s: prior.denoiser for s, prior in priors.items()}, Cost()
+    denoisers, shared = denoisers_of(priors, f"posterior '{sampling.posterior}'"), Cost()
     schedule = next(iter(priors.values())).schedule
     size = max(prod(prior.shape) for prior in priors.values())
     name, step = sampling.posterior, sampling.make_step()
@@ -80,7 +81,7 @@ def prepare(
         small = size <= EXACT_SIZE and view.data_size <= _MOST_VALUES and len(priors) <= _MOST_SOURCES
         name = "candidates" if small else "auto"
     if name == "candidates":
-        denoisers, shared, share = _with_components(priors, sampling, key)
+        denoisers, shared, share = _with_components(denoisers, schedule, sampling, key)
         if sampling.posterior == "best" and share > _COVERED:
             name = "auto"  # too few components for what the source is: its moments say more
     high, low = _span(schedule, step if name != "candidates" else Decoupled(), size)
@@ -115,20 +116,20 @@ def _span(schedule: Schedule, step: Step, size: int) -> tuple[float, float]:
 
 
 def _with_components(
-    priors: Mapping[str, Prior], sampling: SamplingConfig, key: PRNGKeyArray
+    denoisers: Mapping[str, Denoiser], schedule: Schedule, sampling: SamplingConfig, key: PRNGKeyArray
 ) -> tuple[dict[str, Denoiser], Cost, float]:
     """Denoisers that know their mixtures; the largest cost of one; the largest share of what a component covers that
     no other covers.
     """
-    denoisers: dict[str, Denoiser] = {}
+    found: dict[str, Denoiser] = {}
     cost, largest = Cost(), 0.0
-    for number, (s, prior) in enumerate(priors.items()):
-        denoisers[s] = prior.denoiser
-        if known_components(prior.denoiser) is not None:
+    for number, (s, denoiser) in enumerate(denoisers.items()):
+        found[s] = denoiser
+        if known_components(denoiser) is not None:
             continue
         mixture_key = jax.random.fold_in(jax.random.fold_in(key, _SHARED), number)
-        mixture = components_of(prior.denoiser, prior.schedule, key=mixture_key, size=sampling.components)
-        denoisers[s] = WithComponents(prior.denoiser, mixture)
-        cost = max(cost, components_cost(prior.denoiser, sampling.components), key=lambda c: c.total)
+        mixture = components_of(denoiser, schedule, key=mixture_key, size=sampling.components)
+        found[s] = WithComponents(denoiser, mixture)
+        cost = max(cost, components_cost(denoiser, sampling.components), key=lambda c: c.total)
         largest = max(largest, float(own_share(mixture, COMPONENTS_LEVEL)))
-    return denoisers, cost, largest
+    return found, cost, largest

@@ -7,7 +7,7 @@ the same.
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from time import perf_counter
 
@@ -19,7 +19,7 @@ from jaxtyping import PRNGKeyArray
 from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import NetworkDenoiser, Prior, measure_spread, train
+from dichroic.diffusion import DenoiserPrior, NetworkDenoiser, Prior, measure_spread, train
 from dichroic.em import EMState, FitConfig, Stage, amortise, draw_posterior, start_state
 from dichroic.em.loop import network_base
 from dichroic.posterior import Conditional, as_components
@@ -175,7 +175,7 @@ def time_training(
             priors[s].shape,
             config.network_for(priors[s].shape),
             key=key,
-            base=network_base(priors[s].denoiser) if config.residual else None,
+            base=network_base(priors[s].denoiser()) if config.residual else None,
             precision=config.precision,
         )
         for s in stage.learn
@@ -210,8 +210,7 @@ def time_training(
     found.spread[stage.name] = sum(s for _, s in seconds)
     found.compiling[stage.name] = max(first - one, 0.0) + sum(max(c - s, 0.0) for c, s in seconds)
     return {
-        s: Prior(NetworkDenoiser(d.network, d.base, d.precision, ladders[s]), priors[s].schedule, priors[s].scaling)
-        for s, d in new.items()
+        s: DenoiserPrior(replace(d, spread=ladders[s]), priors[s].schedule, priors[s].scaling) for s, d in new.items()
     }
 
 
@@ -284,7 +283,7 @@ def _all(items: Iterator) -> None:
 
 
 def _bytes(prior: Prior) -> int:
-    return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(prior.denoiser))
+    return sum(a.nbytes for a in prior.content()[1].values())
 
 
 def peak_memory() -> int | None:

@@ -9,7 +9,7 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed.components_views import ComponentsView, bind_components_view
 from dichroic.closed.gaussian_view import DenseView
 from dichroic.closed.gaussian_views import bind_dense
-from dichroic.diffusion import ComponentsDenoiser, Denoiser, GaussianDenoiser, Prior, Scaling
+from dichroic.diffusion import ComponentsDenoiser, Denoiser, DenoiserPrior, GaussianDenoiser, Prior, Scaling
 from dichroic.problem import View
 
 __all__ = ["as_components", "closed_form_draws", "components_prior", "has_closed_form"]
@@ -20,7 +20,7 @@ _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, w
 
 def as_components(prior: Prior) -> Components | None:
     """The population of a closed-form prior in the user's units, None for a network."""
-    denoiser, scaling = prior.denoiser, prior.scaling
+    denoiser, scaling = prior.denoiser(), prior.scaling
     if isinstance(denoiser, GaussianDenoiser):
         means = np.asarray(denoiser.mean, float).reshape(1, -1)
         return Components(np.ones(1), scaling.to_user(means), scaling.scale**2 * denoiser.covariance()[None])
@@ -41,7 +41,7 @@ def components_prior(mixture: Components, like: Prior) -> Prior:
         scaling.to_scaled(mixture.means).reshape(-1, *like.shape),
         mixture.covariances / scaling.scale**2,
     ).single_precision()
-    return Prior(denoiser, like.schedule, scaling, {"stage": "mixture", "components": len(mixture)})
+    return DenoiserPrior(denoiser, like.schedule, scaling, {"stage": "mixture", "components": len(mixture)})
 
 
 def closed_form_draws(

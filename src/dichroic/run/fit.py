@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -276,13 +275,6 @@ def known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> 
     return known
 
 
-def _fingerprint(prior: Prior) -> str:
-    digest = sha256(repr((prior.schedule, prior.scaling)).encode())
-    for leaf in jax.tree.leaves(prior.denoiser):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
 def population_of(prior: Prior, key: Any) -> Gaussian:
     """The Gaussian with the moments of a known prior, by its draws."""
     x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key)).reshape(_FROZEN_SAMPLES, -1)
@@ -297,7 +289,7 @@ def _describe(
         "file": None if file is None else str(Path(file).resolve()),
         "fingerprint": problem.fingerprint(),
         "held_out": held_out.fingerprint() if isinstance(held_out, Problem) else held_out,
-        "frozen": {s: _fingerprint(frozen[s]) for s in sorted(frozen)},
+        "frozen": {s: frozen[s].fingerprint() for s in sorted(frozen)},
         "sources": {s: {"shape": list(source.shape), "unit": source.unit} for s, source in problem.sources.items()},
         "views": {
             name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}

@@ -135,5 +135,5 @@ def test_the_prior_is_the_mixture_in_other_units(float64):
     grid = np.linspace(-8, 8, 20_001)
     weights = density(SOURCES["a"], grid) * np.exp(-0.5 * ((x_t - grid) / sigma) ** 2)
     expected = (weights @ grid) / weights.sum()
-    got = prior.scaling.to_user(np.asarray(prior.denoiser(jnp.asarray(x_t / 2.0), jnp.asarray(sigma / 2.0))))
+    got = prior.scaling.to_user(np.asarray(prior.denoiser()(jnp.asarray(x_t / 2.0), jnp.asarray(sigma / 2.0))))
     np.testing.assert_allclose(got, [expected], atol=1e-8)

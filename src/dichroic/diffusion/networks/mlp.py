@@ -1,13 +1,13 @@
 """The time-conditioned multilayer perceptron of DDPRISM (arXiv 2510.05205, table 2) and DiEM."""
 
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding
 
@@ -21,7 +21,7 @@ class MLPConfig(BaseModel):
 
     kind: Literal["mlp"] = "mlp"
     width: PositiveInt = 256
-    depth: PositiveInt = 3
+    depth: Annotated[int, Field(gt=0, le=1024)] = 3
     embedding: PositiveInt = 64
     conditioning: Literal["concat", "film"] = "concat"
     dropout: float = 0.0

@@ -1,13 +1,13 @@
 """The U-Net of DDPRISM (arXiv 2510.05205, appendix), for images `(H, W, C)` of any size."""
 
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from dichroic.diffusion.networks.convolution import Convolution, Route
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding, resize, stored
@@ -27,7 +27,7 @@ class UNetConfig(BaseModel):
 
     kind: Literal["unet"] = "unet"
     channels: tuple[PositiveInt, ...] = (32, 64, 128)
-    blocks: tuple[PositiveInt, ...] = (2, 2, 2)
+    blocks: tuple[Annotated[int, Field(gt=0, le=1024)], ...] = (2, 2, 2)
     heads: tuple[int, ...] = (0, 0, 4)
     embedding: PositiveInt = 64
     dropout: float = 0.1

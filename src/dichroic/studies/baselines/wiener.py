@@ -21,7 +21,7 @@ import numpy as np
 from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.gaussian_views import bind_dense
-from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule
+from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule, denoisers_of
 from dichroic.posterior import joint_posterior
 from dichroic.problem import Problem, View
 from dichroic.studies.baselines.base import Baseline, BaselineConfig
@@ -105,7 +105,7 @@ class Wiener(Baseline):
         """Where dense matrices are out of the question: conjugate gradients, in single precision."""
         priors = self.priors()
         scalings = {s: priors[s].scaling for s in observed.mixing}
-        linear = _Linear({s: priors[s].denoiser for s in observed.mixing}, scalings)
+        linear = _Linear(denoisers_of({s: priors[s] for s in observed.mixing}, "wiener"), scalings)
         found, residual = over_observations(linear, observed, key=key)
         if unsolved := int((residual > _RESIDUAL).sum()):
             warnings.warn(

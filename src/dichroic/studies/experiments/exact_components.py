@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from dichroic.algebra import Components
-from dichroic.diffusion import ComponentsDenoiser, Prior, Scaling, Schedule
+from dichroic.diffusion import ComponentsDenoiser, DenoiserPrior, Prior, Scaling, Schedule
 from dichroic.problem import View
 from dichroic.studies.experiments.manifolds import Manifold, _rng, _view, manifolds
 
@@ -118,7 +118,7 @@ def exact_prior(components: Components, schedule: Schedule | None = None, scale:
     denoiser = ComponentsDenoiser.from_covariances(
         components.weights, components.means / scale, components.covariances / scale**2
     )
-    return Prior(denoiser, schedule or Schedule(), Scaling(0.0, scale))
+    return DenoiserPrior(denoiser, schedule or Schedule(), Scaling(0.0, scale))
 
 
 def components_along_manifolds(
