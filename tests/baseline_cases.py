@@ -28,6 +28,8 @@ def small_config(name: str, **changes):
 
 def problem_for(name: str, n: int = 40, seed: int = 0) -> Problem:
     """A problem that the method is applicable to."""
+    if name in ("border-median", "stationary-wiener"):
+        return half_amplitude(n, seed, shape=(6, 5, 1))
     return channels(n, seed) if name in ("fastica", "nmf") else half_amplitude(n, seed)
 
 

@@ -28,7 +28,8 @@ def baseline(
     Parameters
     ----------
     name
-        The method: pcpca, cpca, clvm-linear, clvm-vae, wiener, fastica or nmf.
+        The method: pcpca, cpca, clvm-linear, clvm-vae, wiener, fastica, nmf, mean-subtraction, border-median or
+        stationary-wiener.
     problem
         The problem file, or its folder.
     out

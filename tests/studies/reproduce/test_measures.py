@@ -21,13 +21,26 @@ def test_every_number_has_an_interval_and_its_number_of_samples(name):
     found = measure(name, case, set_size=16, replicates=4)
     assert found is not None
     assert found.interval.low <= found.interval.estimate <= found.interval.high
-    assert found.samples == (40 if MEASURES[name].kind in ("draw", "mean") else 16)
+    assert found.samples == (40 if MEASURES[name].kind in ("draw", "mean", "pooled") else 16)
 
 
 def test_draws_means_and_peaks():
     case = estimates(peak=4.0)
     assert measure("psnr", case).interval.estimate == pytest.approx(psnr(case.draws[:, 0], case.truth, 4.0))
     assert measure("psnr_mean", case).interval.estimate == pytest.approx(psnr(case.draws.mean(1), case.truth, 4.0))
+
+
+def test_values_of_all_observations_together():
+    case = estimates(n=400)
+    x, truth = case.draws.mean(1), case.truth
+    error = ((x - truth) ** 2).mean()
+    assert measure("rmse", case).interval.estimate == pytest.approx(error**0.5)
+    assert measure("sdr", case).interval.estimate == pytest.approx(10 * np.log10((truth**2).mean() / error))
+    assert measure("psnr_pooled", case).interval.estimate == pytest.approx(10 * np.log10(truth.max() ** 2 / error))
+    case.truth[7] = 1.0  # constant: it correlates with nothing, and is left out
+    found, kept = measure("correlation", case), np.arange(400) != 7
+    by_hand = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(x[kept], truth[kept], strict=True)])
+    assert found.interval.estimate == pytest.approx(by_hand) and found.samples == 399
 
 
 def test_pairs_are_closer_than_strangers():

@@ -3,17 +3,25 @@
 from pathlib import Path
 
 from dichroic.studies.baselines.base import Baseline, BaselineConfig, read_header
+from dichroic.studies.baselines.border_median import BorderMedian, BorderMedianConfig
 from dichroic.studies.baselines.clvm_linear import CLVMLinear, CLVMLinearConfig
 from dichroic.studies.baselines.clvm_vae import CLVMVAE, CLVMVAEConfig
 from dichroic.studies.baselines.cpca import ContrastivePCA, ContrastivePCAConfig
 from dichroic.studies.baselines.fastica import FastICA, FastICAConfig
+from dichroic.studies.baselines.mean_subtraction import MeanSubtraction, MeanSubtractionConfig
 from dichroic.studies.baselines.nmf import NMF, NMFConfig
 from dichroic.studies.baselines.pcpca import PCPCA, PCPCAConfig
+from dichroic.studies.baselines.simple import simple_answers
+from dichroic.studies.baselines.stationary_wiener import StationaryWiener, StationaryWienerConfig
 from dichroic.studies.baselines.wiener import Wiener, WienerConfig
 
 # every baseline, by the name it has on the command line and in saved folders; the laws in tests/ run on each of them
 BASELINES: dict[str, type[Baseline]] = {
-    baseline.name: baseline for baseline in (PCPCA, ContrastivePCA, CLVMLinear, CLVMVAE, Wiener, FastICA, NMF)
+    baseline.name: baseline
+    for baseline in (
+        *(PCPCA, ContrastivePCA, CLVMLinear, CLVMVAE, Wiener, FastICA, NMF),
+        *(MeanSubtraction, BorderMedian, StationaryWiener),
+    )
 }
 
 
@@ -35,6 +43,8 @@ __all__ = [
     "PCPCA",
     "Baseline",
     "BaselineConfig",
+    "BorderMedian",
+    "BorderMedianConfig",
     "CLVMLinear",
     "CLVMLinearConfig",
     "CLVMVAEConfig",
@@ -42,9 +52,14 @@ __all__ = [
     "ContrastivePCAConfig",
     "FastICA",
     "FastICAConfig",
+    "MeanSubtraction",
+    "MeanSubtractionConfig",
     "NMFConfig",
     "PCPCAConfig",
+    "StationaryWiener",
+    "StationaryWienerConfig",
     "Wiener",
     "WienerConfig",
     "load_baseline",
+    "simple_answers",
 ]

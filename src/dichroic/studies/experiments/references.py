@@ -1,6 +1,6 @@
-r"""Floors that a learned separation has to beat on the problems with known truth.
+r"""What can be had with the truth at hand, on the problems where it is known.
 
-Both work for any mixing operators: an operator is written out as a matrix once for every distinct value of its
+It works for any mixing operators: an operator is written out as a matrix once for every distinct value of its
 parameters (once in all for an amplitude, once per block size for a downsampled view).
 """
 
@@ -15,7 +15,7 @@ from dichroic.metrics.psnr import psnr
 from dichroic.operators import DenseNoise, DiagonalNoise, PerSample, count_samples, take
 from dichroic.problem import Problem, View
 
-__all__ = ["Reference", "mean_subtraction", "oracle_wiener"]
+__all__ = ["Reference", "oracle_wiener"]
 
 
 class Reference(NamedTuple):
@@ -23,25 +23,6 @@ class Reference(NamedTuple):
 
     estimate: np.ndarray
     psnr: float
-
-
-def mean_subtraction(
-    problem: Problem, held_out: Problem, source: str = "digit", view: str = "mix", peak: float = 1.0
-) -> Reference:
-    r"""Takes the mean of every other source away and undoes the operator,
-
-    .. math:: \hat x_s = A_s^+ \Big( y - \sum_{r \ne s} A_r \mu_r \Big) ,
-
-    where :math:`\mu_r` is the least-squares mean of the training view that shows `r` alone. Needs no truth to
-    estimate, only to score.
-    """
-    observed, others = held_out.views[view], [name for name in held_out.views[view].mixing if name != source]
-    means = {name: _mean(problem, name) for name in others}
-    out = np.empty((len(observed), problem.sources[source].size))
-    for rows, A in _groups(observed):
-        rest = _flat(observed.y[rows]) - sum(means[name] @ A[name].T for name in others)
-        out[rows] = rest @ np.linalg.pinv(A[source], rcond=1e-6).T
-    return _scored(out, observed, source, problem.sources[source].shape, peak)
 
 
 def oracle_wiener(
@@ -69,20 +50,6 @@ def oracle_wiener(
 def _scored(flat: np.ndarray, view: View, source: str, shape: tuple[int, ...], peak: float) -> Reference:
     estimate = flat.reshape(-1, *shape).astype(np.float32)
     return Reference(estimate, psnr(estimate, view.truth[source], peak))
-
-
-def _mean(problem: Problem, source: str) -> np.ndarray:
-    # (sum_i A_i* A_i)^+ sum_i A_i* y_i over the observations that show this source alone
-    alone = [view for view in problem.views.values() if list(view.mixing) == [source]]
-    if not alone:
-        raise ValueError(f"mean_subtraction: no view shows source '{source}' alone")
-    size = problem.sources[source].size
-    gram, moment = np.zeros((size, size)), np.zeros(size)
-    for view in alone:
-        for rows, A in _groups(view):
-            gram += len(rows) * A[source].T @ A[source]
-            moment += A[source].T @ _flat(view.y[rows]).sum(0)
-    return np.linalg.lstsq(gram, moment, rcond=1e-9)[0]
 
 
 def _groups(view: View) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:

@@ -32,7 +32,18 @@ SCALES = ("smoke", "laptop", "paper")
 Scale = Literal["smoke", "laptop", "paper"]
 
 # the files of dichroic/experiments, in the order of the tables
-FAMILIES = ("manifolds", "mixed", "digits", "grassy_mnist", "galaxies", "masked", "fourier")
+FAMILIES = (
+    "manifolds",
+    "mixed",
+    "digits",
+    "grassy_mnist",
+    "galaxies",
+    "masked",
+    "fourier",
+    "speech",
+    "cells",
+    "galaxies_psf",
+)
 
 
 class _Table(BaseModel):

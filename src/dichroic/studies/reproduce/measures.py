@@ -32,7 +32,7 @@ from dichroic.metrics import (
 
 __all__ = ["MEASURES", "Estimates", "Measure", "Measured", "measure"]
 
-Kind = Literal["draw", "mean", "paired", "independent", "prior"]
+Kind = Literal["draw", "mean", "pooled", "paired", "independent", "prior"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,11 @@ class Measured(NamedTuple):
 class Measure(NamedTuple):
     """One number and how to read it.
 
-    `kind`: one value per observation, of a single `draw` or of the posterior `mean`, averaged; or a distance between
-    sets, of draws and the truth of their own observations (`paired`), of draws and truth of different observations
-    (`independent`), or of samples of the `prior` and truth. `function` takes samples, truth and the estimates; `limits`
-    are those of its values, where an interval ends too.
+    `kind`: one value per observation, of a single `draw` or of the posterior `mean`, averaged; one value of the
+    posterior means of all observations together (`pooled`); or a distance between sets, of draws and the truth of their
+    own observations (`paired`), of draws and truth of different observations (`independent`), or of samples of the
+    `prior` and truth. `function` takes samples, truth and the estimates; `limits` are those of its values, where an
+    interval ends too.
     """
 
     title: str
@@ -75,6 +76,21 @@ class Measure(NamedTuple):
     function: Callable[[np.ndarray, np.ndarray, Estimates], Any]
     published: bool = False
     limits: tuple[float, float] = (-np.inf, np.inf)
+
+
+def _sdr(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
+    return float(10 * np.log10((truth**2).sum() / ((x - truth) ** 2).sum()))
+
+
+def _psnr_of_all(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
+    return float(10 * np.log10(case.truth.max() ** 2 / ((x - truth) ** 2).mean()))
+
+
+def _correlation(x: np.ndarray, truth: np.ndarray, case: Estimates) -> np.ndarray:
+    """Of the entries of every sample with those of its truth, NaN where either is constant."""
+    u, v = ((a - a.mean(1, keepdims=True)) for a in (x.reshape(len(x), -1), truth.reshape(len(x), -1)))
+    lengths = np.sqrt((u**2).sum(1) * (v**2).sum(1))
+    return np.divide((u * v).sum(1), lengths, out=np.full(len(x), np.nan), where=lengths > 0)
 
 
 _POSITIVE, _PROBABILITY = (0.0, np.inf), (0.0, 1.0)
@@ -110,6 +126,16 @@ MEASURES: dict[str, Measure] = {
     "psnr_mean": Measure("PSNR, posterior mean", "dB", "higher", "mean", _psnr),
     "si_sdr": Measure("SI-SDR, posterior mean", "dB", "higher", "mean", _pairs(si_sdr_per_sample)),
     "flux_bias": Measure("flux bias, posterior mean", "", "zero", "mean", _pairs(flux_bias_per_sample)),
+    "psnr_pooled": Measure("PSNR of all together, posterior mean", "dB", "higher", "pooled", _psnr_of_all),
+    "sdr": Measure("SDR of all together, posterior mean", "dB", "higher", "pooled", _sdr),
+    "rmse": Measure(
+        "rms error, posterior mean",
+        "",
+        "lower",
+        "pooled",
+        lambda x, truth, case: float(((x - truth) ** 2).mean() ** 0.5),
+    ),
+    "correlation": Measure("correlation, posterior mean", "", "higher", "mean", _correlation),
     "sinkhorn_published": Measure(
         "Sinkhorn, published", "", "lower", "paired", _sets(halved_sinkhorn_divergence), published=True
     ),
@@ -155,13 +181,17 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
     **Raises:** `ImportError` where a package is missing that computes it.
     """
     wanted = MEASURES[name]
-    if wanted.kind in ("draw", "mean"):
+    if wanted.kind in ("draw", "mean", "pooled"):
         x = case.draws[:, 0] if wanted.kind == "draw" else _mean(case.draws)
         usable = np.isfinite(x.reshape(len(x), -1)).all(1)
         if (case.point and wanted.kind == "draw") or not usable.any():
             return None
-        values = wanted.function(x[usable], case.truth[usable], case)
-        return Measured(bootstrap(_by_truth(values, case.truth[usable])), int(usable.sum()))
+        x, truth = x[usable], case.truth[usable]
+        if wanted.kind == "pooled":
+            return Measured(_resampled(lambda rows: wanted.function(x[rows], truth[rows], case), len(x)), len(x))
+        values = wanted.function(x, truth, case)
+        defined = np.isfinite(values)
+        return Measured(bootstrap(_by_truth(values[defined], truth[defined])), int(defined.sum()))
     sets = _two_sets(wanted.kind, case, set_size)
     if sets is None:
         return None
@@ -169,6 +199,13 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
     found = half_samples(lambda rows: wanted.function(x[rows], truth[rows], case), len(x), replicates=replicates)
     low, high = np.clip([found.low, found.high], *wanted.limits)
     return Measured(Interval(float(low), found.estimate, float(high)), len(x))
+
+
+def _resampled(value: Callable[[np.ndarray], float], n: int, resamples: int = 200) -> Interval:
+    """A value of a set of observations, with the percentile interval of sets drawn with replacement."""
+    rng = np.random.default_rng(0)
+    low, high = np.quantile([value(rng.integers(n, size=n)) for _ in range(resamples)], [0.025, 0.975])
+    return Interval(float(low), value(np.arange(n)), float(high))
 
 
 def _mean(draws: np.ndarray) -> np.ndarray:

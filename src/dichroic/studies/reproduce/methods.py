@@ -14,7 +14,7 @@ from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
 from dichroic.run.separation import SeparationWriter
 from dichroic.studies.baselines import BASELINES, Baseline, load_baseline
-from dichroic.studies.experiments.references import mean_subtraction, oracle_wiener
+from dichroic.studies.experiments.references import oracle_wiener
 from dichroic.studies.reproduce.experiment import Target
 
 __all__ = ["METHODS", "Method", "method_named"]
@@ -113,17 +113,13 @@ class _Baseline(Method):
 
 
 class _Reference(Method):
-    """An estimate that needs the truth of the training observations, or nothing at all: nothing is kept of a fit."""
+    """The estimate that needs the truth of the training observations: nothing is kept of a fit."""
 
     def __init__(self, name: str, settings: Mapping[str, Any]):
         if settings:
             raise RunError(f"method '{name}' has no settings; got: {names(settings)}")
         self.name, self.settings = name, {}
-        self.title = {
-            "oracle-wiener": "Wiener filter, true covariances",
-            "mean-subtraction": "mean subtraction",
-        }[name]
-        self._function = {"oracle-wiener": oracle_wiener, "mean-subtraction": mean_subtraction}[name]
+        self.title = "Wiener filter, true covariances"
         self._problem: Problem | None = None
 
     def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
@@ -139,7 +135,7 @@ class _Reference(Method):
         faults = []
         for target in targets:
             try:
-                found = self._function(self._problem, problem, target.source, target.view, target.peak)
+                found = oracle_wiener(self._problem, problem, target.source, target.view, target.peak)
                 writer.samples[target.view][target.source][:, 0] = found.estimate
             except ValueError as error:
                 writer.samples[target.view][target.source][:] = np.nan
@@ -158,7 +154,7 @@ _FITS: dict[str, tuple[str, str]] = {
     "ddprism-gibbs": ("DDPRISM-Gibbs's settings, run here", "ddprism-gibbs"),
     "diem": ("DiEM's settings, run here", "diem"),
 }
-_REFERENCES = ("oracle-wiener", "mean-subtraction")
+_REFERENCES = ("oracle-wiener",)
 
 # the name of every method
 METHODS: tuple[str, ...] = (*_FITS, *BASELINES, *_REFERENCES)

@@ -95,7 +95,7 @@ def _counts(rows: Sequence[tuple[str, Mapping[str, Any]]], shown: Sequence[str])
     for _, numbers in rows:
         for name in shown:
             if name in numbers:
-                kind = "observations" if MEASURES[name].kind in ("draw", "mean") else "in either set"
+                kind = "observations" if MEASURES[name].kind in ("draw", "mean", "pooled") else "in either set"
                 found.setdefault(kind, set()).add(numbers[name]["samples"])
     parts = [f"{' or '.join(f'{n:,}' for n in sorted(counts))} {kind}" for kind, counts in found.items()]
     return f", *n* = {', '.join(parts)}" if parts else ""
