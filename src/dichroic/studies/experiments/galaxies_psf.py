@@ -65,7 +65,7 @@ def galaxies_through_psf(
         std = _NOISE * scale * rng.uniform(*_SPREAD, clean.shape)
         y = clean + std * rng.normal(size=clean.shape)
         y[rng.random(clean.shape) < _BAD] = np.nan
-        seen_through = {"sky": 1.0, "galaxy": Convolve(kernel.astype(np.float32), (size, size, 1))}
+        seen_through = {"sky": 1.0, "galaxy": Convolve(kernel=kernel.astype(np.float32), in_shape=(size, size, 1))}
         y, std = (x[..., None].astype(np.float32) for x in (y, std))
         mixing = {s: seen_through[s] for s in truth}
         return View(y, mixing, PerSample(std), truth={s: x[..., None] for s, x in truth.items()})
@@ -146,7 +146,7 @@ def _sky(rng: np.random.Generator, frame: np.ndarray, n: int, size: int) -> np.n
         row, column = (rng.integers(0, length - size) for length in frame.shape)
         stamp = frame[row : row + size, column : column + size]
         if stamp.max() < _CORE:
-            found.append(np.rot90(stamp, rng.integers(4)))
+            found.append(np.rot90(stamp, int(rng.integers(4))))
     return np.array(found)
 
 
