@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dichroic.diffusion import OBJECTIVES, NetworkDenoiser, Schedule
+from dichroic.diffusion import Batch, NetworkDenoiser, Schedule
 from dichroic.em import FitConfig, make_plan
 from dichroic.operators import Identity, Scale
 from dichroic.plan.cost import count_passes
@@ -86,8 +86,8 @@ def operations(config: FitConfig) -> tuple[float, float]:
         return jax.tree.unflatten(structure, leaves)(x, np.float32(1.0))
 
     def loss(leaves, x):
-        objective = OBJECTIVES[config.training.objective]
-        return objective(jax.tree.unflatten(structure, leaves), Schedule(5e-3, 20.0), x, key)
+        batch = Batch(x[None], key[None], Schedule(5e-3, 20.0), np.zeros((), int))
+        return config.training.objective.loss(jax.tree.unflatten(structure, leaves), None, batch, key)[0].mean()
 
     def counted(function) -> float:
         return float(jax.jit(function).lower(leaves, x).compile().cost_analysis()["flops"])

@@ -78,7 +78,7 @@ def measure(name: str, problem, network) -> dict:
     import jax.numpy as jnp
     import numpy as np
 
-    from dichroic.diffusion import OBJECTIVES, DenoiserPrior, NetworkDenoiser, Scaling, Schedule, TrainingConfig, train
+    from dichroic.diffusion import Batch, DenoiserPrior, NetworkDenoiser, Scaling, Schedule, TrainingConfig, train
     from dichroic.em import SamplingConfig, draw_posterior
 
     key, schedule = jax.random.key(0), Schedule(5e-3, 20.0)
@@ -96,8 +96,8 @@ def measure(name: str, problem, network) -> dict:
             def loss(leaves):
                 trained = jax.tree.unflatten(structure, leaves)
                 keys = jax.random.split(jax.random.fold_in(key, i), training.batch)
-                one = OBJECTIVES[training.objective]
-                return jnp.mean(jax.vmap(lambda x, k: one(trained, schedule, x, k))(samples[: training.batch], keys))
+                batch = Batch(samples[: training.batch], keys, schedule, i)
+                return jnp.mean(training.objective.loss(trained, None, batch, key)[0])
 
             return jax.tree.map(lambda a, b: a + 1e-9 * b, carry, jax.grad(loss)(carry))
 

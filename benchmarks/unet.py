@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from dichroic.diffusion import TrainingConfig, UNetConfig
-from dichroic.diffusion.networks import NETWORKS
 from dichroic.diffusion.networks.layers import noise_embedding, resize
 from dichroic.diffusion.networks.unet import AttentionBlock
 
@@ -132,7 +131,7 @@ def main():
     x, goal = (jax.random.normal(k, (a.batch, *shape)) for k in jax.random.split(key))
     sigma = jnp.exp(jnp.linspace(-3.0, 3.0, a.batch))
     networks = {
-        route: NETWORKS["unet"](shape, UNetConfig(dropout=0.0, convolution=route), key=key)
+        route: UNetConfig(dropout=0.0, convolution=route).build(shape, key=key)
         for route in ["explicit", "library"][: 1 + a.library]
     }
 

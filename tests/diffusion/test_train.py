@@ -8,7 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.diffusion import OBJECTIVES, GaussianDenoiser, MLPConfig, NetworkDenoiser, Schedule, TrainingConfig, train
+from dichroic.diffusion import (
+    OBJECTIVES,
+    Batch,
+    Denoising,
+    GaussianDenoiser,
+    MLPConfig,
+    NetworkDenoiser,
+    Schedule,
+    TrainingConfig,
+    train,
+    trainable_in,
+)
 
 SCHEDULE = Schedule(1e-2, 10.0)
 SMALL = MLPConfig(width=8, depth=1, embedding=8)
@@ -92,7 +103,9 @@ def test_the_minimiser_of_every_objective_is_the_true_denoiser(name, rng, getkey
 
     @eqx.filter_jit
     def losses(denoiser):
-        return jax.vmap(lambda x, key: OBJECTIVES[name](denoiser, SCHEDULE, x, key))(x, keys)
+        objective = OBJECTIVES[name]()
+        state = objective.init(denoiser, keys[0])
+        return objective.loss(denoiser, state, Batch(x, keys, SCHEDULE, jnp.zeros((), int)), keys[0])[0]
 
     best = losses(as_network(truth))
     for other in (
@@ -139,13 +152,13 @@ def test_only_usable_samples_are_used(rng, getkey):
 
 def test_laps_share_one_compiled_program(rng, getkey, monkeypatch):
     traces = []
-    objective = OBJECTIVES["denoising"]
+    objective = Denoising.loss
 
     def counted(*arguments):
         traces.append(1)
         return objective(*arguments)
 
-    monkeypatch.setitem(OBJECTIVES, "denoising", counted)
+    monkeypatch.setattr(Denoising, "loss", counted)
     config = TrainingConfig(steps=32, batch=8, rate=1.7e-3)  # settings of no other test, whose programs are kept
     base = gaussian_samples(rng, 4)[0]
     start = NetworkDenoiser.create((2,), SMALL, key=getkey(), base=base)
@@ -213,3 +226,41 @@ def test_gradients_are_clipped_and_the_rate_decays(decay):
     # Adam's step of a constant gradient is the rate
     np.testing.assert_allclose(moved[0], 1e-2, rtol=1e-3)
     np.testing.assert_allclose(moved[-1], 1e-2 if decay == "constant" else 1e-4, rtol=1e-3)
+
+
+class Runaway(eqx.Module):
+    """An objective with a state: how often it was asked, and a teacher whose bias the denoiser is to pass by one."""
+
+    def init(self, denoiser, key):
+        return {"calls": jnp.zeros((), int), "teacher": denoiser.network.last.bias}
+
+    def loss(self, denoiser, state, batch, key):
+        bias = denoiser.network.last.bias
+        away = jnp.sum((bias - state["teacher"] - 1) ** 2)
+        out_of_order = state["calls"] // 2 != batch.step  # two blocks a step
+        after = {"calls": state["calls"] + 1, "teacher": jax.lax.stop_gradient(bias)}
+        return jnp.where(out_of_order, jnp.nan, jnp.full(len(batch.x), away)), after
+
+
+def test_an_objective_carries_its_state_through_blocks_and_steps(rng, getkey):
+    _, x = gaussian_samples(rng, 32)
+    start = NetworkDenoiser.create((2,), SMALL, key=getkey())
+    config = TrainingConfig(steps=20, batch=8, block=4, decay="constant", ema=0)
+    found, losses = train(start, SCHEDULE, x, config, key=getkey(), objective=Runaway())
+    assert np.isfinite(losses).all()
+    # running after a teacher that follows: always in the same direction, by Adam's rate a step
+    np.testing.assert_allclose(found.network.last.bias - start.network.last.bias, 20e-3, rtol=0.05)
+
+
+def test_what_is_trained_is_what_the_model_says(rng, getkey):
+    class Last(NetworkDenoiser):
+        def trainable(self):
+            return trainable_in(self, lambda d: d.network.last)
+
+    _, x = gaussian_samples(rng, 32)
+    network = NetworkDenoiser.create((2,), SMALL, key=getkey())
+    start = Last(network.network, network.base, network.precision)
+    found, _ = train(start, SCHEDULE, x, TrainingConfig(steps=4, batch=8), key=getkey())
+    assert not np.array_equal(found.network.last.weight, start.network.last.weight)
+    for a, b in zip(jax.tree.leaves(found.network.hidden), jax.tree.leaves(start.network.hidden), strict=True):
+        np.testing.assert_array_equal(a, b)

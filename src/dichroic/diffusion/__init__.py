@@ -13,13 +13,14 @@ from dichroic.diffusion.denoiser import (
     Denoiser,
     GaussianDenoiser,
     LowRankGaussianDenoiser,
+    trainable_in,
 )
 from dichroic.diffusion.denoiser_prior import DenoiserPrior
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
-from dichroic.diffusion.networks import MLP, NETWORKS, MLPConfig, NetworkConfig, UNet, UNetConfig
-from dichroic.diffusion.objective import OBJECTIVES
+from dichroic.diffusion.networks import MLP, NETWORKS, AnyNetwork, MLPConfig, NetworkConfig, UNet, UNetConfig
+from dichroic.diffusion.objective import OBJECTIVES, AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.prior import PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of
 from dichroic.diffusion.sampler import Cost, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
@@ -41,11 +42,15 @@ __all__ = [
     "PRIOR_STEPS",
     "STEPS",
     "Ancestral",
+    "AnyNetwork",
+    "AnyObjective",
+    "Batch",
     "ComponentsDenoiser",
     "Cost",
     "Decoupled",
     "Denoiser",
     "DenoiserPrior",
+    "Denoising",
     "GaussianDenoiser",
     "Heun",
     "LogDensity",
@@ -53,6 +58,7 @@ __all__ = [
     "MLPConfig",
     "NetworkConfig",
     "NetworkDenoiser",
+    "Objective",
     "PredictorCorrector",
     "Prior",
     "PriorTarget",
@@ -80,4 +86,5 @@ __all__ = [
     "rank_candidates",
     "run_sampler",
     "train",
+    "trainable_in",
 ]

@@ -6,6 +6,8 @@ forms here are the first prior of every fit and the oracle of the tests.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,7 +18,9 @@ from jaxtyping import Array, Float
 
 from dichroic.algebra.small import solve_spd
 
-__all__ = ["ComponentsDenoiser", "Denoiser", "GaussianDenoiser", "LowRankGaussianDenoiser"]
+__all__ = ["ComponentsDenoiser", "Denoiser", "GaussianDenoiser", "LowRankGaussianDenoiser", "trainable_in"]
+
+Model = TypeVar("Model")
 
 
 class Denoiser(eqx.Module):
@@ -30,6 +34,21 @@ class Denoiser(eqx.Module):
     @abstractmethod
     def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
         """The estimate, for one sample."""
+
+    def trainable(self) -> Any:
+        """What training may change, in the form of `equinox.partition`: of a closed form nothing."""
+        return jax.tree.map(lambda _: False, self)
+
+    @property
+    def fast_block(self) -> int | None:
+        """How many samples of a batch are best taken together in training; None for all."""
+        return None
+
+
+def trainable_in(model: Model, where: Callable[[Model], Any]) -> Model:
+    """The `trainable` of a model of which one part is trained: its arrays of real numbers."""
+    nothing = jax.tree.map(lambda _: False, model)
+    return eqx.tree_at(where, nothing, jax.tree.map(eqx.is_inexact_array, where(model)))
 
 
 class GaussianDenoiser(Denoiser):

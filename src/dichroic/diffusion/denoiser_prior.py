@@ -20,7 +20,7 @@ from dichroic.diffusion.denoiser import (
     LowRankGaussianDenoiser,
 )
 from dichroic.diffusion.network import NetworkDenoiser
-from dichroic.diffusion.networks import NetworkConfig
+from dichroic.diffusion.networks import AnyNetwork
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
 from dichroic.diffusion.sampler import Step, run_sampler
 from dichroic.diffusion.schedule import Schedule
@@ -128,7 +128,7 @@ class _Network(BaseModel):
 
     kind: Literal["network"]
     shape: tuple[PositiveInt, ...]
-    network: NetworkConfig
+    network: AnyNetwork
     precision: Literal["float32", "bfloat16"]
     base: _ClosedForm | None
     spread: bool

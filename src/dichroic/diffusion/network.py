@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion.denoiser import Denoiser
-from dichroic.diffusion.networks import NETWORKS, NetworkConfig
+from dichroic.diffusion.denoiser import Denoiser, trainable_in
+from dichroic.diffusion.networks import NetworkConfig
 from dichroic.diffusion.spread import Spread
 
 __all__ = ["NetworkDenoiser"]
@@ -43,12 +43,19 @@ class NetworkDenoiser(Denoiser):
         precision: str = "float32",
     ) -> "NetworkDenoiser":
         """A denoiser with fresh weights."""
-        network = NETWORKS[config.kind](shape, config, key=key, out_scale=1.0 if base is None else 0.0)  # pyright: ignore
+        network = config.build(shape, key=key, out_scale=1.0 if base is None else 0.0)
         return cls(network, base, precision)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.network.shape  # pyright: ignore
+
+    def trainable(self) -> "NetworkDenoiser":
+        return trainable_in(self, lambda d: d.network)
+
+    @property
+    def fast_block(self) -> int | None:
+        return getattr(self.network, "fast_block", None)
 
     def __call__(
         self, x_t: Float[Array, "..."], sigma: Float[Array, ""], key: PRNGKeyArray | None = None

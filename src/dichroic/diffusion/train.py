@@ -8,38 +8,47 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
-from dichroic.diffusion.objective import OBJECTIVES
+from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.schedule import Schedule
+from dichroic.kinds import Settings
 
 __all__ = ["TrainingConfig", "train"]
 
-Learned = TypeVar("Learned", bound=Any)  # a module with a `network`
+Learned = TypeVar("Learned", bound=Any)  # a module that says what of it is `trainable`
 
+_STATE = 2**32 - 1  # folded into the key of the objective's state: no step has this index
 _CHUNKS = 16  # compiled loops per call: how often progress is reported
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """Settings of one M-step.
 
     `steps` optimiser steps of `batch` samples with Adam; the rate goes from `rate` to `final_rate` by `decay`;
     gradients are clipped to global norm `clip`; the weights returned are an exponential moving average with `ema` as
-    its final decay (0: the last weights). Gradients of a batch are added up from blocks of at most `block` samples
-    (None: as many as are fast for the network), which takes less memory and changes nothing but rounding.
+    its final decay. Gradients of a batch are added up from blocks of at most `block` samples (None: as many as are fast
+    for the network), which changes nothing but rounding.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     steps: PositiveInt = 1024
+    """Optimiser steps per lap and source."""
     batch: PositiveInt = 512
+    """Samples per optimiser step."""
     block: PositiveInt | None = None
+    """Samples whose gradients are taken together: fewer take less memory."""
     rate: PositiveFloat = 1e-3
+    """Learning rate at the start of a lap."""
     final_rate: float = 1e-5
+    """Learning rate at the end of a lap."""
     decay: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the rate goes from one to the other."""
     clip: PositiveFloat = 1.0
+    """Largest norm of a gradient."""
     ema: float = 0.99
-    objective: Literal["denoising"] = "denoising"
+    """Final decay of the moving average of the weights; 0 takes the last weights."""
+    objective: AnyObjective = Denoising()
+    """What is minimised."""
 
     def blocks(self, fast: int | None) -> int:
         """How many equal blocks of at most `block` samples make a batch; `fast` is the network's choice (None: all)."""
@@ -63,19 +72,20 @@ def train(
     config: TrainingConfig,
     *,
     key: PRNGKeyArray,
-    objective: Callable[..., Float[Array, ""]] | None = None,
+    objective: Objective | None = None,
     usable: Int[Array, " n"] | None = None,
     count: int | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Learned, Float[Array, " steps"]]:
     """Trains a denoiser on samples of its source, in the denoiser's units.
 
-    Whatever has a `network` and a `spread` can be trained; the rest of it stays as it is.
+    Whatever is `trainable` of it is trained; the rest stays as it is. It may be a denoiser of anything that the
+    objective knows how to use.
 
     Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap.
 
-    **Arguments:** `samples`, shape `(n, ...)`; `objective`, a function of denoiser, schedule, one of the samples and a
-    key, or a module of arrays that is one (default: the one in the settings); `usable` and `count`, when not all
+    **Arguments:** `samples`, shape `(n, ...)`; `objective`, settings or a module of arrays (default: the one in the
+    settings); `usable` and `count`, when not all
     samples may be used: an ordering of `range(n)` whose first `count` entries may; `report(done, steps)` is called now
     and then.
 
@@ -84,20 +94,17 @@ def train(
     n = len(samples)
     usable = jnp.arange(n) if usable is None else jnp.asarray(usable)
     count_array = jnp.asarray(n if count is None else count, dtype=jnp.int32)
-    # the errors measured before do not matter, and without them all laps share one program
-    bare = eqx.tree_at(lambda d: d.spread, denoiser, None, is_leaf=lambda x: x is None)
-    learned = eqx.tree_at(
-        lambda d: d.network, jax.tree.map(lambda _: False, bare), jax.tree.map(eqx.is_inexact_array, bare.network)
-    )
-    weights, rest = eqx.partition(bare, learned)
-    state = (_copied(weights), _copied(weights), config.optimizer().init(weights))
+    objective = config.objective if objective is None else objective
+    weights, rest = eqx.partition(denoiser, denoiser.trainable())
+    carried = _copied(objective.init(denoiser, jax.random.fold_in(key, _STATE)))
+    state = (_copied(weights), _copied(weights), config.optimizer().init(weights), carried)
     losses = []
     chunk = -(-config.steps // _CHUNKS)
     for start in range(0, config.steps, chunk):
         steps = min(chunk, config.steps - start)
         fixed = (
             rest,
-            OBJECTIVES[config.objective] if objective is None else objective,
+            objective,
             schedule,
             samples,
             usable,
@@ -113,12 +120,12 @@ def train(
             jax.block_until_ready(loss)
             report(start + steps, config.steps)
     trained = eqx.combine(state[1] if config.ema > 0 else state[0], rest)
-    return eqx.tree_at(lambda d: d.network, denoiser, trained.network), jnp.concatenate(losses)
+    return trained, jnp.concatenate(losses)
 
 
 def _copied(weights):
     """The caller's weights outlive the training; what the loop is given, it overwrites."""
-    return jax.tree.map(jnp.copy, weights)
+    return jax.tree.map(lambda a: jnp.copy(a) if eqx.is_array(a) else a, weights)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -126,28 +133,32 @@ def _run(fixed, state):
     """Optimiser steps in place: the memory of weights, average and moments is used again."""
     rest, objective, schedule, samples, usable, count, key, start, config, steps = fixed
     optimizer = config.optimizer()
-    blocks = config.blocks(getattr(rest.network, "fast_block", None))
+    blocks = config.blocks(rest.fast_block)
 
     def step(state, index):
-        weights, average, optimizer_state = state
+        weights, average, optimizer_state, carried = state
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
         chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
         keys = jax.random.split(loss_key, config.batch)
 
-        def loss(weights, x, keys):
-            trained = eqx.combine(weights, rest)
-            return jnp.sum(jax.vmap(lambda x, k: objective(trained, schedule, x, k))(x, keys)) / config.batch
+        def loss(weights, carried, batch):
+            losses, carried = objective.loss(eqx.combine(weights, rest), carried, batch, loss_key)
+            return jnp.sum(losses) / config.batch, carried
 
-        def add(total, block):
-            return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(weights, samples[block[0]], block[1])), None
+        def add(before, block):
+            total, carried = before
+            batch = Batch(samples[block[0]], block[1], schedule, index)
+            (value, carried), gradient = jax.value_and_grad(loss, has_aux=True)(weights, carried, batch)
+            return (jax.tree.map(jnp.add, total, (value, gradient)), carried), None
 
         nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), weights))
-        (value, gradient), _ = jax.lax.scan(add, nothing, (chosen.reshape(blocks, -1), keys.reshape(blocks, -1)))
+        parts = (chosen.reshape(blocks, -1), keys.reshape(blocks, -1))
+        ((value, gradient), carried), _ = jax.lax.scan(add, (nothing, carried), parts)
         update, optimizer_state = optimizer.update(gradient, optimizer_state, weights)
         weights = optax.apply_updates(weights, update)
         # the decay ramps up, so that the average forgets the start at any length of training (DDPRISM, section 5)
         decay = jnp.asarray(config.ema) ** (config.steps / (index + 1))
         average = jax.tree.map(lambda a, w: a + (1 - decay).astype(w.dtype) * (w - a), average, weights)
-        return (weights, average, optimizer_state), value
+        return (weights, average, optimizer_state, carried), value
 
     return jax.lax.scan(step, state, start + jnp.arange(steps))

@@ -149,7 +149,7 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
             precision=config.precision,
         )
     trained, loss = train(
-        denoiser,
+        replace(denoiser, spread=None),  # the errors measured before do not matter, and all laps share one program
         prior.schedule,
         jnp.asarray(prior.scaling.to_scaled(pooled), jnp.float32),
         config.training,

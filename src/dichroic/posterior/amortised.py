@@ -27,7 +27,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info
 from dichroic.diffusion import (
-    NETWORKS,
     ComponentsDenoiser,
     Cost,
     Denoiser,
@@ -38,6 +37,7 @@ from dichroic.diffusion import (
     WithComponents,
     at_level,
     noise_like,
+    trainable_in,
 )
 from dichroic.posterior.gaussian import linear_model
 from dichroic.white.observation import WhitenedObservation
@@ -108,8 +108,17 @@ class Conditional(eqx.Module):
             shape = (*sizes.pop(), 2 * sum(shape[2] for shape in shapes.values()))
         else:
             shape = (2 * d + (d * (d + 1) // 2 if sees_operators else 0),)
-        network = NETWORKS[config.kind](shape, config, key=key, out_scale=0.0)  # pyright: ignore
+        network = config.build(shape, key=key, out_scale=0.0)
         return cls(network, dict(populations), None, shapes, sees_operators)
+
+    def trainable(self) -> "Conditional":
+        """What training may change, in the form of `equinox.partition`: the network."""
+        return trainable_in(self, lambda c: c.network)
+
+    @property
+    def fast_block(self) -> int | None:
+        """How many simulated pairs are best taken together in training; None for all."""
+        return getattr(self.network, "fast_block", None)
 
     def __call__(
         self,

@@ -1,11 +1,13 @@
 """Simulated pairs of sources and data, to train a conditional denoiser on and to measure its errors with."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion import Schedule
+from dichroic.diffusion import Batch, Schedule
 from dichroic.posterior.amortised import Conditional, ErrorRatios
 from dichroic.posterior.gaussian import LinearModel
 
@@ -29,12 +31,20 @@ class PairObjective(eqx.Module):
     models: LinearModel
     shared: bool = eqx.field(static=True)
 
-    def __call__(
-        self, conditional: Conditional, schedule: Schedule, index: Array, key: PRNGKeyArray
-    ) -> Float[Array, ""]:
-        level_key, pair_key, dropout_key = jax.random.split(key, 3)
-        sigma = schedule.training_sigma(level_key)
-        return jnp.mean(self.error(conditional, sigma, index, pair_key, dropout_key) ** 2)
+    def init(self, denoiser: Any, key: PRNGKeyArray) -> None:
+        return None
+
+    def loss(
+        self, denoiser: Conditional, state: None, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, " n"], None]:
+        """See `Objective`; a sample is the number of an observation."""
+
+        def one(index: Array, key: PRNGKeyArray) -> Float[Array, ""]:
+            level_key, pair_key, dropout_key = jax.random.split(key, 3)
+            sigma = batch.schedule.training_sigma(level_key)
+            return jnp.mean(self.error(denoiser, sigma, index, pair_key, dropout_key) ** 2)
+
+        return jax.vmap(one)(batch.x, batch.keys), state
 
     def error(
         self,

@@ -5,13 +5,13 @@ One that is faster in blocks of a batch says how many samples make a block, in t
 
 from typing import Annotated
 
-from pydantic import Field
-
+from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.mlp import MLP, MLPConfig
 from dichroic.diffusion.networks.unet import UNet, UNetConfig
+from dichroic.kinds import OneOf
 
-# every network, by the `kind` of its settings
-NETWORKS = {"mlp": MLP, "unet": UNet}
-NetworkConfig = Annotated[MLPConfig | UNetConfig, Field(discriminator="kind")]
+# the settings of every network, by their `kind`; they build it
+NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "unet": UNetConfig}
+AnyNetwork = Annotated[NetworkConfig, OneOf(NETWORKS, "mlp")]
 
-__all__ = ["MLP", "NETWORKS", "MLPConfig", "NetworkConfig", "UNet", "UNetConfig"]
+__all__ = ["MLP", "NETWORKS", "AnyNetwork", "MLPConfig", "NetworkConfig", "UNet", "UNetConfig"]

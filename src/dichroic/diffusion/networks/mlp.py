@@ -7,24 +7,31 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
+from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding
 
 __all__ = ["MLP", "MLPConfig"]
 
 
-class MLPConfig(BaseModel):
+class MLPConfig(NetworkConfig):
     """Settings of an `MLP`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["mlp"] = "mlp"
     width: PositiveInt = 256
+    """Units of a layer."""
     depth: Annotated[int, Field(gt=0, le=1024)] = 3
+    """Hidden layers."""
     embedding: PositiveInt = 64
+    """Size of the embedding of the noise level."""
     conditioning: Literal["concat", "film"] = "concat"
+    """How the noise level enters."""
     dropout: float = 0.0
+    """Share of units dropped in training."""
+
+    def build(self, shape: tuple[int, ...], *, key: PRNGKeyArray, out_scale: float = 1.0) -> "MLP":
+        return MLP(shape, self, key=key, out_scale=out_scale)
 
 
 class MLP(eqx.Module):

@@ -7,8 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
+from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.convolution import Convolution, Route
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding, resize, stored
 
@@ -17,21 +18,28 @@ __all__ = ["UNet", "UNetConfig"]
 _PIXELS = 2**14  # of the images of a block
 
 
-class UNetConfig(BaseModel):
+class UNetConfig(NetworkConfig):
     """Settings of a `UNet`: channels, residual blocks and attention heads (0: none) of every level.
 
     `convolution` is the route that convolutions take: it changes the time that they take, not what they compute.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["unet"] = "unet"
     channels: tuple[PositiveInt, ...] = (32, 64, 128)
+    """Channels of every level."""
     blocks: tuple[Annotated[int, Field(gt=0, le=1024)], ...] = (2, 2, 2)
+    """Residual blocks of every level."""
     heads: tuple[int, ...] = (0, 0, 4)
+    """Attention heads of every level, 0 for none."""
     embedding: PositiveInt = 64
+    """Size of the embedding of the noise level."""
     dropout: float = 0.1
+    """Share of units dropped in training."""
     convolution: Route = "auto"
+    """How convolutions are computed; changes the time they take, not what they compute."""
+
+    def build(self, shape: tuple[int, ...], *, key: PRNGKeyArray, out_scale: float = 1.0) -> "UNet":
+        return UNet(shape, self, key=key, out_scale=out_scale)
 
     @model_validator(mode="after")
     def _check(self) -> "UNetConfig":
