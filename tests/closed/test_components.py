@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from dichroic.algebra import Components
 from dichroic.closed import ComponentsConfig, components_em, gaussian_em
 from dichroic.closed.components import _split, _update
-from dichroic.closed.components_views import GroupedView
+from dichroic.closed.components_views import GroupedView, bind_components_view
 from dichroic.closed.systems import SystemView
 from dichroic.diffusion import ComponentsDenoiser
 from dichroic.operators import Dense, PerSample
@@ -141,6 +141,52 @@ def test_lap_is_that_of_scikit_learn(route):
     np.testing.assert_allclose(ours.weights, theirs.weights_, atol=1e-5)
     np.testing.assert_allclose(ours.means, theirs.means_, atol=1e-4)
     np.testing.assert_allclose(ours.covariances, theirs.covariances_, atol=1e-4)
+
+
+def test_laps_reach_the_likelihood_of_scikit_learn():
+    from sklearn.mixture import GaussianMixture
+
+    rng = np.random.default_rng(9)
+    start = random_components(rng, 3, 4)
+    x = random_components(rng, 3, 4).sample(rng, 400)
+    view = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-5)}).views["v"]
+    bound, ours = bind_components_view(view, {"x": (3,)}), start
+    assert isinstance(bound, GroupedView)
+    for _ in range(10):
+        ours = _update(ours, bound.statistics({"x": ours})[1]["x"], 1e-12, start)
+    theirs = GaussianMixture(
+        4,
+        max_iter=10,
+        tol=0,
+        reg_covar=0,
+        weights_init=start.weights,
+        means_init=start.means,
+        precisions_init=np.linalg.inv(start.covariances),
+    )
+    with pytest.warns(match="did not converge"):
+        theirs.fit(x)
+    density = bound.log_likelihood({"x": ours}) - 3 * np.log(1e-5)  # of data in units of their own, not of the noise
+    np.testing.assert_allclose(density, theirs.score_samples(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_small_observations_that_share_a_design_are_solved_together(shared):
+    view = observe(np.random.default_rng(10), n=300, shared=shared)
+    assert type(bind_components_view(view, SHAPES)) is (GroupedView if shared else SystemView)
+
+
+def test_densities_that_do_not_fit_into_memory_are_made_in_shares(monkeypatch):
+    rng = np.random.default_rng(11)
+    view, components = observe(rng, n=7, missing=True, shared=True), two_sources(rng)
+    bound = GroupedView(view, SHAPES)
+    whole, all_draws = bound.statistics(components), bound.draw(components, jax.random.split(jax.random.key(0), 7))
+    monkeypatch.setattr("dichroic.closed.group_systems._TABLE", 12)
+    parts, draws = bound.statistics(components), bound.draw(components, jax.random.split(jax.random.key(0), 7))
+    assert parts[0] == pytest.approx(whole[0], rel=1e-12)
+    np.testing.assert_allclose(bound.log_likelihood(components).sum(), whole[0], rtol=1e-12)
+    for s in SHAPES:
+        np.testing.assert_allclose(parts[1][s].second, whole[1][s].second, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(draws[s], all_draws[s], atol=1e-12)
 
 
 @every_route

@@ -28,12 +28,15 @@ ROUTES = {
 
 
 def force(monkeypatch, route: str) -> None:
-    """Sends every view through one route."""
-    monkeypatch.setattr(gaussian_views, "_SMALL", 1000 if route == "per observation" else 0)
+    """Sends every view through one route, where it can be had."""
+    monkeypatch.setattr(gaussian_views, "_SMALL", 1000)
     monkeypatch.setattr(gaussian_views, "_DENSE", 0 if route == "matrix free" else 4096)
-    if route in ("grouped", "own noise"):  # where it can be had
-        monkeypatch.setattr(gaussian_views, "has_weights", lambda view: route == "own noise" and has_weights(view))
-        monkeypatch.setattr(gaussian_views, "_cheaper", lambda together, alone: alone < np.inf)
+    cheapest = gaussian_views.cheapest
+
+    def forced(routes):
+        return cheapest({route: routes[route]} if route in routes else {} if route == "matrix free" else routes)
+
+    monkeypatch.setattr(gaussian_views, "cheapest", forced)
 
 
 class Truth:
@@ -276,6 +279,8 @@ def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monk
 def test_views_are_sent_to_the_cheapest_exact_route(rng):
     small = contrastive(rng, Truth(rng), n=4)
     assert type(bind(small, "one")) is gaussian_views._PerObservation
+    shared = contrastive(rng, Truth(rng), n=300, shared=True)
+    assert type(bind(shared, "both")) is gaussian_views._Grouped
     y = rng.normal(size=(60, 80))
     middle = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, 0.1)})
     assert type(bind(middle, "v")) is gaussian_views._Grouped

@@ -62,6 +62,24 @@ def test_observations_with_noise_of_their_own_have_the_moments_of_groups(rng):
     np.testing.assert_allclose(found[0].covariance(), found[1].covariance(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("std", [0.1, "own"])
+def test_an_observation_of_exact_zeros_is_one_like_others(std, rng):
+    y = rng.normal(size=(40, 6))
+    gain = rng.uniform(0.5, 2.0, size=40)
+    y[17] = 0.0
+    noise = PerSample(rng.uniform(0.05, 0.2, size=y.shape)) if std == "own" else std
+    mixing = 1.0 if std == "own" else PerSample(gain)
+    problem = Problem({"a": Source((6,))}, {"v": View(y, {"a": mixing}, noise)})
+    route = own_noise.OwnNoise if std == "own" else lambda v, s: gaussian_views._Grouped(v, s, group_alike(v))
+    moments = route(problem.views["v"], {"a": (6,)}).moments()
+    found = moment_start(moments, {"a": 6}, {})["a"]
+    without = problem.select({"v": np.delete(np.arange(40), 17)})
+    expected = moment_start(route(without.views["v"], {"a": (6,)}).moments(), {"a": 6}, {})["a"]
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance(), expected.covariance(), rtol=1e-9, atol=1e-12)
+    assert gaussian_em(problem, GaussianConfig(laps=2)).populations["a"].total_variance > 0
+
+
 def test_a_weak_source_needs_few_laps():
     rng = np.random.default_rng(1)
     d, n = 20, 3000

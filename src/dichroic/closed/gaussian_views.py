@@ -6,9 +6,10 @@ share operator, noise and mask, condensed to their first two moments, and observ
 gradients.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -38,10 +39,10 @@ from dichroic.white.view import (
 
 __all__ = ["bind_dense", "bind_view", "bind_views"]
 
-_SMALL = 16  # systems up to this size are solved one per observation, in compiled code
+_SMALL = 16  # systems up to this size can be solved one per observation, in compiled code
 _DENSE = 4096  # above this many unknowns or data, no dense matrix
 _BUDGET = 2e12  # floating-point operations per lap that the dense routes may cost
-_CALL, _CALLS = 1e6, 3e7  # the same, for what an observation and a group cost whatever their size
+_CALL, _CALLS = 1e6, 3e7  # the same, for what an observation, and a group or compiled code, cost whatever their size
 _KEPT = 1 << 27  # entries of all matrices of groups up to which they are kept: one gibibyte
 
 
@@ -56,33 +57,40 @@ def bind_views(
 
 
 def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int) -> ViewStatistics:
-    """Chooses the route for a view by itself."""
-    unknowns = sum(int(np.prod(shapes[s])) for s in view.mixing)
-    data = view.data_size
+    """Chooses the route for a view by itself, the one that costs least."""
+    unknowns, data = sum(int(np.prod(shapes[s])) for s in view.mixing), view.data_size
+    dense = dense_routes(view, shapes)
+    routes = {name: route for name, route in dense.items() if route[0] <= _BUDGET}
     if min(data, unknowns) <= _SMALL and max(data, unknowns) <= 4 * _SMALL:
-        return _PerObservation(view, shapes)
-    return bind_dense(view, shapes, _BUDGET) or _MatrixFree(view, shapes, subset, seed)
+        each = 10.0 * (data**3 + 12 * data**2) + 2.0 * data * unknowns * (data + unknowns)
+        routes["per observation"] = _CALLS + len(view) * each, lambda: _PerObservation(view, shapes)
+    return cheapest(routes) or _MatrixFree(view, shapes, subset, seed)
 
 
 def bind_dense(view: View, shapes: Mapping[str, tuple[int, ...]], budget: float) -> DenseView | None:
     """The cheaper of the routes that factorise systems on the host, None where it costs more than `budget` operations
     or its matrices are too large.
     """
-    unknowns = sum(int(np.prod(shapes[s])) for s in view.mixing)
-    data = view.data_size
+    return cheapest({name: route for name, route in dense_routes(view, shapes).items() if route[0] <= budget})
+
+
+def dense_routes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> "dict[str, tuple[float, Callable]]":
+    """The routes that factorise systems on the host: floating-point operations of a lap, and how it is bound."""
+    unknowns, data = sum(int(np.prod(shapes[s])) for s in view.mixing), view.data_size
     if max(data, unknowns) > _DENSE:
-        return None
+        return {}
     groups = group_alike(view)
     together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + _CALLS)
-    alone = float((view.counts.astype(float) ** 3 + _CALL).sum()) if has_weights(view) else np.inf
-    if min(together, alone) > budget:
-        return None
-    return OwnNoise(view, shapes) if _cheaper(together, alone) else _Grouped(view, shapes, groups)
+    routes = {"grouped": (together, lambda: _Grouped(view, shapes, groups))}
+    if has_weights(view):
+        alone = float((view.counts.astype(float) ** 3 + _CALL).sum())
+        routes["own noise"] = alone, lambda: OwnNoise(view, shapes)
+    return routes
 
 
-def _cheaper(together: float, alone: float) -> bool:
-    """Whether observations that share operators alone had better each be solved by themselves."""
-    return alone < together
+def cheapest(routes: "Mapping[str, tuple[float, Callable]]") -> Any:
+    """The view bound by the route that costs least, None where there is none."""
+    return min(routes.values(), key=lambda route: route[0])[1]() if routes else None
 
 
 class _PerObservation(ViewStatistics):

@@ -4,7 +4,9 @@ With the components seen through the operator, :math:`A_s \mu_{sk}` and :math:`A
 what is left for a combination is of the size of the data: a sum, a Cholesky factor, and solves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = ["GroupSystems"]
 
 _NOTHING = 1e-12  # responsibilities below this are left out
 _KEPT = 1 << 26  # entries of all factors up to which none is computed twice
+_TABLE = 1 << 24  # densities of combinations, one of every observation, that are in memory together
 
 
 class GroupSystems:
@@ -34,6 +37,16 @@ class GroupSystems:
         numbers = product(*[range(len(components[s])) for s in self.A])
         self.combinations = [dict(zip(self.A, chosen, strict=True)) for chosen in numbers]
         self._factors: dict[int, np.ndarray] = {}
+        n, m = group.y.shape
+        self._operations = 2.0 * len(self.combinations) * m * m * (n + m)
+
+    def parts(self) -> "Iterator[GroupSystems]":
+        """The same for shares of the observations whose densities fit into memory together."""
+        rows = max(1, _TABLE // len(self.combinations))
+        for begin in range(0, len(self.group.y), rows):
+            share, part = slice(begin, begin + rows), copy(self)
+            part.group = replace(self.group, members=self.group.members[share], y=self.group.y[share])
+            yield part
 
     def log_joint(self) -> Float[np.ndarray, "combinations n"]:
         """Log-density of the data and of every combination, together."""
@@ -44,7 +57,7 @@ class GroupSystems:
             log_w = sum(self.log_weights[s][k] for s, k in self.combinations[c].items())
             return log_w - 0.5 * (self._white(c, L, self.group.y) ** 2).sum(0) - np.log(np.diag(L)).sum()
 
-        for c, row in dense_side_by_side(log_joint, range(len(self.combinations))):
+        for c, row in dense_side_by_side(log_joint, range(len(self.combinations)), self._operations):
             out[c] = row
         return out - 0.5 * self.group.count * np.log(2 * np.pi)
 
@@ -70,7 +83,7 @@ class GroupSystems:
         }
         some = [c for c in range(len(self.combinations)) if (shares[c] > _NOTHING).any()]
         # added up in the order of the combinations: sums must not depend on which thread was first
-        for c, parts in sorted(dense_side_by_side(derivatives, some)):
+        for c, parts in sorted(dense_side_by_side(derivatives, some, self._operations)):
             for s, k in self.combinations[c].items():
                 for total, part in zip(sums[s], parts, strict=True):
                     total[k] += part

@@ -46,11 +46,12 @@ class Moments:
     def of_group(cls, A: Mapping[str, np.ndarray], n: int, total: np.ndarray, second: np.ndarray) -> "Moments":
         """Of `n` observations that share their noise and mask as well, from sums of their values and of products.
 
-        All in units in which the noise is white; unobserved values are zero.
+        All in units in which the noise is white; unobserved values are zero. Weights are those of products of values
+        of that size, which noise alone gives a variance of one; exact zeros are no measure of it, and weigh nothing.
         """
         seen = second.diagonal() > 0
         power = float(second.trace()) / n / max(int(seen.sum()), 1)
-        weight, one = n / max(power, 1e-300) ** 2, np.ones(len(total))
+        weight, one = n * (power > 0) / max(power, 1) ** 2, np.ones(len(total))
         mean = weight * total / n
         return cls(
             A,

@@ -130,7 +130,7 @@ class OwnNoise(DenseView):
     def moments(self) -> list[Moments]:
         g = self.D**2
         power = (self.y**2).sum(1) / np.maximum(self.count, 1)
-        weights = 1 / np.maximum(power, 1e-300) ** 2 * (self.count > 0)
+        weights = (power > 0) / np.maximum(power, 1) ** 2  # as `Moments.of_group`
         gy = self.D * self.y
         return [
             Moments(

@@ -21,13 +21,18 @@ from dichroic.problem import View
 from dichroic.white.parallel import side_by_side
 from dichroic.white.view import stacked
 
-__all__ = ["SystemView"]
+__all__ = ["SystemView", "system_operations"]
 
 _SOME = 64  # combinations that are kept otherwise
 _SYSTEMS = 1 << 14  # small systems side by side: what fits into the cache of a core
 _SLOW = 20.0  # time of an operation on small systems, in units of one in a matrix product
 _SEARCH = 0.25  # time of a density in units of one with its derivatives
 _JOBS = 4  # shares of a view that are worked on side by side
+
+
+def system_operations(n: int, m: int) -> float:
+    """Of one combination of components for `n` observations of `m` data, in units of those of a matrix product."""
+    return _SLOW * n * (m**3 + 12 * m**2)
 
 
 class SystemView(ComponentsView):
@@ -70,7 +75,7 @@ class SystemView(ComponentsView):
         if systems > self.exhaustive:
             depth = ceil(log2(max(len(components[s]) for s in self.sources)))
             systems = _SOME * (1 + _SEARCH * 2 ** len(self.sources) * depth)
-        return _SLOW * self.n * systems * (m**3 + 12 * m**2)
+        return systems * system_operations(self.n, m)
 
     def _combinations(self, components: Mapping[str, Components]) -> int:
         return prod(len(components[s]) for s in self.sources)

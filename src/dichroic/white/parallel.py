@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
+from math import inf
 from typing import TypeVar
 
 import jax
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["dense_side_by_side", "side_by_side"]
 
@@ -14,6 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _MOST = 4  # threads: memory grows with each of them
+_WORTH = 3e7  # floating-point operations from which on threads are worth what it takes to start them
 
 
 def side_by_side(
@@ -39,7 +42,21 @@ def side_by_side(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def dense_side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
-    """`side_by_side` for dense algebra on the host: one thread of BLAS each, as its own wait for each other."""
-    with threadpool_limits(1, "blas"):
+def dense_side_by_side(
+    function: Callable[[Item], Result], items: Sequence[Item], operations: float = inf
+) -> Iterator[tuple[Item, Result]]:
+    """`side_by_side` for dense algebra on the host: one thread of BLAS each, as its own wait for each other.
+
+    Where all items together are worth no more than some `operations`, they are done one after the other.
+    """
+    if operations < _WORTH:
+        yield from ((item, function(item)) for item in items)
+        return
+    with _libraries().limit(limits=1, user_api="blas"):
         yield from side_by_side(function, items)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Found once: looking for them takes as long as the algebra of a small lap."""
+    return ThreadpoolController()
