@@ -38,7 +38,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: $(VENV)/.installed-dev
-	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --timeout 300 $(ARGS)
+	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --timeout 300 $(ARGS)
 
 slow: $(VENV)/.installed-dev
 	$(CPU) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 -m slow $(ARGS)

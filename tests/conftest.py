@@ -10,6 +10,19 @@ import pytest
 # commands that run inside the tests leave the user's own cache of programs alone
 os.environ["DICHROIC_CACHE"] = "off"
 
+# Most of the time of a test is the compiler's, and what it compiles runs for milliseconds.
+QUICK = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+)
+
+
+def pytest_configure(config):
+    """Compiles quickly, for a third of the time, unless the tests that take minutes are asked for."""
+    if config.option.markexpr == "not slow":  # as pyproject.toml has it
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICK]).strip()
+
 
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():

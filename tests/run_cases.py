@@ -91,9 +91,9 @@ def results(run: Path) -> dict[str, bytes]:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """For processes of their own: on the CPU, sharing compiled programs."""
+    """For processes of their own: on the CPU, sharing compiled programs, compiled as the tests compile."""
     source = Path(__file__).parents[1] / "src"
-    before = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_", "COV_"))}
+    before = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "COV_"))}
     return {**before, "JAX_PLATFORMS": "cpu", "DICHROIC_CACHE": str(cache), "PYTHONPATH": str(source), "COLUMNS": "80"}
 
 
