@@ -26,10 +26,9 @@ import numpy as np
 from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.design import check_design
-from dichroic.diffusion import Prior
+from dichroic.diffusion import DenoiserPrior, Prior
 from dichroic.em import FitConfig, SamplingConfig, draw_posterior
 from dichroic.metrics import psnr
-from dichroic.posterior.closed_form import components_prior
 from dichroic.problem import Problem
 from dichroic.studies.experiments import differing, manifolds, mixed
 from dichroic.studies.experiments.manifolds import PEAK
@@ -55,8 +54,11 @@ def learn(problem: Problem, held_out: Problem, seed: int) -> tuple[dict[str, Pri
     start = {s: Components.of(population) for s, population in gaussian.populations.items()}
     found = components_em(problem, start, config.mixture, held_out=held_out, seed=seed)
     assert found is not None
-    priors = {s: gaussian.prior(s, source.shape, config.schedule) for s, source in problem.sources.items()}
-    return {s: components_prior(found.components[s], priors[s]) for s in priors}, found.components
+    priors = {
+        s: DenoiserPrior.of(found.components[s], source.shape, config.schedule, gaussian.scaling(s), {})
+        for s, source in problem.sources.items()
+    }
+    return priors, found.components
 
 
 def separation(held_out: Problem, priors: Mapping[str, Prior]) -> float:

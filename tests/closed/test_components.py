@@ -257,7 +257,7 @@ def test_moments_are_those_of_draws():
 def test_matched_gaussian():
     rng = np.random.default_rng(7)
     x = random_components(rng, 3, 4)
-    matched = ComponentsDenoiser.from_covariances(x.weights, x.means, x.covariances).matched()
+    matched = ComponentsDenoiser.from_covariances(x.weights, x.means, x.covariances).gaussian()
     mean = x.weights @ x.means
     second = np.einsum("k,kij->ij", x.weights, x.covariances + x.means[:, :, None] * x.means[:, None])
     np.testing.assert_allclose(matched.mean, mean, rtol=1e-5)

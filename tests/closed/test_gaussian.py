@@ -13,7 +13,7 @@ from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Schedule
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
-from dichroic.posterior.closed_form import as_components, closed_form_draws
+from dichroic.posterior.closed_form import closed_form_draws
 from dichroic.problem import Problem, Source, View
 from dichroic.white.view import grouped, has_weights, stack_samples
 from operator_cases import matrix_of
@@ -232,7 +232,7 @@ def test_gaussian_priors_are_drawn_from_exactly_where_every_observation_is_of_it
     prior = fit.prior("a", (20,), Schedule())
     samples, chi_square = closed_form_draws(problem.views["v"], {"a": prior}, jax.random.split(jax.random.key(1), n))
     # the prior is kept in single precision
-    mean, covariance = as_components(prior).moments()
+    mean, covariance = prior.components().moments()
     N = np.diag(std[1] ** 2)
     gain = covariance @ np.linalg.inv(covariance + N)
     assert_gaussian(samples["a"][1:], mean + gain @ (y[1] - mean), covariance - gain @ covariance)

@@ -97,7 +97,7 @@ def test_moment_matching_finishes_at_small_noise(case):
 
 def test_models_of_a_view_are_those_of_its_observations(case):
     view, priors, *_ = case
-    populations = {s: p.denoiser().matched() for s, p in priors.items()}
+    populations = {s: p.denoiser().gaussian() for s, p in priors.items()}
     models = view_models(view, {s: p.scaling for s, p in priors.items()}, populations, jax.random.key(1))
     A = np.concatenate([1.25 * np.asarray(view.mixing[s].value.matrix) for s in view.mixing], axis=2) / 0.2
     order = [int(np.argmin(np.abs(A - a).sum((1, 2)))) for a in np.asarray(models.A)]

@@ -19,9 +19,19 @@ class Components:
     covariances: Float[np.ndarray, "K d d"]
 
     @classmethod
-    def of(cls, gaussian: Gaussian) -> "Components":
-        """A Gaussian as the only one."""
-        return cls(np.ones(1), np.asarray(gaussian.mean)[None], gaussian.covariance()[None])
+    def of(cls, population: "Gaussian | Components") -> "Components":
+        """A Gaussian as the only one; components are what they are."""
+        if isinstance(population, Components):
+            return population
+        return cls(np.ones(1), np.asarray(population.mean)[None], population.covariance()[None])
+
+    def gaussian(self) -> Gaussian:
+        """The Gaussian with the mean and covariance of the whole."""
+        return Gaussian.of(*self.moments())
+
+    def scaled(self, shift: float, scale: float) -> "Components":
+        """The law of `shift + scale x`."""
+        return Components(self.weights, shift + scale * self.means, scale**2 * self.covariances)
 
     def __len__(self) -> int:
         return len(self.weights)

@@ -38,6 +38,10 @@ class Gaussian:
         rest = (1 - share) * self.rest + level if len(self.values) < len(self.mean) else 0.0
         return Gaussian(self.mean, self.basis, (1 - share) * self.values + level, rest)
 
+    def scaled(self, shift: float, scale: float) -> "Gaussian":
+        """The law of `shift + scale x`."""
+        return Gaussian(shift + scale * self.mean, self.basis, scale**2 * self.values, scale**2 * self.rest)
+
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The covariance as a matrix."""
         return (self.basis * (self.values - self.rest)) @ self.basis.T + self.rest * np.eye(len(self.mean))

@@ -28,7 +28,7 @@ from dichroic.closed.gaussian_view import ViewStatistics
 from dichroic.closed.gaussian_views import bind_views
 from dichroic.closed.moment_start import moment_start
 from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior, Scaling, Schedule
+from dichroic.diffusion import DenoiserPrior, Prior, Scaling, Schedule
 from dichroic.problem import Problem
 
 __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
@@ -76,14 +76,8 @@ class GaussianFit:
 
     def prior(self, source: str, shape: tuple[int, ...], schedule: Schedule) -> Prior:
         """The Gaussian prior of a source, in units of unit variance."""
-        scaling, population = self.scaling(source), self.populations[source]
-        denoiser = GaussianDenoiser(
-            mean=scaling.to_scaled(np.asarray(population.mean)).reshape(shape).astype(np.float32),
-            basis=np.asarray(population.basis, np.float32),
-            values=(np.asarray(population.values) / scaling.scale**2).astype(np.float32),
-            rest=np.asarray(population.rest / scaling.scale**2, np.float32),
-        )
-        return DenoiserPrior(denoiser, schedule, scaling, {"stage": "gaussian"})
+        provenance = {"stage": "gaussian"}
+        return DenoiserPrior.of(self.populations[source], shape, schedule, self.scaling(source), provenance)
 
 
 def gaussian_em(

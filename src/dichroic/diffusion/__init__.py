@@ -5,10 +5,10 @@ from dichroic.diffusion.components import (
     WithComponents,
     components_cost,
     components_of,
-    known_components,
     own_share,
 )
 from dichroic.diffusion.denoiser import (
+    EXACT_SIZE,
     ComponentsDenoiser,
     Denoiser,
     GaussianDenoiser,
@@ -26,7 +26,7 @@ from dichroic.diffusion.sampler import Cost, Step, Target, noise_like, pure_nois
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
-from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
+from dichroic.diffusion.target import PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
 
 PRIORS |= {cls.kind: cls for cls in (DenoiserPrior,)}
@@ -77,7 +77,6 @@ __all__ = [
     "components_of",
     "denoisers_of",
     "exact_moments",
-    "known_components",
     "log_density",
     "measure_spread",
     "noise_like",

@@ -19,14 +19,14 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra.small import symmetric_eigen
-from dichroic.diffusion.denoiser import ComponentsDenoiser, Denoiser, GaussianDenoiser
+from dichroic.diffusion.denoiser import EXACT_SIZE, ComponentsDenoiser, Denoiser, GaussianDenoiser
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.sampler import Cost, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.steps import Heun
-from dichroic.diffusion.target import EXACT_SIZE, PriorTarget
+from dichroic.diffusion.target import PriorTarget
 
-__all__ = ["COMPONENTS_LEVEL", "WithComponents", "components_cost", "components_of", "known_components", "own_share"]
+__all__ = ["COMPONENTS_LEVEL", "WithComponents", "components_cost", "components_of", "own_share"]
 
 COMPONENTS_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
 _STEPS = 32
@@ -36,7 +36,7 @@ class WithComponents(Denoiser):
     """A denoiser that knows the components of its prior, too."""
 
     denoiser: Denoiser
-    components: ComponentsDenoiser
+    known: ComponentsDenoiser
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,23 +45,14 @@ class WithComponents(Denoiser):
     def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
         return self.denoiser(x_t, sigma)
 
+    def gaussian(self) -> GaussianDenoiser | None:
+        return self.denoiser.gaussian()
 
-def known_components(denoiser: Denoiser) -> ComponentsDenoiser | None:
-    """The components of a prior where they are at hand: a Gaussian is its only one. None otherwise."""
-    if isinstance(denoiser, WithComponents):
-        return denoiser.components
-    if isinstance(denoiser, ComponentsDenoiser):
-        return denoiser
-    if not isinstance(denoiser, GaussianDenoiser):
-        return None
-    basis, values, rest = (jnp.asarray(a) for a in (denoiser.basis, denoiser.values, denoiser.rest))
-    d, r = basis.shape
-    if r < d:
-        if d > EXACT_SIZE:
-            return None
-        values, basis = symmetric_eigen((basis * (values - rest)) @ basis.T + rest * jnp.eye(d, dtype=basis.dtype))
-    mean = jnp.asarray(denoiser.mean)
-    return ComponentsDenoiser(jnp.zeros(1, values.dtype), mean[None], basis[None], jnp.maximum(values, 0)[None])
+    def components(self) -> ComponentsDenoiser:
+        return self.known
+
+    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array] | None:
+        return self.denoiser.moments_given(sigma)
 
 
 @eqx.filter_jit

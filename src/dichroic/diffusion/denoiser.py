@@ -7,7 +7,7 @@ forms here are the first prior of every fit and the oracle of the tests.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,15 +16,30 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from dichroic.algebra.small import solve_spd
+from dichroic.algebra import Components, Gaussian, solve_spd, symmetric_eigen
 
-__all__ = ["ComponentsDenoiser", "Denoiser", "GaussianDenoiser", "LowRankGaussianDenoiser", "trainable_in"]
+__all__ = [
+    "EXACT_SIZE",
+    "ComponentsDenoiser",
+    "Denoiser",
+    "GaussianDenoiser",
+    "LowRankGaussianDenoiser",
+    "trainable_in",
+]
+
+EXACT_SIZE = 16  # sources up to this size get their full Jacobian, and full covariances
+_DENSE = 1024  # numbers up to which the eigenvectors of a covariance are found
 
 Model = TypeVar("Model")
 
 
 class Denoiser(eqx.Module):
-    """`denoiser(x_t, sigma)` is the posterior mean of the source given `x_t`, same shape as `x_t`."""
+    """`denoiser(x_t, sigma)` is the posterior mean of the source given `x_t`, same shape as `x_t`.
+
+    `learned` says whether it is a network, in whose units a source has unit variance.
+    """
+
+    learned: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -42,6 +57,28 @@ class Denoiser(eqx.Module):
     @property
     def fast_block(self) -> int | None:
         """How many samples of a batch are best taken together in training; None for all."""
+        return None
+
+    def population(self) -> Gaussian | Components | None:
+        """The law of the source, in double precision on the host; None where there is no closed form."""
+        return None
+
+    def gaussian(self) -> "GaussianDenoiser | None":
+        """The denoiser of a Gaussian that stands in for the source, with its mean and covariance as far as they are
+        known; None where they are not.
+        """
+        return None
+
+    def components(self) -> "ComponentsDenoiser | None":
+        """The denoiser of the source as components with full covariances; None where there are none."""
+        return None
+
+    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array] | None:
+        r"""What stands in, at a noise level, for the covariance of :math:`x_0` given :math:`x_t`, whatever :math:`x_t`.
+
+        **Returns:** orthonormal columns `basis`, `(d, r)`, the variances `values` along them, `(r,)`, and `rest`, the
+        variance along everything else; None where nothing does.
+        """
         return None
 
 
@@ -76,12 +113,14 @@ class GaussianDenoiser(Denoiser):
 
         Tipping and Bishop (1999): `rest` is the mean of the eigenvalues left out.
         """
-        d = np.size(mean)
-        values, basis = np.linalg.eigh(np.asarray(covariance, dtype=float))
-        values, basis = np.maximum(values[::-1], 0), basis[:, ::-1]
-        r = d if rank is None else min(rank, d)
-        rest = values[r:].mean() if r < d else 0.0
-        return cls(np.asarray(mean), basis[:, :r], values[:r], np.asarray(rest))
+        found = Gaussian.of(np.ravel(mean), np.asarray(covariance, dtype=float), rank)
+        return cls(np.asarray(mean), found.basis, found.values, np.asarray(found.rest))
+
+    @classmethod
+    def of(cls, population: Gaussian, shape: tuple[int, ...]) -> "GaussianDenoiser":
+        """Of a known law, with 32-bit numbers, which is how priors are used and kept."""
+        parts = population.mean.reshape(shape), population.basis, population.values, population.rest
+        return cls(*(np.asarray(a, np.float32) for a in parts))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,20 +134,31 @@ class GaussianDenoiser(Denoiser):
         out = shrink * residual + basis @ ((values / (values + variance) - shrink) * (basis.T @ residual))
         return mean + out.reshape(x_t.shape)
 
-    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array]:
-        r"""Covariance of :math:`x_0` given :math:`x_t`, which is the same for every :math:`x_t`.
+    def population(self) -> Gaussian:
+        mean, basis, values = (np.asarray(a, float) for a in (self.mean, self.basis, self.values))
+        return Gaussian(mean.reshape(-1), basis, values, float(np.asarray(self.rest)))
 
-        **Returns** `basis`, `values` and `rest`, each eigenvalue :math:`\lambda` having become
-        :math:`\lambda \sigma^2 / (\lambda + \sigma^2)`.
-        """
+    def gaussian(self) -> "GaussianDenoiser":
+        return self
+
+    def components(self) -> "ComponentsDenoiser | None":
+        basis, values, rest = (jnp.asarray(a) for a in (self.basis, self.values, self.rest))
+        d, r = basis.shape
+        if r < d:
+            if d > EXACT_SIZE:
+                return None
+            values, basis = symmetric_eigen((basis * (values - rest)) @ basis.T + rest * jnp.eye(d, dtype=basis.dtype))
+        parts = jnp.asarray(self.mean)[None], basis[None], jnp.maximum(values, 0)[None]
+        return ComponentsDenoiser(jnp.zeros(1, values.dtype), *parts)
+
+    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array]:
+        # exact: each eigenvalue of the covariance becomes lambda sigma^2 / (lambda + sigma^2)
         basis, values, rest = (jnp.asarray(a, sigma.dtype) for a in (self.basis, self.values, self.rest))
         return basis, values * sigma**2 / (values + sigma**2), rest * sigma**2 / (rest + sigma**2)
 
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The covariance as a matrix."""
-        Q = np.asarray(self.basis)
-        rest = np.asarray(self.rest)
-        return (Q * (np.asarray(self.values) - rest)) @ Q.T + rest * np.eye(len(Q))
+        return self.population().covariance()
 
 
 class LowRankGaussianDenoiser(Denoiser):
@@ -140,6 +190,15 @@ class LowRankGaussianDenoiser(Denoiser):
             inverse = inverse - (U @ solve_spd(capacitance, U.T @ inverse)) / noisy
         return x_t - sigma**2 * inverse.reshape(x_t.shape)
 
+    def gaussian(self) -> GaussianDenoiser:
+        diagonal, U = np.asarray(self.diagonal), np.asarray(self.factor)
+        if len(U) <= _DENSE:
+            return GaussianDenoiser.from_covariance(np.asarray(self.mean), np.diag(diagonal) + U @ U.T)
+        # the mean of the diagonal stands for it: beside a large noise level, little more than their sum tells
+        rest = diagonal.mean()
+        basis, roots, _ = np.linalg.svd(U, full_matrices=False)
+        return GaussianDenoiser(self.mean, basis, roots**2 + rest, rest)
+
 
 class ComponentsDenoiser(Denoiser):
     r"""The denoiser of a mixture :math:`\sum_k w_k \mathcal N(\mu_k, Q_k \Lambda_k Q_k^\top)`,
@@ -164,21 +223,23 @@ class ComponentsDenoiser(Denoiser):
         weights = np.asarray(weights, dtype=float)
         return cls(np.log(weights / weights.sum()), np.asarray(means), bases, np.maximum(values, 0))
 
-    def single_precision(self) -> "ComponentsDenoiser":
-        """The same with 32-bit numbers, which is how priors are used and kept."""
-        return jax.tree.map(lambda a: np.asarray(a, np.float32), self)
-
-    def matched(self) -> GaussianDenoiser:
-        """The Gaussian with the mean and covariance of the mixture."""
-        weights = np.exp(np.asarray(self.log_weights, float))
-        weights = weights / weights.sum()
-        means = np.asarray(self.means, float).reshape(len(weights), -1)
-        bases, values = np.asarray(self.bases, float), np.asarray(self.values, float)
-        mean = weights @ means
-        within = np.einsum("k,kij,kj,klj->il", weights, bases, values, bases, optimize=True)
-        between = (weights[:, None] * (means - mean)).T @ (means - mean)
-        found = GaussianDenoiser.from_covariance(mean.reshape(self.shape), within + between)
+    @classmethod
+    def of(cls, population: Components, shape: tuple[int, ...]) -> "ComponentsDenoiser":
+        """Of a known law, with 32-bit numbers, which is how priors are used and kept."""
+        found = cls.from_covariances(population.weights, population.means.reshape(-1, *shape), population.covariances)
         return jax.tree.map(lambda a: np.asarray(a, np.float32), found)
+
+    def population(self) -> Components:
+        weights = np.exp(np.asarray(self.log_weights, float))
+        bases, values = np.asarray(self.bases, float), np.asarray(self.values, float)
+        means = np.asarray(self.means, float).reshape(len(weights), -1)
+        return Components(weights / weights.sum(), means, (bases * values[:, None]) @ bases.swapaxes(1, 2))
+
+    def gaussian(self) -> GaussianDenoiser:
+        return GaussianDenoiser.of(self.population().gaussian(), self.shape)
+
+    def components(self) -> "ComponentsDenoiser":
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:

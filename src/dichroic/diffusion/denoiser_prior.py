@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from dichroic.algebra import Components, Gaussian
 from dichroic.diffusion.denoiser import (
     ComponentsDenoiser,
     Denoiser,
@@ -61,8 +62,26 @@ class DenoiserPrior(Prior):
     def shape(self) -> tuple[int, ...]:
         return self.known.shape
 
+    @classmethod
+    def of(
+        cls,
+        population: Gaussian | Components,
+        shape: tuple[int, ...],
+        schedule: Schedule,
+        scaling: Scaling,
+        provenance: Mapping[str, Any],
+    ) -> "DenoiserPrior":
+        """Of a law that is known in closed form, in the user's units."""
+        kind = {Gaussian: GaussianDenoiser, Components: ComponentsDenoiser}[type(population)]
+        scaled = population.scaled(-scaling.shift / scaling.scale, 1 / scaling.scale)
+        return cls(kind.of(scaled, shape), schedule, scaling, provenance)  # pyright: ignore
+
     def denoiser(self) -> Denoiser:
         return self.known
+
+    def components(self) -> Components | None:
+        population, scaling = self.known.population(), self.scaling
+        return None if population is None else Components.of(population).scaled(scaling.shift, scaling.scale)
 
     def sample(
         self, n: int, *, key: PRNGKeyArray, step: Step | None = None, steps: int = PRIOR_STEPS

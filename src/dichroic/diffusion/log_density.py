@@ -28,14 +28,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion.denoiser import ComponentsDenoiser, Denoiser, GaussianDenoiser, LowRankGaussianDenoiser
-from dichroic.diffusion.network import NetworkDenoiser
+from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser
 from dichroic.diffusion.prior import Prior, denoisers_of
 
 __all__ = ["LogDensity", "Ranking", "log_density", "rank_candidates"]
 
 EXACT_TRACE = 64  # entries of a source up to which the trace is taken in full
-_DENSE = 1024  # entries up to which a covariance is decomposed as a matrix
 _STEPS = 2048  # of the solver, at most: reached only where the flow is stiff, between two narrow modes
 
 
@@ -177,23 +175,13 @@ def _checked(prior: Prior, x: ArrayLike) -> np.ndarray:
 
 def _population(denoiser: Denoiser) -> GaussianDenoiser:
     """The Gaussian with the moments of a prior, in the denoiser's units."""
-    d = prod(denoiser.shape)
-    if isinstance(denoiser, GaussianDenoiser):
-        return denoiser
-    if isinstance(denoiser, ComponentsDenoiser):
-        return denoiser.matched()
-    if isinstance(denoiser, LowRankGaussianDenoiser):
-        diagonal, U = np.asarray(denoiser.diagonal), np.asarray(denoiser.factor)
-        if d <= _DENSE:
-            return GaussianDenoiser.from_covariance(np.asarray(denoiser.mean), np.diag(diagonal) + U @ U.T)
-        # the mean of the diagonal stands for it: beside sigma_max, little more than their sum tells
-        rest = diagonal.mean()
-        basis, roots, _ = np.linalg.svd(U, full_matrices=False)
-        return GaussianDenoiser(denoiser.mean, basis, roots**2 + rest, rest)
-    if isinstance(denoiser, NetworkDenoiser):
-        if denoiser.base is not None:
-            return _population(denoiser.base)
-        return GaussianDenoiser(np.zeros(denoiser.shape), np.zeros((d, 0)), np.zeros(0), np.ones(()))
+    found = denoiser.gaussian()
+    if found is None and denoiser.learned:
+        found = GaussianDenoiser(
+            np.zeros(denoiser.shape), np.zeros((prod(denoiser.shape), 0)), np.zeros(0), np.ones(())
+        )
+    if found is not None:
+        return found
     raise TypeError(f"log_density: the moments of a {type(denoiser).__name__} are not known; give its population")
 
 

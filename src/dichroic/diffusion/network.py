@@ -1,11 +1,13 @@
 """The learned denoiser."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.diffusion.denoiser import Denoiser, trainable_in
+from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, trainable_in
 from dichroic.diffusion.networks import NetworkConfig
 from dichroic.diffusion.spread import Spread
 
@@ -26,6 +28,8 @@ class NetworkDenoiser(Denoiser):
     type in which `F` is computed, `"float32"` or `"bfloat16"`; `spread`, the covariance of its errors at every noise
     level, a stand-in for the network's own Jacobian where that cannot be trusted.
     """
+
+    learned: ClassVar[bool] = True
 
     network: eqx.Module
     base: Denoiser | None
@@ -70,3 +74,9 @@ class NetworkDenoiser(Denoiser):
             network = jax.tree.map(lambda w: w.astype(dtype) if eqx.is_inexact_array(w) else w, network)
             inputs = inputs.astype(dtype)
         return base + sigma / spread * network(inputs, sigma, key).astype(x_t.dtype)  # pyright: ignore
+
+    def gaussian(self) -> GaussianDenoiser | None:
+        return None if self.base is None else self.base.gaussian()
+
+    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array] | None:
+        return None if self.spread is None else self.spread.moments_given(sigma)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
+from dichroic.algebra import Components
 from dichroic.diffusion.denoiser import Denoiser
 from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
@@ -86,6 +87,10 @@ class Prior(ABC):
 
     def denoiser(self) -> Denoiser | None:
         """The denoiser of the source, in scaled units."""
+        return None
+
+    def components(self) -> Components | None:
+        """The source as a mixture of Gaussians, or as a single one, in the user's units, where its law is known so."""
         return None
 
     def alphabet(self) -> Float[np.ndarray, "K ..."] | None:

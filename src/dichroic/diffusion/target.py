@@ -5,13 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info, lanczos_root
-from dichroic.diffusion.denoiser import Denoiser
+from dichroic.diffusion.denoiser import EXACT_SIZE, Denoiser
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.sampler import Cost, Target, noise_like, pure_noise
 
-__all__ = ["EXACT_SIZE", "PriorTarget"]
+__all__ = ["PriorTarget"]
 
-EXACT_SIZE = 16  # sources up to this size get their full Jacobian
 _LANCZOS = 4
 
 

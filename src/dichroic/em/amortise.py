@@ -191,5 +191,4 @@ def _models(observations, populations, scalings, n):
 def _gaussian(scaled: np.ndarray) -> GaussianDenoiser:
     flat = scaled.reshape(len(scaled), -1)
     found = Statistics(len(flat), flat.sum(0), flat.T @ flat).population(None)
-    mean = found.mean.reshape(scaled.shape[1:])
-    return GaussianDenoiser(*(np.asarray(a, np.float32) for a in (mean, found.basis, found.values, found.rest)))
+    return GaussianDenoiser.of(found, scaled.shape[1:])

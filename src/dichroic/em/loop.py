@@ -15,16 +15,7 @@ from jaxtyping import PRNGKeyArray
 from dichroic.algebra import Components
 from dichroic.closed.gaussian import GaussianFit
 from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import (
-    ComponentsDenoiser,
-    Denoiser,
-    DenoiserPrior,
-    NetworkDenoiser,
-    Prior,
-    Spread,
-    measure_spread,
-    train,
-)
+from dichroic.diffusion import Denoiser, DenoiserPrior, NetworkDenoiser, Prior, Spread, measure_spread, train
 from dichroic.em.amortise import amortise, amortise_cost, conditional_of
 from dichroic.em.config import FitConfig
 from dichroic.em.estep import Draws, draw_posterior
@@ -33,7 +24,6 @@ from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
 from dichroic.posterior import Conditional
-from dichroic.posterior.closed_form import components_prior
 from dichroic.problem import Problem, View
 from dichroic.white.parallel import side_by_side
 
@@ -83,7 +73,8 @@ def start_state(
     }
     for s, found in (components or {}).items():
         if s not in frozen and len(found) > 1:
-            priors[s] = components_prior(found, priors[s])
+            prior, provenance = priors[s], {"stage": "components", "components": len(found)}
+            priors[s] = DenoiserPrior.of(found, prior.shape, prior.schedule, prior.scaling, provenance)
     return EMState(stage=0, lap=0, priors=priors, draws={}, held_out_draws={})
 
 
@@ -172,9 +163,9 @@ def _maximisation(state: EMState, stage: Stage, number: int, source: str, contex
 
 def network_base(denoiser: Denoiser | None) -> Denoiser | None:
     """What a network is to be the correction of: the closed-form prior, if it costs less than the network does."""
-    if isinstance(denoiser, ComponentsDenoiser) and prod(denoiser.shape) > _COMPONENTS_BASE:
-        return denoiser.matched()
-    return denoiser
+    if denoiser is None or prod(denoiser.shape) <= _COMPONENTS_BASE:
+        return denoiser
+    return denoiser.gaussian() or denoiser
 
 
 def _spread(

@@ -21,7 +21,6 @@ from dichroic.diffusion import (
     components_cost,
     components_of,
     denoisers_of,
-    known_components,
     own_share,
 )
 from dichroic.em.amortise import amortise, amortise_cost
@@ -125,7 +124,7 @@ def _with_components(
     cost, largest = Cost(), 0.0
     for number, (s, denoiser) in enumerate(denoisers.items()):
         found[s] = denoiser
-        if known_components(denoiser) is not None:
+        if denoiser.components() is not None:
             continue
         mixture_key = jax.random.fold_in(jax.random.fold_in(key, _SHARED), number)
         mixture = components_of(denoiser, schedule, key=mixture_key, size=sampling.components)

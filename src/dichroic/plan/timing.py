@@ -22,7 +22,7 @@ from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import DenoiserPrior, NetworkDenoiser, Prior, measure_spread, train
 from dichroic.em import EMState, FitConfig, Stage, amortise, draw_posterior, start_state
 from dichroic.em.loop import network_base
-from dichroic.posterior import Conditional, as_components
+from dichroic.posterior import Conditional
 from dichroic.posterior.closed_form import has_closed_form
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
@@ -154,7 +154,7 @@ def time_closed_form(
     fit = gaussian_em(problem, config.gaussian, fixed=fixed, seed=config.seed)
     found.closed_form["Gaussian stage"] = perf_counter() - begin
     report("components stage")
-    known = {s: as_components(prior) for s, prior in frozen.items()}
+    known = {s: prior.components() for s, prior in frozen.items()}
     start = {s: known.get(s) or Components.of(p) for s, p in fit.populations.items()}
     found.closed_form["components stage"], components = _timed(
         lambda: components_em(problem, start, config.mixture, held_out=held_out, fixed=list(frozen), seed=config.seed)

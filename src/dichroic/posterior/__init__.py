@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from math import prod
 
+import jax.numpy as jnp
+
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Target
 from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.candidates import CandidatePosterior
-from dichroic.posterior.closed_form import as_components
 from dichroic.posterior.exact import ExactMMPS
 from dichroic.posterior.gibbs import gibbs_rounds
 from dichroic.posterior.krylov import KrylovMMPS
-from dichroic.posterior.surrogate import SurrogateMMPS, covariance_of
+from dichroic.posterior.surrogate import SurrogateMMPS
 from dichroic.white import WhitenedObservation
 
 # every posterior method, by the name it has in the settings; the tests hold each against exact Gaussian answers
@@ -30,7 +31,6 @@ __all__ = [
     "ExactMMPS",
     "KrylovMMPS",
     "SurrogateMMPS",
-    "as_components",
     "choose_method",
     "gibbs_rounds",
     "joint_posterior",
@@ -41,7 +41,7 @@ def choose_method(denoisers: Mapping[str, Denoiser]) -> str:
     """The method that suits these sources: exact where every Jacobian is small, else the surrogate if it can be had."""
     if all(prod(denoiser.shape) <= EXACT_SIZE for denoiser in denoisers.values()):
         return "exact"
-    return "surrogate" if all(covariance_of(denoiser) is not None for denoiser in denoisers.values()) else "krylov"
+    return "surrogate" if all(d.moments_given(jnp.ones(())) is not None for d in denoisers.values()) else "krylov"
 
 
 def joint_posterior(

@@ -27,14 +27,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info
 from dichroic.diffusion import (
-    ComponentsDenoiser,
     Cost,
     Denoiser,
     GaussianDenoiser,
     NetworkConfig,
-    NetworkDenoiser,
     Target,
-    WithComponents,
     at_level,
     noise_like,
     trainable_in,
@@ -42,7 +39,7 @@ from dichroic.diffusion import (
 from dichroic.posterior.gaussian import linear_model
 from dichroic.white.observation import WhitenedObservation
 
-__all__ = ["AmortisedPosterior", "Conditional", "ErrorRatios", "gaussian_of"]
+__all__ = ["AmortisedPosterior", "Conditional", "ErrorRatios"]
 
 
 class ErrorRatios(eqx.Module):
@@ -78,8 +75,13 @@ class Conditional(eqx.Module):
 
         **Raises:** `ValueError` for a denoiser that has no Gaussian to stand in for it.
         """
-        populations = {s: gaussian_of(s, denoiser) for s, denoiser in denoisers.items()}
-        return cls(None, populations, None, {s: d.shape for s, d in denoisers.items()}, False)
+        populations = {s: denoiser.gaussian() for s, denoiser in denoisers.items()}
+        if bare := [s for s, found in populations.items() if found is None]:
+            raise ValueError(
+                f"posterior 'amortised' without a network needs a Gaussian for source {bare[0]!r}, and its denoiser, a "
+                f"{type(denoisers[bare[0]]).__name__}, has none"
+            )
+        return cls(None, populations, None, {s: d.shape for s, d in denoisers.items()}, False)  # pyright: ignore
 
     @classmethod
     def create(
@@ -211,22 +213,3 @@ class AmortisedPosterior(Target):
     @property
     def draw_cost(self) -> Cost:
         return self.mean_cost
-
-
-def gaussian_of(source: str, denoiser: Denoiser) -> GaussianDenoiser:
-    """The Gaussian that stands in for a prior of which no draws are at hand.
-
-    **Raises:** `ValueError` where there is none.
-    """
-    if isinstance(denoiser, GaussianDenoiser):
-        return denoiser
-    if isinstance(denoiser, ComponentsDenoiser):
-        return denoiser.matched()
-    if isinstance(denoiser, WithComponents):
-        return gaussian_of(source, denoiser.denoiser)
-    if isinstance(denoiser, NetworkDenoiser) and denoiser.base is not None:
-        return gaussian_of(source, denoiser.base)
-    raise ValueError(
-        f"posterior 'amortised' without a network needs a Gaussian for source {source!r}, and its denoiser, a "
-        f"{type(denoiser).__name__}, has none"
-    )

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info
 from dichroic.algebra.small import cholesky, solve_lower, solve_upper
-from dichroic.diffusion import ComponentsDenoiser, Cost, Denoiser, Target, known_components, noise_like, pure_noise
+from dichroic.diffusion import ComponentsDenoiser, Cost, Denoiser, Target, noise_like, pure_noise
 from dichroic.white.observation import WhitenedObservation
 
 __all__ = ["CandidatePosterior"]
@@ -52,12 +52,12 @@ class CandidatePosterior(Target):
     ) -> "CandidatePosterior":
         """Forms the small matrices once, for all noise levels.
 
-        **Arguments:** `denoisers`, of which the mixtures are known (:func:`dichroic.diffusion.known_components`);
+        **Arguments:** `denoisers`, of which the components are known (`Denoiser.components`);
         `tuples`, how many combinations of candidates are weighed at most.
 
         **Raises:** `ValueError` for a denoiser without a mixture.
         """
-        mixtures = {s: known_components(denoisers[s]) for s in observation.shapes}
+        mixtures = {s: denoisers[s].components() for s in observation.shapes}
         bare = [s for s, mixture in mixtures.items() if mixture is None]
         if bare:
             raise ValueError(

@@ -5,55 +5,29 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from dichroic.algebra import Components, Gaussian
+from dichroic.algebra import Components
 from dichroic.closed.components_views import ComponentsView, bind_components_view
 from dichroic.closed.gaussian_view import DenseView
 from dichroic.closed.gaussian_views import bind_dense
-from dichroic.diffusion import ComponentsDenoiser, Denoiser, DenoiserPrior, GaussianDenoiser, Prior, Scaling
+from dichroic.diffusion import Prior
 from dichroic.problem import View
 
-__all__ = ["as_components", "closed_form_draws", "components_prior", "has_closed_form"]
+__all__ = ["closed_form_draws", "has_closed_form"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
-
-
-def as_components(prior: Prior) -> Components | None:
-    """The population of a closed-form prior in the user's units, None for a network."""
-    denoiser, scaling = prior.denoiser(), prior.scaling
-    if isinstance(denoiser, GaussianDenoiser):
-        means = np.asarray(denoiser.mean, float).reshape(1, -1)
-        return Components(np.ones(1), scaling.to_user(means), scaling.scale**2 * denoiser.covariance()[None])
-    if isinstance(denoiser, ComponentsDenoiser):
-        weights = np.exp(np.asarray(denoiser.log_weights, float))
-        bases, values = np.asarray(denoiser.bases, float), np.asarray(denoiser.values, float)
-        means = np.asarray(denoiser.means, float).reshape(len(weights), -1)
-        covariances = (bases * values[:, None]) @ bases.swapaxes(1, 2)
-        return Components(weights / weights.sum(), scaling.to_user(means), scaling.scale**2 * covariances)
-    return None
-
-
-def components_prior(mixture: Components, like: Prior) -> Prior:
-    """A mixture as a prior with the shape, schedule and scaling of another one."""
-    scaling: Scaling = like.scaling
-    denoiser: Denoiser = ComponentsDenoiser.from_covariances(
-        mixture.weights,
-        scaling.to_scaled(mixture.means).reshape(-1, *like.shape),
-        mixture.covariances / scaling.scale**2,
-    ).single_precision()
-    return DenoiserPrior(denoiser, like.schedule, scaling, {"stage": "mixture", "components": len(mixture)})
 
 
 def closed_form_draws(
     view: View, priors: Mapping[str, Prior], keys: Key[Array, " n"]
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " n"]] | None:
     """One exact draw of every observation, and its chi-square per observed value; None where there is no such route."""
-    known = {s: as_components(priors[s]) for s in view.mixing}
+    known = {s: priors[s].components() for s in view.mixing}
     bound, components = _route(view, priors, known), {s: mixture for s, mixture in known.items() if mixture is not None}
     if bound is None:
         return None
     if isinstance(bound, DenseView):
-        gaussians = {s: Gaussian.of(mixture.means[0], mixture.covariances[0]) for s, mixture in components.items()}
+        gaussians = {s: mixture.gaussian() for s, mixture in components.items()}
         samples = bound.draw(gaussians, keys)
     else:
         samples = bound.draw(components, keys)
@@ -62,7 +36,7 @@ def closed_form_draws(
 
 def has_closed_form(view: View, priors: Mapping[str, Prior]) -> bool:
     """Whether draws of a view are exact."""
-    return _route(view, priors, {s: as_components(priors[s]) for s in view.mixing}) is not None
+    return _route(view, priors, {s: priors[s].components() for s in view.mixing}) is not None
 
 
 def _route(

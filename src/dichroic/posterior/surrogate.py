@@ -16,19 +16,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info, conjugate_gradient
-from dichroic.diffusion import Cost, Denoiser, GaussianDenoiser, NetworkDenoiser, Spread, Target, noise_like, pure_noise
+from dichroic.diffusion import Cost, Denoiser, Target, noise_like, pure_noise
 from dichroic.white.observation import WhitenedObservation
 
-__all__ = ["SurrogateMMPS", "covariance_of"]
+__all__ = ["SurrogateMMPS"]
 
 _ITERATIONS = 64  # of the solver where operators differ: its products are thin, and no network is in them
-
-
-def covariance_of(denoiser: Denoiser) -> GaussianDenoiser | Spread | None:
-    """What stands in for the covariance given `x_t`, None when there is nothing."""
-    if isinstance(denoiser, GaussianDenoiser):
-        return denoiser
-    return denoiser.spread if isinstance(denoiser, NetworkDenoiser) else None
 
 
 class SurrogateMMPS(Target):
@@ -39,7 +32,6 @@ class SurrogateMMPS(Target):
     """
 
     denoisers: dict[str, Denoiser]
-    models: dict[str, GaussianDenoiser | Spread]
     observation: WhitenedObservation
     y: Float[Array, " m"]
     matrices: dict[str, Float[Array, "m d"]] | None
@@ -54,14 +46,13 @@ class SurrogateMMPS(Target):
         **Raises:** `ValueError` for a denoiser that carries no covariance.
         """
         chosen = {s: denoisers[s] for s in observation.shapes}
-        models = {s: covariance_of(denoiser) for s, denoiser in chosen.items()}
-        bare = [s for s, model in models.items() if model is None]
+        bare = [s for s, denoiser in chosen.items() if denoiser.moments_given(jnp.ones(())) is None]
         if bare:
             raise ValueError(
                 f"the surrogate posterior needs a covariance for source {bare[0]!r}, and its prior has none"
             )
         matrices = observation.matrices() if shared else None
-        return cls(chosen, models, observation, observation.y, matrices, shared)  # pyright: ignore
+        return cls(chosen, observation, observation.y, matrices, shared)  # pyright: ignore
 
     def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
         means = {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}
@@ -88,13 +79,13 @@ class SurrogateMMPS(Target):
         return Cost(forward=1)
 
     def _root(self, source: str, epsilon: Array, sigma: Array) -> Array:
-        basis, values, rest = self.models[source].moments_given(sigma)
+        basis, values, rest = self.denoisers[source].moments_given(sigma)  # pyright: ignore
         flat = epsilon.reshape(-1)
         leading = basis @ ((jnp.sqrt(values) - jnp.sqrt(rest)) * (basis.T @ flat))
         return (leading + jnp.sqrt(rest) * flat).reshape(epsilon.shape)
 
     def _covariance(self, source: str, u: Array, sigma: Array) -> Array:
-        basis, values, rest = self.models[source].moments_given(sigma)
+        basis, values, rest = self.denoisers[source].moments_given(sigma)  # pyright: ignore
         flat = u.reshape(-1)
         return (basis @ ((values - rest) * (basis.T @ flat)) + rest * flat).reshape(u.shape)
 
@@ -118,7 +109,7 @@ class SurrogateMMPS(Target):
         assert self.matrices is not None
         C = jnp.eye(self.y.size, dtype=self.y.dtype)
         for s, A in self.matrices.items():
-            basis, values, rest = self.models[s].moments_given(sigma)
+            basis, values, rest = self.denoisers[s].moments_given(sigma)  # pyright: ignore
             AQ = A @ basis
             C = C + (AQ * (values - rest)) @ AQ.T + rest * (A @ A.T)
         inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(C), True), jnp.eye(len(C), dtype=C.dtype))

@@ -14,7 +14,6 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, start_state
-from dichroic.posterior import as_components
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -187,7 +186,7 @@ class _Fit:
 
     def _start(self, gaussian: GaussianFit) -> EMState:
         """Before the first lap: the components stage, where there is one."""
-        known = {s: as_components(prior) for s, prior in self.frozen.items()}
+        known = {s: prior.components() for s, prior in self.frozen.items()}
         start = {s: known.get(s) or Components.of(p) for s, p in gaussian.populations.items()}
         found = components_em(
             self.problem,
