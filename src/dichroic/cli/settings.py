@@ -251,15 +251,11 @@ def _sentence(detail: Any, merged: Mapping[str, Any]) -> str:
     path = [str(part) for part in detail["loc"]]
     if path[0] == "laps":
         return f"laps: expected a positive number, or positive numbers by stage, got {merged['laps']!r}"
-    if path[0] == "network" and len(path) > 1:
-        path = [path[0], *path[2:]]  # after the name comes the kind
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":
         known = sorted(_known(path[:-1], merged))
         where = f" of {'.'.join(path[:-1])}" if path[:-1] else ""
         return f"{key}: unknown setting{did_you_mean(path[-1], known) or f'; those{where}: ' + ', '.join(known)}"
-    if detail["type"].startswith("union_tag"):
-        return f"network.kind: expected 'mlp' or 'unet', got {merged['network'].get('kind')!r}"
     message = (
         detail["msg"].replace("Input should be", "expected").replace("Value error, ", "").replace("a valid ", "a ")
     )

@@ -8,7 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from dichroic.closed.components import ComponentsConfig
 from dichroic.closed.gaussian import GaussianConfig
-from dichroic.diffusion import STEPS, MLPConfig, NetworkConfig, PredictorCorrector, Schedule, Step, TrainingConfig
+from dichroic.diffusion import (
+    STEPS,
+    AnyNetwork,
+    MLPConfig,
+    NetworkConfig,
+    PredictorCorrector,
+    Schedule,
+    Step,
+    TrainingConfig,
+)
 from dichroic.em.published import PUBLISHED
 from dichroic.problem import View
 
@@ -121,7 +130,7 @@ class FitConfig(BaseModel):
     sigma_max: PositiveFloat = 2e1
     gaussian: GaussianConfig = GaussianConfig()
     mixture: ComponentsConfig = ComponentsConfig()
-    network: NetworkConfig | None = None
+    network: AnyNetwork | None = None
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()
     draws: PositiveInt = 8
