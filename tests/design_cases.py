@@ -94,7 +94,7 @@ CASES = {
     "mask first": (SHAPE, two(coarse() @ PerSample(Mask(SEEN)), coarse(), None), {"event": (2, 3)}, "dense"),
     "Fourier": (
         (6,),
-        two(FourierSample(np.array([1, 1, 0, 1, 0, 1.0]), (6,)), PerSample(numbers(N))),
+        two(FourierSample(np.array([1, 1, 0, 1, 0, 1.0]), (6,)), PerSample((1 - 2j) * numbers(N)), 1j),
         {"dtype": complex},
         "dense",
     ),

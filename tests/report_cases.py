@@ -42,7 +42,7 @@ def make_two_shapes(n=12):
 
 def make_gaussian(problem):
     populations = {
-        s: Gaussian(np.zeros(source.size), np.eye(source.size, 1), np.ones(1), 0.5)
+        s: Gaussian(np.zeros(d := int(np.prod(source.real_shape))), np.eye(d, 1), np.ones(1), 0.5)
         for s, source in problem.sources.items()
     }
     return GaussianFit(populations, [-3.0, -2.0, -1.9], True)
@@ -71,8 +71,11 @@ def make_records(problem, laps=3, score=True):
 def separate(folder: Path, problem: Problem, diverged=None):
     """A separation with the truth, or zeros, and some spread as draws."""
     rng = np.random.default_rng(1)
-    shapes = {v: (len(view), {s: problem.sources[s].shape for s in view.mixing}) for v, view in problem.views.items()}
-    writer = SeparationWriter(folder, shapes, DRAWS)
+    shapes = {
+        v: (len(view), {s: problem.sources[s].real_shape for s in view.mixing}) for v, view in problem.views.items()
+    }
+    pairs = {s for s, source in problem.sources.items() if source.is_complex}
+    writer = SeparationWriter(folder, shapes, DRAWS, pairs=pairs)
 
     class Drawn:
         pass

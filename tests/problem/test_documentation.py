@@ -12,6 +12,7 @@ from dichroic.problem import load_problem
 from dichroic.problem.arrays import ArrayReader
 from dichroic.problem.functions import FunctionReader
 from dichroic.problem.operator_table import OperatorReader
+from dichroic.problem.source import Source
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "your-own-data.md"
 
@@ -60,7 +61,7 @@ def test_every_operator_of_the_table(tmp_path):
     ]
     assert len(written) >= 12
     for spec in written:
-        operator = reader.read(_value(spec), (4, 4, 2))
+        operator = reader.read(_value(spec), Source((4, 4, 2)))
         assert operator.out_shape
 
 

@@ -30,6 +30,7 @@ from dichroic.problem import ProblemError
 from dichroic.problem.arrays import ArrayReader
 from dichroic.problem.functions import FunctionReader
 from dichroic.problem.operator_table import OperatorReader, describe_operator
+from dichroic.problem.source import Source
 from operator_cases import COMPOSED, REGISTERED
 
 SHAPE = (4, 4, 1)
@@ -89,7 +90,7 @@ def folder(tmp_path):
 @pytest.fixture
 def read(folder):
     reader = OperatorReader(ArrayReader(folder), FunctionReader(folder))
-    return lambda spec, shape=SHAPE: reader.read(spec, shape)
+    return lambda spec, shape=SHAPE: reader.read(spec, Source(shape))
 
 
 def same(a, b):
@@ -244,7 +245,7 @@ class _Memory(ArrayReader):
 def _again(operator):
     stored = {}
     spec = describe_operator(operator, _store(stored))
-    return OperatorReader(_Memory(stored), FunctionReader(Path())).read(spec, take(operator, 0).in_shape)
+    return OperatorReader(_Memory(stored), FunctionReader(Path())).read(spec, Source(take(operator, 0).in_shape))
 
 
 @pytest.mark.parametrize("name", OPERATORS)

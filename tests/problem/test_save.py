@@ -83,7 +83,7 @@ def test_other_shapes_and_types(tmp_path):
             "complex": View(y, {"pair": AsComplex((4, 2)), "vector": Dense(np.ones((4, 5)) * 1j)}, 0.1),
             "sampled": View(y, {"pair": FourierSample(np.array([1, 0, 1, 1]), (4,)) @ AsComplex((4, 2))}, 0.1),
             "rotated": View(
-                y, {"vector": Dense(np.ones((4, 5)), (5,)), "pair": Scale(1j, (4,)) @ AsComplex((4, 2))}, 0.1
+                y, {"vector": Dense(1j * np.ones((4, 5)), (5,)), "pair": Scale(1j, (4,)) @ AsComplex((4, 2))}, 0.1
             ),
             "real": View(np.ones((N, 8)), {"signal": Dense(np.eye(8), (8, 1))}, 0.1),
             "coarse": View(np.ones((N, 2, 1)), {"pair": Downsample(2, (4, 2))}, 0.1),

@@ -6,6 +6,7 @@ import pytest
 
 from dichroic.diffusion import Schedule
 from dichroic.em import FitConfig
+from dichroic.problem import describe_source
 from dichroic.run import Run, RunFolder
 from report_cases import make_gaussian, make_records, separate
 
@@ -31,7 +32,7 @@ def make_run(tmp_path):
             "fingerprint": "0123abcd",
             "held_out": "x" if held_out else None,
             "frozen": [],
-            "sources": {s: {"shape": list(x.shape), "unit": x.unit} for s, x in problem.sources.items()},
+            "sources": {s: describe_source(x) for s, x in problem.sources.items()},
             "views": {
                 name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}
                 for name, view in problem.views.items()
@@ -42,7 +43,7 @@ def make_run(tmp_path):
         if gaussian:
             folder.save_gaussian(fit)
         if finished:
-            shapes = {s: source.shape for s, source in problem.sources.items()}
+            shapes = {s: source.real_shape for s, source in problem.sources.items()}
             folder.save_priors({s: fit.prior(s, shape, Schedule()) for s, shape in shapes.items()})
         lines = make_records(problem) if records is None else records
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

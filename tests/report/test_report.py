@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from dichroic.em import EMState
-from dichroic.problem import Problem, View
+from dichroic.operators import Scale
+from dichroic.problem import Problem, Source, View
 from dichroic.report import write_report
+from dichroic.report.material import gather
 from dichroic.run import Run
-from report_cases import make_gaussian, make_problem, make_records, make_two_shapes
+from report_cases import DRAWS, make_gaussian, make_problem, make_records, make_two_shapes
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -159,10 +161,37 @@ def test_names_are_escaped(make_run, tmp_path):
 
 def test_complex_observations(make_run, tmp_path):
     problem = make_problem((6, 6), truth=False)
-    views = {v: View(x.y + 0.1j, dict(x.mixing), 0.1) for v, x in problem.views.items()}
+    views = {
+        v: View(x.y + 0.1j, {s: Scale(1 + 0j, (6, 6)) @ a for s, a in x.mixing.items()}, 0.1)
+        for v, x in problem.views.items()
+    }
     page = report(make_run(Problem(problem.sources, views)), tmp_path)
     assert "Not shown" not in page
     assert "magnitudes of complex values" in page and "for real and imaginary part each" in page
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (9,)])
+def test_complex_sources_are_shown_by_their_magnitudes(make_run, tmp_path, shape):
+    plain = make_problem(shape)
+    turn = np.exp(0.7j)
+    sources = {s: Source(shape, x.unit, complex) for s, x in plain.sources.items()}
+    views = {
+        v: View(
+            turn * x.y,
+            {"sky": 1.0, "star": 0.5} if v == "mix" else {"sky": 1.0},
+            0.1,
+            truth={s: turn * t for s, t in x.truth.items()},
+        )
+        for v, x in plain.views.items()
+    }
+    run = make_run(Problem(sources, views))
+    page = report(run, tmp_path)
+    assert "Not shown" not in page and ("draw 1" in page or len(shape) == 1)
+    material = gather(run)
+    shown = material.separated["mix"].truth("sky")
+    np.testing.assert_allclose(shown, np.abs(plain.views["mix"].truth["sky"]), rtol=1e-5)
+    assert material.separated["mix"].draws("sky", 3).shape == (DRAWS, *shape)
+    assert run.sample("sky", 2).dtype == np.complex64 and run.sample("sky", 2).shape == (2, *shape)
 
 
 def test_several_stages(make_run, tmp_path):

@@ -19,7 +19,8 @@ def make_view(n=200, m=8, missing=True, kind=float, seed=0):
         y[rng.random((n, m)) < 0.3] = np.nan
         y[:, 0] = 1.0  # something observed everywhere
         y[:, 0] = (x["a"] - 2 * x["b"] + 0.3 * noise)[:, 0]
-    problem = Problem({s: Source((m,)) for s in x}, {"v": View(y, {"a": 1.0, "b": -2.0}, 0.3)})
+    one = 1 + 0j if kind is complex else 1.0
+    problem = Problem({s: Source((m,)) for s in x}, {"v": View(y, {"a": one, "b": -2 * one}, 0.3)})
     return problem.views["v"], x, noise
 
 

@@ -14,7 +14,7 @@ from dichroic.design.data import check_data, spread_over_noise
 from dichroic.design.finding import worst_first
 from dichroic.design.report import check_design
 from dichroic.em import make_plan
-from dichroic.problem import Problem, load_problem
+from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.report.describe import in_words, missing_share, noise_in_words
 from dichroic.run.fit import known_priors
 
@@ -40,7 +40,7 @@ def describe(path: Path) -> dict[str, Any]:
         "title": problem.title,
         "file": str(loaded.path),
         "sources": {
-            s: {"shape": list(source.shape), "unit": source.unit, "views": problem.views_of(s), "known": s in known}
+            s: {**describe_source(source), "views": problem.views_of(s), "known": s in known}
             for s, source in problem.sources.items()
         },
         "views": {
@@ -74,7 +74,8 @@ def show(found: Mapping[str, Any]) -> None:
     table = make_table("Sources", "source", "shape", "unit", "in the views", "")
     for name, source in found["sources"].items():
         status = "known" if source["known"] else "to be learned"
-        table.add_row(name, _shape(source["shape"]), source["unit"], ", ".join(source["views"]), status)
+        kind = "complex " if "dtype" in source else ""
+        table.add_row(name, kind + _shape(source["shape"]), source["unit"], ", ".join(source["views"]), status)
     print_table(table)
     table = make_table("Views", "view", "observations", "shape", "missing", "noise", "spread / noise", "mixture")
     for name, view in found["views"].items():

@@ -99,7 +99,7 @@ def components_em(
     learned = [s for s in problem.sources if s not in fixed]
     if config.components == 1 or not learned:
         return None
-    shapes = {s: source.shape for s, source in problem.sources.items()}
+    shapes = {s: source.real_shape for s, source in problem.sources.items()}
     views = [bind_components_view(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
     judges = [] if held_out is None else [bind_components_view(view, shapes) for view in held_out.views.values()]
     if any(view is None for view in [*views, *judges]):

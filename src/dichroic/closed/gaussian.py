@@ -96,7 +96,7 @@ def gaussian_em(
     **Returns:** a `GaussianFit`, in the user's units.
     """
     config = config or GaussianConfig()
-    shapes = {s: source.shape for s, source in problem.sources.items()}
+    shapes = {s: source.real_shape for s, source in problem.sources.items()}
     views = bind_views(list(problem.views.values()), shapes, config.large_subset, seed)
     rank = config.large_rank if any(view.draws_only for view in views) else config.rank
     history: list[float] = []

@@ -201,7 +201,7 @@ def check_design(
     **Returns:** the report; None when all sources are known.
     """
     begin = monotonic()
-    shapes = {s: source.shape for s, source in problem.sources.items() if s not in known}
+    shapes = {s: source.real_shape for s, source in problem.sources.items() if s not in known}
     if not shapes:
         return None
     views = [_bind(name, view, shapes, seed) for name, view in problem.views.items()]

@@ -58,7 +58,7 @@ class Case:
     @cached_property
     def views(self) -> dict[str, WhiteView]:
         """The held-out views, each reduced to the observations that the budget allows."""
-        shapes = {s: source.shape for s, source in self.problem.sources.items()}
+        shapes = {s: source.real_shape for s, source in self.problem.sources.items()}
         limit = self.budget.observations
         return {
             v: WhiteView(view.select(np.arange(min(limit, len(view)))), shapes)

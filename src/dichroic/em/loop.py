@@ -68,7 +68,7 @@ def start_state(
 ) -> EMState:
     """The state before the first lap: Gaussian priors, or those of the components stage, and no draws yet."""
     priors = {
-        s: frozen[s] if s in frozen else fit.prior(s, source.shape, config.schedule)
+        s: frozen[s] if s in frozen else fit.prior(s, source.real_shape, config.schedule)
         for s, source in problem.sources.items()
     }
     for s, found in (components or {}).items():

@@ -183,7 +183,7 @@ def _draw_bytes(problem: Problem, stage: Stage) -> int:
 
 
 def _draw_bytes_of(problem: Problem, view: str) -> int:
-    entries = sum(prod(problem.sources[s].shape) for s in problem.views[view].mixing)
+    entries = sum(prod(problem.sources[s].real_shape) for s in problem.views[view].mixing)
     return len(problem.views[view]) * (4 * entries + 1)
 
 
@@ -195,7 +195,7 @@ def _held(problem: Problem, held_out: Problem | None, plan: list[Stage]) -> int:
         pooled = [
             sum(len(problem.views[v]) for v in stage.views if s in problem.views[v].mixing)
             * 4
-            * prod(problem.sources[s].shape)
+            * prod(problem.sources[s].real_shape)
             for s in stage.learn
         ]
         most = max(most, 2 * draws + 3 * sum(pooled))

@@ -109,7 +109,7 @@ def as_toml(settings: Mapping[str, Any], table: str = "") -> list[str]:
 
 def _batches(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[dict[str, Any], bool]]:
     views = [problem.views[v] for v in stage.views]
-    usual = max(config.sampling.batch_size({s: problem.sources[s].shape for s in view.mixing}) for view in views)
+    usual = max(config.sampling.batch_size({s: problem.sources[s].real_shape for s in view.mixing}) for view in views)
     most = max(len(view) for view in views)
     sizes = {max(_SMALLEST, min(most, int(usual * factor))) for factor in _FACTORS} | {usual}
     return [({"sampling": {"batch": size}}, size == usual) for size in sorted(sizes)]
@@ -117,7 +117,7 @@ def _batches(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[di
 
 def _networks(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[dict[str, Any], bool]]:
     """For U-Nets all combinations; an MLP is nothing but matrix products, and has a precision only."""
-    network = config.network_for(problem.sources[stage.learn[0]].shape)
+    network = config.network_for(problem.sources[stage.learn[0]].real_shape)
     precisions = [({"precision": precision}, precision == config.precision) for precision in _PRECISIONS]
     if network.kind != "unet":
         return precisions

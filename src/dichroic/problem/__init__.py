@@ -4,7 +4,7 @@ from dichroic.problem.faults import ProblemError
 from dichroic.problem.files import ProblemFile, load_problem
 from dichroic.problem.problem import Problem
 from dichroic.problem.save import save_problem
-from dichroic.problem.source import Source, blocks_of
+from dichroic.problem.source import Source, as_complex, as_pairs, blocks_of, describe_source
 from dichroic.problem.view import Observation, View
 
 __all__ = [
@@ -14,7 +14,10 @@ __all__ = [
     "ProblemFile",
     "Source",
     "View",
+    "as_complex",
+    "as_pairs",
     "blocks_of",
+    "describe_source",
     "load_problem",
     "save_problem",
 ]

@@ -88,7 +88,7 @@ def _problem(table: ProblemTable, path: Path) -> Problem:
     sources: dict[str, Source] = {}
     for name, source in table.sources.items():
         with collect(faults, f"source '{name}'"):
-            sources[name] = Source(tuple(source.shape), source.unit)
+            sources[name] = Source(tuple(source.shape), source.unit, source.dtype)
     reader = _ViewReader(path.parent, sources, list(table.sources))
     views = {}
     for name, view in table.views.items():
@@ -142,7 +142,7 @@ class _ViewReader:
                 faults.append(unknown_source(source, self.names))
             elif source in self.sources:
                 with collect(faults, f"source '{source}'"):
-                    mixing[source] = self.operators.read(spec, self.sources[source].shape)
+                    mixing[source] = self.operators.read(spec, self.sources[source])
         return mixing
 
     def _noise(self, spec: Any, view: View | None) -> Any:
@@ -182,7 +182,7 @@ def _held_out(value: Any, problem: Problem, path: Path) -> Problem | float | Non
 
 def _differences(problem: Problem, held_out: Problem) -> list[str]:
     """Where held-out data does not belong to the same sources and views as the problem."""
-    shapes = ({n: s.shape for n, s in problem.sources.items()}, {n: s.shape for n, s in held_out.sources.items()})
+    shapes = tuple({n: s.real_shape for n, s in p.sources.items()} for p in (problem, held_out))
     views = [
         {name: (view.event_shape, set(view.mixing), np.iscomplexobj(view.y)) for name, view in p.views.items()}
         for p in (problem, held_out)

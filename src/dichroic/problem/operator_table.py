@@ -21,6 +21,7 @@ from dichroic.operators import OPERATORS, Adjoint, Composition, LinearFunction, 
 from dichroic.problem.arrays import ArrayReader, is_array_table
 from dichroic.problem.faults import ProblemError, did_you_mean, first_line, located, names
 from dichroic.problem.functions import FunctionReader
+from dichroic.problem.source import Source
 
 __all__ = ["OperatorReader", "describe_operator"]
 
@@ -37,15 +38,15 @@ class OperatorReader:
         self.arrays = arrays
         self.functions = functions
 
-    def read(self, spec: Any, shape: tuple[int, ...]) -> Built:
+    def read(self, spec: Any, source: Source) -> Built:
         """The operator that a value stands for.
 
-        **Arguments:** `spec`, a number (an amplitude), a name, a list (applied first to last) or a table; `shape`, of
-        the source.
+        **Arguments:** `spec`, a number (an amplitude), a name, a list (applied first to last) or a table; `source`,
+        whose samples arrive.
 
         **Raises:** `ProblemError` when the value names no operator, or the operator cannot be made from it.
         """
-        return self._read(spec, jax.ShapeDtypeStruct(shape, jnp.result_type(float)))
+        return self._read(spec, jax.ShapeDtypeStruct(source.shape, jnp.result_type(source.dtype)))
 
     def _read(self, spec: Any, x: jax.ShapeDtypeStruct, stacked: bool = False) -> Built:
         # `stacked`: inside a chain or sum that is per sample as a whole, so every array has the sample axis

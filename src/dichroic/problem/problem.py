@@ -59,7 +59,7 @@ class Problem:
             found = check_view(name, view, self.sources)
             faults += found
             if not found:
-                views[name] = view.bind({s: source.shape for s, source in self.sources.items()})
+                views[name] = view.bind(self.sources)
         used = {s for view in self.views.values() for s in view.mixing}
         faults += [
             f"source '{name}' enters no view: nothing can be learned about it"
@@ -100,7 +100,7 @@ class Problem:
 
     def fingerprint(self) -> str:
         """A hash of all data, operators, noise and names: the same problem has the same fingerprint, in any process."""
-        digest = sha256(repr({name: source.shape for name, source in self.sources.items()}).encode())
+        digest = sha256(repr({name: source.real_shape for name, source in self.sources.items()}).encode())
         for name, view in self.views.items():
             # functions are static and print their address, which differs from run to run
             structure = _ADDRESS.sub("", f"{name}{jax.tree.structure(view.observations)}")

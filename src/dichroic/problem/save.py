@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from dichroic.problem.faults import ProblemError, collect
 from dichroic.problem.noise_table import describe_noise
 from dichroic.problem.operator_table import describe_operator
 from dichroic.problem.problem import Problem
-from dichroic.problem.view import View
+from dichroic.problem.source import Source
+from dichroic.problem.view import View, unbind_operator
 
 __all__ = ["save_problem"]
 
@@ -33,14 +35,18 @@ def save_problem(problem: Problem, folder: str | Path) -> Path:
     faults: list[str] = []
     table: dict[str, Any] = {"title": problem.title} if problem.title else {}
     table["sources"] = {
-        name: {"shape": list(source.shape), **({"unit": source.unit} if source.unit else {})}
+        name: {
+            "shape": list(source.shape),
+            **({"unit": source.unit} if source.unit else {}),
+            **({"dtype": "complex"} if source.is_complex else {}),
+        }
         for name, source in problem.sources.items()
     }
     table["views"] = {}
     for i, (name, view) in enumerate(problem.views.items()):
         store.prefix = f"view{i}"
         with collect(faults, f"view '{name}'"):
-            table["views"][name] = _describe(view, store)
+            table["views"][name] = _describe(view, problem.sources, store)
     if faults:
         raise ProblemError(faults)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +77,7 @@ class _Store:
         return f"{_ARRAYS}:{key}"
 
 
-def _describe(view: View, store: _Store) -> dict[str, Any]:
+def _describe(view: View, sources: Mapping[str, Source], store: _Store) -> dict[str, Any]:
     faults: list[str] = []
     table: dict[str, Any] = {"y": store.keep("y", view.y)}
     if view.observed is not None:
@@ -81,7 +87,7 @@ def _describe(view: View, store: _Store) -> dict[str, Any]:
     mixing: dict[str, Any] = {}
     for source, operator in view.mixing.items():
         with collect(faults, f"source '{source}'"):
-            mixing[source] = describe_operator(operator, store)
+            mixing[source] = describe_operator(unbind_operator(operator, sources[source]), store)
     if faults:
         raise ProblemError(faults)
     if view.truth:

@@ -19,6 +19,7 @@ class SourceTable(_Table):
 
     shape: list[int] = Field(min_length=1)
     unit: str = ""
+    dtype: str = "real"
     prior: str | None = None
 
 

@@ -98,11 +98,13 @@ def _check_truth(source: str, x: np.ndarray, view: View, sources: Mapping[str, S
         return [f": unknown source; known: {names(sources)}{did_you_mean(source, sources)}"]
     if source not in view.mixing:
         return [f": it does not enter this view; sources that do: {names(view.mixing)}"]
-    expected = (len(view), *sources[source].shape)
+    known = sources[source]
+    bound = known.is_complex and not np.iscomplexobj(x) and x.shape[1:] == known.real_shape
+    expected = (len(view), *(known.real_shape if bound else known.shape))
     if x.shape != expected:
         return [f": expected shape {expected}, got {x.shape}"]
-    if np.iscomplexobj(x):
-        return [": expected real values, got complex ones (a complex source is a real pair, last axis of length 2)"]
+    if np.iscomplexobj(x) and not known.is_complex:
+        return [": expected real values, got complex ones; if the source is complex, say dtype = complex"]
     bad = np.flatnonzero(_not_finite(x))
     return [f": {samples(bad)} values that are not finite"] if bad.size else []
 
@@ -111,7 +113,10 @@ def _check_operator(where: str, operator: Any, source: Source, view: View) -> li
     fault = _check_kind(operator)
     if fault:
         return [f"{where}: {fault}"]
-    operator = bind_operator(operator, source.shape)
+    try:
+        operator = bind_operator(operator, source)
+    except Exception as error:  # parameters that have no shape to speak of
+        return [f"{where}: the operator's shape cannot be told: {first_line(error)}"]
     try:
         count = count_samples(operator)
     except ValueError as error:
@@ -124,7 +129,7 @@ def _check_operator(where: str, operator: Any, source: Source, view: View) -> li
     try:
         one = take(operator, 0)
         in_shape = tuple(one.in_shape)
-        if in_shape != source.shape:
+        if in_shape != source.real_shape:
             hint = _PER_SAMPLE_HINT if in_shape[1:] == source.shape else ""
             return [*faults, f"{where}: the operator acts on shape {in_shape}, the source has {source.shape}{hint}"]
         broken = _check_shapes(one)
@@ -138,9 +143,26 @@ def _check_operator(where: str, operator: Any, source: Source, view: View) -> li
     if out.shape != view.event_shape:
         got, expected = tuple(out.shape), tuple(view.event_shape)
         faults.append(f"{where}: the operator's output has shape {got}, but an observation has shape {expected}")
-    if np.issubdtype(out.dtype, np.complexfloating) and not np.iscomplexobj(view.y):
-        faults.append(f"{where}: the operator returns complex values, but y is real")
+    faults += [f"{where}: {fault}" for fault in _check_types(operator, out, source, view)]
     return faults or [f"{where}: {fault}" for fault in _check_linear(one)]
+
+
+def _check_types(operator: Any, out: jax.ShapeDtypeStruct, source: Source, view: View) -> list[str]:
+    """Whether the operator returns values of the type of the data."""
+    name = type(_outermost(operator)).__name__
+    returns = np.issubdtype(out.dtype, np.complexfloating)
+    if returns and not np.iscomplexobj(view.y):
+        return [f"the operator ({name}) returns complex values, but y is real"]
+    if not returns and np.iscomplexobj(view.y):
+        advice = "" if source.is_complex else "; if the source is complex, say dtype = complex"
+        return [f"the operator ({name}) returns real values, but y is complex{advice}"]
+    return []
+
+
+def _outermost(operator: Any) -> Any:
+    while isinstance(operator, PerSample | Composition):
+        operator = operator.value if isinstance(operator, PerSample) else operator.outer
+    return operator
 
 
 def _check_kind(operator: Any) -> str | None:

@@ -9,9 +9,10 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dichroic.operators import Operator, PerSample, Scale, count_samples, select
+from dichroic.operators import AsComplex, Composition, Identity, Operator, PerSample, Scale, count_samples, select
 from dichroic.problem.faults import ProblemError, located
 from dichroic.problem.noise import bind_noise, unmeasured
+from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.values import as_flags, as_floats, unmask
 
 __all__ = ["Observation", "View"]
@@ -113,11 +114,16 @@ class View:
             return np.full(len(self), self.data_size)
         return self.observed.reshape(len(self), -1).sum(1) * self.per_value
 
-    def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> "View":
-        """The same view with every shorthand replaced by what it stands for; `shapes` are those of the sources."""
-        mixing = {name: bind_operator(op, tuple(shapes[name])) for name, op in self.mixing.items()}
+    def bind(self, sources: Mapping[str, Source | tuple[int, ...]]) -> "View":
+        """The same view with every shorthand replaced by what it stands for, and complex sources by real pairs.
+
+        **Arguments:** `sources`, or, where all are real, their shapes.
+        """
+        known = {name: s if isinstance(s, Source) else Source(tuple(s)) for name, s in sources.items()}
+        mixing = {name: bind_operator(op, known[name]) for name, op in self.mixing.items()}
+        truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
         same = self.observed is None or bool((self.observed == self.observed[:1]).all())
-        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, self.truth, same)
+        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, truth, same)
 
     def hide(self, hidden: np.ndarray) -> "View":
         """The same observations without the entries where `hidden`, of the shape of one observation, is true."""
@@ -157,15 +163,26 @@ class View:
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
 
 
-def bind_operator(operator: Any, shape: tuple[int, ...]) -> Operator | PerSample:
-    """An operator for what `mixing` holds: numbers are amplitudes."""
-    if isinstance(operator, Operator):
+def bind_operator(operator: Any, source: Source) -> Operator | PerSample:
+    """An operator on real samples for what `mixing` holds: numbers are amplitudes, complex sources real pairs."""
+    if isinstance(operator, PerSample) and not isinstance(operator.value, Operator):
+        operator = PerSample(Scale(factor=np.asarray(operator.value), in_shape=source.shape))
+    elif not isinstance(operator, Operator | PerSample):
+        operator = Scale(factor=operator, in_shape=source.shape)
+    if source.is_complex and tuple(operator.in_shape) == source.shape:
+        return Composition(operator, AsComplex(source.real_shape))  # pyright: ignore
+    return operator
+
+
+def unbind_operator(operator: Any, source: Source) -> Any:
+    """The operator on samples of the source's own type that a bound one was made of."""
+    if isinstance(operator, AsComplex) and source.is_complex:
+        return Identity(source.shape)
+    if not isinstance(operator, Composition) or not source.is_complex:
         return operator
-    if not isinstance(operator, PerSample):
-        return Scale(factor=operator, in_shape=shape)
-    if isinstance(operator.value, Operator):
-        return operator
-    return PerSample(Scale(factor=np.asarray(operator.value), in_shape=shape))
+    if isinstance(operator.inner, AsComplex):
+        return operator.outer
+    return Composition(operator.outer, unbind_operator(operator.inner, source))  # pyright: ignore
 
 
 def leaves(tree: Any) -> list[np.ndarray]:

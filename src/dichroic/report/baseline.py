@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.em import FitConfig
-from dichroic.problem import Problem
+from dichroic.problem import Problem, describe_source
 from dichroic.report.chi_figures import chi_histogram
 from dichroic.report.describe import number
 from dichroic.report.material import Material, Separated
@@ -60,7 +60,7 @@ def write_baseline_report(
 
 
 def _material(observed: Problem, separation: Separation, held_out: bool) -> Material:
-    sources = {s: {"shape": list(source.shape), "unit": source.unit} for s, source in observed.sources.items()}
+    sources = {s: describe_source(source) for s, source in observed.sources.items()}
     judged_on = "the held-out observations" if held_out else "the observations that the fit learned from"
     found = {
         name: Separated(name, samples, separation.diverged[name], separation.chi_square[name], observed.views[name])

@@ -11,11 +11,11 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, FitConfig
-from dichroic.problem import Problem, View
+from dichroic.problem import Problem, View, as_pairs
 from dichroic.run import Run, Separation
 from dichroic.run.fit import split
 
-__all__ = ["Material", "Separated", "first_words", "gather"]
+__all__ = ["Material", "Separated", "first_words", "gather", "magnitudes"]
 
 _FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
 
@@ -23,7 +23,8 @@ _FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
 @dataclass(frozen=True)
 class Separated:
     """Posterior draws of one view. `samples`, `{source: (n, draws, ...)}`, may be on disk; `view` is None where the
-    observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`.
+    observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`; the sources
+    `complexes` are shown by their magnitudes.
     """
 
     name: str
@@ -31,21 +32,41 @@ class Separated:
     diverged: np.ndarray
     chi_square: np.ndarray | None
     view: View | None
+    complexes: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.diverged)
 
     def draws(self, source: str, index: int | np.integer) -> np.ndarray:
         """All draws of one observation, NaN where one diverged: shape `(draws, ...)`."""
-        x = np.array(self.samples[source][int(index)], dtype=float)
+        x = np.array(as_pairs(self.samples[source][int(index)]), dtype=float)
         x[self.diverged[index]] = np.nan
-        return x
+        return self._shown(source, x)
 
     def first_draws(self, source: str, n: int) -> np.ndarray:
         """The first draw of the first `n` observations, NaN where it diverged: shape `(n, ...)`."""
-        x = np.array(self.samples[source][: min(n, len(self)), 0], dtype=float)
-        x[self.diverged[: len(x), 0]] = np.nan
+        return self._shown(source, self._first(source, np.arange(min(n, len(self)))))
+
+    def unmixed(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """The first draw of all sources of some observations as the operators take them, complex ones as pairs."""
+        return {s: self._first(s, index) for s in self.samples}
+
+    def truth(self, source: str) -> np.ndarray | None:
+        """The true source of every observation, where it is known."""
+        x = None if self.view is None else self.view.truth.get(source)
+        return None if x is None else self._shown(source, as_pairs(x))
+
+    def _first(self, source: str, index: np.ndarray) -> np.ndarray:
+        if np.array_equal(index, np.arange(len(index))):
+            x = self.samples[source][: len(index), 0]
+        else:
+            x = np.stack([self.samples[source][int(i)][0] for i in index])
+        x = np.array(as_pairs(x), float)
+        x[self.diverged[index, 0]] = np.nan
         return x
+
+    def _shown(self, source: str, x: np.ndarray) -> np.ndarray:
+        return magnitudes(x) if source in self.complexes else x
 
     def values(self) -> np.ndarray | None:
         """How many real values each observation has: shape `(n,)`."""
@@ -73,12 +94,27 @@ class Material:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every source."""
+        """Shape of every source as it is shown."""
         return {s: tuple(source["shape"]) for s, source in self.description["sources"].items()}
+
+    @property
+    def real_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every source as it is learned: complex ones as real pairs."""
+        return {s: (*shape, 2) if s in self.complexes else shape for s, shape in self.shapes.items()}
+
+    @property
+    def complexes(self) -> frozenset[str]:
+        """The complex sources."""
+        return frozenset(s for s, source in self.description["sources"].items() if source.get("dtype") == "complex")
 
     def unit(self, source: str) -> str:
         """Unit of a source, possibly empty."""
         return self.description["sources"][source].get("unit", "")
+
+
+def magnitudes(x: np.ndarray) -> np.ndarray:
+    """Of complex numbers that are pairs along the last axis."""
+    return np.hypot(x[..., 0], x[..., 1])
 
 
 def first_words(error: Exception) -> str:
@@ -138,7 +174,7 @@ def _priors(material: Material, run: Run, state: EMState | None) -> Mapping[str,
         return {**state.priors, **state.best_priors}
     if material.gaussian is not None:
         fit, schedule = material.gaussian, material.config.schedule
-        shapes = material.shapes
+        shapes = material.real_shapes
         return {s: fit.prior(s, shapes[s], schedule) for s in fit.populations if s in shapes}
     return {}
 
@@ -157,7 +193,9 @@ def _separation(material: Material, run: Run) -> None:
                 f"View '{name}': {n} observations were separated, but {len(view)} are held out now; they are not shown."
             )
             view = None
-        material.separated[name] = Separated(name, samples, result.diverged[name], result.chi_square[name], view)
+        material.separated[name] = Separated(
+            name, samples, result.diverged[name], result.chi_square[name], view, material.complexes
+        )
 
 
 def _checkpoint_draws(material: Material, state: EMState) -> None:
@@ -176,4 +214,4 @@ def _checkpoint_draws(material: Material, state: EMState) -> None:
         if view is not None and len(view) != len(usable):
             view = None
         samples = {s: arrays[s][:, None] for s in material.shapes if s in arrays}
-        material.separated[name] = Separated(name, samples, ~usable[:, None], None, view)
+        material.separated[name] = Separated(name, samples, ~usable[:, None], None, view, material.complexes)

@@ -6,7 +6,7 @@ import numpy as np
 
 from dichroic.closed import GaussianFit
 from dichroic.report.cells import colour_bar
-from dichroic.report.material import Material
+from dichroic.report.material import Material, magnitudes
 from dichroic.report.pictures import finite_range, kind, montage, nan_stat, picture
 from dichroic.report.strips import reduced
 from dichroic.report.theme import Figure, colour, dots, panel
@@ -26,7 +26,7 @@ def prior_figure(material: Material, source: str) -> Figure | None:
     sets = {
         "Learned prior": _learned(material, source, n),
         "Posterior draws": _posterior(material, source, n),
-        "Gaussian stage": None if material.gaussian is None else _gaussian(material.gaussian, source, shape, n),
+        "Gaussian stage": _first_guess(material, source, n),
         "Truth": _truth(material, source, n),
     }
     known = {name: x for name, x in sets.items() if x is not None and len(x)}
@@ -54,7 +54,7 @@ def _learned(material: Material, source: str, n: int) -> np.ndarray | None:
     import jax
 
     prior = material.priors[source]
-    return np.asarray(prior.sample(n, key=jax.random.key(0)), float)
+    return _shown(material, source, np.asarray(prior.sample(n, key=jax.random.key(0)), float))
 
 
 def _posterior(material: Material, source: str, n: int) -> np.ndarray | None:
@@ -64,8 +64,8 @@ def _posterior(material: Material, source: str, n: int) -> np.ndarray | None:
 
 
 def _truth(material: Material, source: str, n: int) -> np.ndarray | None:
-    views = [s.view for s in material.separated.values()]
-    found = [np.asarray(v.truth[source][:n], float) for v in views if v is not None and source in v.truth]
+    known = [s.truth(source) for s in material.separated.values()]
+    found = [np.asarray(x[:n], float) for x in known if x is not None]
     return _shares(found, n)
 
 
@@ -76,6 +76,17 @@ def _shares(found: list[np.ndarray], n: int) -> np.ndarray | None:
 
 def _finite(x: np.ndarray) -> np.ndarray:
     return x[np.isfinite(x.reshape(len(x), -1)).all(1)]
+
+
+def _shown(material: Material, source: str, x: np.ndarray) -> np.ndarray:
+    return magnitudes(x) if source in material.complexes else x
+
+
+def _first_guess(material: Material, source: str, n: int) -> np.ndarray | None:
+    if material.gaussian is None:
+        return None
+    x = _gaussian(material.gaussian, source, material.real_shapes[source], n)
+    return None if x is None else _shown(material, source, x)
 
 
 def _gaussian(fit: GaussianFit, source: str, shape: tuple[int, ...], n: int) -> np.ndarray | None:

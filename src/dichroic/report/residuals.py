@@ -87,7 +87,7 @@ def chi_square(separated: Separated) -> ChiSquare | None:
         if separated.view is None:
             return None
         index = np.arange(min(_SUBSET, len(separated)))
-        r = residuals(separated.view, {s: separated.first_draws(s, len(index)) for s in separated.samples}, index)
+        r = residuals(separated.view, separated.unmixed(index), index)
         assert m is not None
         m = m[index]
         total = (np.abs(r.reshape(len(r), -1)) ** 2).sum(1)

@@ -56,7 +56,7 @@ class _Strip:
         self.draws = {s: draws[s] for s in sources}
         self.means = {s: [nan_stat("nanmean", x, axis=0) for x in draws[s]] for s in sources}
         self.stds = {s: [_merged(_std(x)[None])[0] for x in draws[s]] for s in sources}
-        self.truth = {s: view.truth[s][self.index] for s in sources if view is not None and s in view.truth}
+        self.truth = {s: x[self.index] for s in sources if (x := separated.truth(s)) is not None}
         self.limits = {
             s: finite_range(*(x[: self.shown] for x in draws[s]), *self.means[s], *self.truth.get(s, []))
             for s in sources
@@ -65,7 +65,7 @@ class _Strip:
         self.y = self.r = None
         if view is not None:
             observed = None if view.observed is None else view.observed[self.index]
-            first = {s: np.stack([x[0] for x in draws[s]]) for s in draws}
+            first = separated.unmixed(self.index)
             self.y = _seen(view.y[self.index], observed)
             if set(view.mixing) <= set(first):  # a method that estimates some of the sources leaves no residual
                 self.r = _merged(_seen(residuals(view, first, self.index), observed, np.real), noise=True)

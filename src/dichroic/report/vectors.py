@@ -67,7 +67,7 @@ def _axis(source: str, unit: str) -> str:
 
 
 def _truth(separated: Separated, source: str) -> np.ndarray | None:
-    return None if separated.view is None else separated.view.truth.get(source)
+    return separated.truth(source)
 
 
 def _scatter(separated: Separated, source: str, unit: str) -> Figure:
@@ -188,7 +188,7 @@ def _residual(separated: Separated) -> Figure | None:
     if view is None or not set(view.mixing) <= set(separated.samples):
         return None
     index = np.arange(min(_CLOUD, len(separated)))
-    r = residuals(view, {s: separated.first_draws(s, len(index)) for s in separated.samples}, index)
+    r = residuals(view, separated.unmixed(index), index)
     if view.observed is not None:
         r = r[view.observed[index]]
     r = np.concatenate([np.real(r).ravel(), np.imag(r).ravel()]) if np.iscomplexobj(r) else r.ravel()

@@ -74,7 +74,7 @@ class Maker:
             "title": m.description.get("title") or m.path.resolve().name,
             "sources": self.part("the table of sources", self._sources) or [],
             "views": self.part("the table of views", self._views) or [],
-            "settings": self.part("the settings", lambda: settings(m.config, m.shapes)) or [],
+            "settings": self.part("the settings", lambda: settings(m.config, m.real_shapes)) or [],
             "examples": self._examples(),
             "separations": self.separations(),
             "priors": self.figures((f"the prior of '{s}'", lambda s=s: prior_figure(m, s)) for s in m.shapes),

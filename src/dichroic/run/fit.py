@@ -14,7 +14,7 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, start_state
-from dichroic.problem import Problem, load_problem
+from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
@@ -268,8 +268,8 @@ def known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> 
             known[s] = prior if isinstance(prior, Prior) else Prior.load(prior)
         except (OSError, ValueError) as error:
             raise RunError(f"the known prior of source '{s}': {error}") from error
-        if known[s].shape != problem.sources[s].shape:
-            shape = problem.sources[s].shape
+        if known[s].shape != problem.sources[s].real_shape:
+            shape = problem.sources[s].real_shape
             raise RunError(f"the known prior of source '{s}' has shape {known[s].shape}, the source {shape}")
     return known
 
@@ -289,7 +289,7 @@ def _describe(
         "fingerprint": problem.fingerprint(),
         "held_out": held_out.fingerprint() if isinstance(held_out, Problem) else held_out,
         "frozen": {s: frozen[s].fingerprint() for s in sorted(frozen)},
-        "sources": {s: {"shape": list(source.shape), "unit": source.unit} for s, source in problem.sources.items()},
+        "sources": {s: describe_source(source) for s, source in problem.sources.items()},
         "views": {
             name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}
             for name, view in problem.views.items()

@@ -11,7 +11,7 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import FitConfig, SamplingConfig
-from dichroic.problem import Problem, load_problem
+from dichroic.problem import Problem, as_complex, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separation import Separation, separate
@@ -111,7 +111,8 @@ class Run:
             hint = did_you_mean(source, self.priors)
             raise RunError(f"the run has no source '{source}'; it has {names(self.priors)}{hint}")
         key = jax.random.key(seed)
-        return np.asarray(self.priors[source].sample(n, key=key, step=STEPS[step](), steps=steps))
+        x = np.asarray(self.priors[source].sample(n, key=key, step=STEPS[step](), steps=steps))
+        return as_complex(x) if self.folder.problem()["sources"][source].get("dtype") == "complex" else x
 
     def report(self, out: str | Path | None = None) -> Path:
         """Writes the report, one HTML file, and returns its path."""

@@ -3,7 +3,7 @@
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
 from dichroic.em import SamplingConfig, conditional_of, draw_posterior
-from dichroic.problem import Problem
+from dichroic.problem import Problem, as_complex
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
 
@@ -47,12 +47,14 @@ def separate(
     for s, source in problem.sources.items():
         if s not in priors:
             raise RunError(f"there is no prior for source '{s}'; there are: {names(priors)}{did_you_mean(s, priors)}")
-        if priors[s].shape != source.shape:
-            raise RunError(f"source '{s}' has shape {source.shape}, its prior {priors[s].shape}")
+        if priors[s].shape != source.real_shape:
+            raise RunError(f"source '{s}' has shape {source.real_shape}, its prior {priors[s].shape}")
     shapes = {
-        name: (len(view), {s: problem.sources[s].shape for s in view.mixing}) for name, view in problem.views.items()
+        name: (len(view), {s: problem.sources[s].real_shape for s in view.mixing})
+        for name, view in problem.views.items()
     }
-    writer = SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite)
+    pairs = {s for s, source in problem.sources.items() if source.is_complex}
+    writer = SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, pairs=pairs)
     sampling = sampling or SamplingConfig()
     total = sum(len(view) for view in problem.views.values()) * draws
     done = 0
@@ -143,7 +145,7 @@ class Separation:
 
 
 class SeparationWriter:
-    """Collects draws one round at a time, in memory or straight into a Zarr store.
+    """Collects draws one round at a time, in memory or straight into a Zarr store; the sources `pairs` become complex.
 
     The store is written under a temporary name and renamed at the end: what has its name is whole.
     """
@@ -155,8 +157,10 @@ class SeparationWriter:
         draws: int,
         overwrite: bool = False,
         point: bool = False,
+        pairs: Collection[str] = (),
     ):
         self.path, self.evaluations, self.point, self._root = path, 0, point, None
+        self._pairs = set(pairs)
         if path is not None:
             import zarr
 
@@ -169,7 +173,10 @@ class SeparationWriter:
         self.diverged: dict[str, Any] = {}
         for view, (n, sources) in shapes.items():
             self.samples[view] = {
-                s: self._array(f"{view}/samples/{s}", (n, draws, *shape), "float32") for s, shape in sources.items()
+                s: self._array(f"{view}/samples/{s}", (n, draws, *shape[:-1]), "complex64")
+                if s in self._pairs
+                else self._array(f"{view}/samples/{s}", (n, draws, *shape), "float32")
+                for s, shape in sources.items()
             }
             self.chi_square[view] = self._array(f"{view}/chi_square", (n, draws), "float32")
             self.diverged[view] = self._array(f"{view}/diverged", (n, draws), "bool")
@@ -177,7 +184,7 @@ class SeparationWriter:
     def write(self, view: str, draw: int, drawn: Any) -> None:
         """One draw of every observation of a view."""
         for s, x in drawn.samples.items():
-            self.samples[view][s][:, draw] = x
+            self.samples[view][s][:, draw] = as_complex(x) if s in self._pairs else x
         self.chi_square[view][:, draw] = drawn.chi_square
         self.diverged[view][:, draw] = drawn.diverged
         self.evaluations = max(self.evaluations, drawn.cost.total)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.metrics.psnr import psnr
-from dichroic.problem import Problem
+from dichroic.problem import Problem, as_pairs
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation
 
@@ -56,7 +56,7 @@ def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str,
         }
         if view.truth and usable.any():
             scores[name]["psnr"] = {
-                s: _psnr(np.asarray(separation.samples[name][s])[usable], truth[usable])
+                s: _psnr(as_pairs(separation.samples[name][s])[usable], truth[usable])
                 for s, truth in view.truth.items()
                 if s in separation.samples[name]
             }

@@ -81,7 +81,7 @@ class Baseline(ABC):
         arrays = {name: np.asarray(a) for name, a in arrays.items()}
         if bad := [name for name, a in arrays.items() if not np.isfinite(a).all()]:
             raise ProblemError([f"the fit of {cls.title} ended at numbers that are not finite, in: {names(bad)}"])
-        shapes = {s: source.shape for s, source in problem.sources.items()}
+        shapes = {s: source.real_shape for s, source in problem.sources.items()}
         return cls(config, shapes, arrays, {**record, "seed": seed})
 
     def separate(
@@ -111,7 +111,10 @@ class Baseline(ABC):
             wanted = f"the sources together that it was fitted to; the views show {_views_in_words(problem)}"
             raise ProblemError([f"there is nothing for {self.title} to estimate: no view shows {wanted}"])
         shapes = {name: (len(view), {s: self.shapes[s] for s in found[name]}) for name, view in problem.views.items()}
-        writer = SeparationWriter(None if out is None else Path(out), shapes, 1 if point else draws, overwrite, point)
+        pairs = {s for s, source in problem.sources.items() if source.is_complex}
+        writer = SeparationWriter(
+            None if out is None else Path(out), shapes, 1 if point else draws, overwrite, point, pairs
+        )
         key = jax.random.fold_in(jax.random.key(seed), 7)
         for number, (name, view) in enumerate(problem.views.items()):
             view_key = jax.random.fold_in(key, number)
@@ -206,8 +209,10 @@ class Baseline(ABC):
             if s not in self.shapes:
                 hint = did_you_mean(s, self.shapes)
                 faults.append(f"{self.title} was not fitted to a source '{s}'; those: {names(self.shapes)}{hint}")
-            elif self.shapes[s] != source.shape:
-                faults.append(f"source '{s}' has shape {source.shape}, {self.title} was fitted to {self.shapes[s]}")
+            elif self.shapes[s] != source.real_shape:
+                faults.append(
+                    f"source '{s}' has shape {source.real_shape}, {self.title} was fitted to {self.shapes[s]}"
+                )
         if faults:
             raise ProblemError(faults)
 

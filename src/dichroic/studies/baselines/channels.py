@@ -38,7 +38,7 @@ def channels_of(problem: Problem, paired: bool, title: str) -> Channels:
     **Raises:** `ProblemError` for views that are not channels of all sources, or fewer channels than sources.
     """
     faults: list[str] = []
-    shapes = {source.shape for source in problem.sources.values()}
+    shapes = {source.real_shape for source in problem.sources.values()}
     if len(shapes) > 1:
         raise ProblemError([f"{title} needs sources of one shape, got {sorted(shapes)}"])
     shape, sources = shapes.pop(), list(problem.sources)

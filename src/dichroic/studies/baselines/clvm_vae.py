@@ -71,7 +71,7 @@ class CLVMVAE(Baseline):
         config = config or cls.Config()
         if isinstance(config.network, MLPCoderConfig):
             return
-        flat = [s for s, source in problem.sources.items() if len(source.shape) != 3]
+        flat = [s for s, source in problem.sources.items() if len(source.real_shape) != 3]
         if flat:
             wanted = "images of shape (height, width, channels)"
             raise ProblemError([f"{cls.title} with convolutions needs {wanted}; not so: source {names(flat)}"])
@@ -81,7 +81,7 @@ class CLVMVAE(Baseline):
         fit = gaussian_em(problem, GaussianConfig(laps=config.scaling_laps, ties=0.0), seed=seed)
         scalings = {s: fit.scaling(s) for s in problem.sources}
         views = _as_modelled(problem, config)
-        shapes = {s: source.shape for s, source in problem.sources.items()}
+        shapes = {s: source.real_shape for s, source in problem.sources.items()}
         image = not isinstance(config.network, MLPCoderConfig)
         raw = {(v, s): features(view, s, shapes[s], image) for v, view in views.items() for s in view.mixing}
         inputs: dict[str, tuple[str, tuple[int, ...]]] = {}

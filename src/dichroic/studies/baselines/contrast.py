@@ -41,7 +41,7 @@ class Contrast:
         """The `c` of the target's operator against the background's, over root mean squares, in the mixture view."""
         view = problem.views[self.mixture].select(np.arange(min(_PROBED, len(problem.views[self.mixture]))))
         beside = next(iter(problem.views[self.background].mixing))
-        shapes = [problem.sources[s].shape for s in (self.target, beside)]
+        shapes = [problem.sources[s].real_shape for s in (self.target, beside)]
         if shapes[0] != shapes[1]:
             raise ProblemError([f"sources '{self.target}' and '{beside}' differ in shape: {shapes[0]} and {shapes[1]}"])
         probe = np.random.default_rng(0).normal(size=(len(view), *shapes[0])).astype(np.float32)
@@ -53,7 +53,7 @@ class Contrast:
     def through_the_target(self, problem: Problem) -> tuple[View, View]:
         """Mixture and background views that show the target alone, through its operator and its stand-in."""
         mixture, background = problem.views[self.mixture], problem.views[self.background]
-        scale = Scale(factor=self.amplitude(problem), in_shape=problem.sources[self.target].shape)
+        scale = Scale(factor=self.amplitude(problem), in_shape=problem.sources[self.target].real_shape)
         stand_in = next(iter(background.mixing.values())) @ scale
         return _alone(mixture, self.target, mixture.mixing[self.target]), _alone(background, self.target, stand_in)
 

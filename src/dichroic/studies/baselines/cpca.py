@@ -44,7 +44,7 @@ class ContrastivePCA(Baseline):
     @classmethod
     def applicable(cls, problem: Problem, config: Any = None) -> None:
         for contrast in required_contrasts(problem, cls.title):
-            shape = problem.sources[contrast.target].shape
+            shape = problem.sources[contrast.target].real_shape
             for name, view in zip(
                 (contrast.mixture, contrast.background), contrast.through_the_target(problem), strict=True
             ):
@@ -57,7 +57,7 @@ class ContrastivePCA(Baseline):
         arrays, record = {}, []
         for contrast in required_contrasts(problem, cls.title):
             t = contrast.target
-            shape = problem.sources[t].shape
+            shape = problem.sources[t].real_shape
             x, b = (
                 least_squares(view, t, shape).reshape(len(view), -1).astype(float)
                 for view in contrast.through_the_target(problem)

@@ -141,7 +141,7 @@ def principal_start(
 
     **Returns:** mean, shape `(...)`; loadings, shape `(components, ...)`; the standard deviation over all entries.
     """
-    shape = problem.sources[source].shape
+    shape = problem.sources[source].real_shape
     view = view.select(np.arange(min(len(view), 4096)))
     x = least_squares(view, source, shape, known).reshape(len(view), -1).astype(float)
     mean = x.mean(0)

@@ -143,18 +143,18 @@ def _about_their_own_means(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], _Views]:
     """Means of the target and of all sources behind it, and both views less these."""
     t, own = contrast.target, (problem.views[contrast.mixture], problem.views[contrast.background])
-    shapes = {s: problem.sources[s].shape for s in own[1].mixing}
+    shapes = {s: problem.sources[s].real_shape for s in own[1].mixing}
     background = least_squares_means([(own[1], 1.0)], shapes)
     # through the operators of each view: nothing says that they are the target's
     less = [replace(v, y=v.y - mixed(o, background)) for v, o in zip(views, own, strict=True)]
-    mean = least_squares_means([(less[0], 1.0)], {t: problem.sources[t].shape})
+    mean = least_squares_means([(less[0], 1.0)], {t: problem.sources[t].real_shape})
     return mean[t], background, (replace(less[0], y=less[0].y - mixed(less[0], mean)), less[1])
 
 
 def _about_a_common_mean(problem: Problem, t: str, views: _Views, gamma: float) -> tuple[np.ndarray, _Views]:
     r"""The maximum over :math:`\mu` at `W = 0`, and both views less it."""
     # the eigenvalues of the difference are positive for gamma < 1 and many observations
-    mean = least_squares_means([(views[0], 1.0), (views[1], -gamma)], {t: problem.sources[t].shape})
+    mean = least_squares_means([(views[0], 1.0), (views[1], -gamma)], {t: problem.sources[t].real_shape})
     if not np.isfinite(mean[t]).all():
         raise ProblemError([f"PCPCA: the mean of source '{t}' cannot be told at gamma = {gamma:g}; lower it"])
     mixture, background = (replace(v, y=v.y - mixed(v, mean)) for v in views)
@@ -165,7 +165,7 @@ def _loadings(
     problem: Problem, views: _Views, start: View, t: str, config: PCPCAConfig, seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """`W` at mean 0; a climb starts from the principal directions of the view `start`."""
-    gain = _isometry(views, t, problem.sources[t].shape) if config.closed_form else None
+    gain = _isometry(views, t, problem.sources[t].real_shape) if config.closed_form else None
     if gain is None:
         return _climb(problem, views, start, t, config, seed)
     return _closed_form(problem, views, t, gain, config)
@@ -199,7 +199,7 @@ def _white(view: View) -> float | None:
 def _closed_form(
     problem: Problem, views: _Views, t: str, gain: float, config: PCPCAConfig
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    shape = problem.sources[t].shape
+    shape = problem.sources[t].real_shape
     x, b = (least_squares(v, t, shape).reshape(len(v), -1).astype(float) for v in views)
     S = (x.T @ x / len(x) - config.gamma * b.T @ b / len(b)) / (1 - config.gamma)
     variance = ((_white(views[0]) or 0.0) / gain) ** 2

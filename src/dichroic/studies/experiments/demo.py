@@ -46,7 +46,7 @@ def scores(run: Run, draws: int = 32) -> dict[str, dict[str, float]]:
         "mean subtraction": {"mean": psnr(subtracted, held_out.views["mix"].truth["digit"])},
         "Wiener filter, true covariances": {"mean": oracle_wiener(run.problem, held_out).psnr},
     }
-    shapes = {s: source.shape for s, source in run.problem.sources.items()}
+    shapes = {s: source.real_shape for s, source in run.problem.sources.items()}
     gaussian = {s: run.gaussian.prior(s, shape, run.config.schedule) for s, shape in shapes.items()}
     mixtures = held_out.select({"mix": np.arange(len(held_out.views["mix"]))})
     for name, priors in (("Gaussian stage", gaussian), ("dichroic", run.priors)):

@@ -128,7 +128,7 @@ class _Reference(Method):
     def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
         assert self._problem is not None
         shapes = {
-            name: (len(view), {t.source: problem.sources[t.source].shape for t in targets if t.view == name})
+            name: (len(view), {t.source: problem.sources[t.source].real_shape for t in targets if t.view == name})
             for name, view in problem.views.items()
         }
         writer = SeparationWriter(folder / "separated.zarr", shapes, 1, overwrite=True, point=True)
