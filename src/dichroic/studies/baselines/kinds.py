@@ -66,7 +66,7 @@ def contrasts_of(problem: Problem, kinds: tuple[Kind, ...], title: str) -> list[
     """
     found, faults = [], []
     for contrast in required_contrasts(problem, title):
-        view, shape = problem.views[contrast.mixture], problem.sources[contrast.target].shape
+        view, shape = problem.views[contrast.mixture], problem.sources[contrast.target].real_shape
         kind = kind_of(problem.views[contrast.background])
         if view.event_shape != shape or np.iscomplexobj(view.y):
             what = f"shows '{contrast.target}' of shape {shape} as {view.y.dtype} of shape {view.event_shape}"

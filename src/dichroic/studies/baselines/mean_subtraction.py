@@ -41,7 +41,7 @@ class MeanSubtraction(Baseline):
         arrays, record = {}, []
         for contrast in required_contrasts(problem, cls.title):
             background = problem.views[contrast.background]
-            shapes = {s: problem.sources[s].shape for s in background.mixing}
+            shapes = {s: problem.sources[s].real_shape for s in background.mixing}
             means = least_squares_means([(_alike(background), 1.0)], shapes)
             arrays |= {f"{contrast.target}/{s}": m for s, m in means.items()}
             record.append(contrast.describe(problem))

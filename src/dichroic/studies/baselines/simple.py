@@ -39,7 +39,7 @@ def _raises_noise(problem: Problem) -> bool:
     """Whether undoing the operators of images makes far more of the noise than their amplitudes do."""
     rng, raised = np.random.default_rng(0), []
     for contrast in find_contrasts(problem):
-        view, shape = problem.views[contrast.mixture], problem.sources[contrast.target].shape
+        view, shape = problem.views[contrast.mixture], problem.sources[contrast.target].real_shape
         if kind_of(view) == "image" and view.event_shape == shape:
             some = view.select(np.arange(min(_PROBED, len(view))))
             noise = replace(some, y=rng.normal(size=some.y.shape).astype(np.float32), observed=None)

@@ -49,7 +49,7 @@ class StationaryWiener(Baseline):
             mixture, background = problem.views[contrast.mixture], problem.views[contrast.background]
             axes = [1, 2] if kind_of(background) == "image" else [1]
             c, b = _amplitudes(problem, mixture, contrast)
-            own = gains(background, beside := next(iter(background.mixing)), problem.sources[beside].shape)
+            own = gains(background, beside := next(iter(background.mixing)), problem.sources[beside].real_shape)
             rest, target = (moments(view)[0] for view in (background, mixture))
             if axes == [1]:  # a series that is the same everywhere has one mean
                 rest, target = np.full_like(rest, rest.mean()), np.full_like(target, target.mean())
@@ -86,7 +86,7 @@ class StationaryWiener(Baseline):
 def _amplitudes(problem: Problem, view: View, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
     """Of the target, and of the first of the other sources, in every observation of the mixture."""
     beside = next(iter(problem.views[contrast.background].mixing))
-    found = [gains(view, s, problem.sources[s].shape) for s in (contrast.target, beside)]
+    found = [gains(view, s, problem.sources[s].real_shape) for s in (contrast.target, beside)]
     return found[0], found[1]
 
 
