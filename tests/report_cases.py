@@ -75,23 +75,22 @@ def separate(folder: Path, problem: Problem, diverged=None):
         v: (len(view), {s: problem.sources[s].real_shape for s in view.mixing}) for v, view in problem.views.items()
     }
     pairs = {s for s, source in problem.sources.items() if source.is_complex}
-    writer = SeparationWriter(folder, shapes, DRAWS, pairs=pairs)
 
     class Drawn:
         pass
 
-    for v, view in problem.views.items():
-        for k in range(DRAWS):
-            drawn, n = Drawn(), len(view)
-            drawn.samples = {
-                s: np.asarray(view.truth.get(s, np.zeros((n, *shape)))) + 0.2 * rng.normal(size=(n, *shape))
-                for s, shape in shapes[v][1].items()
-            }
-            m = int(np.prod(view.event_shape))
-            drawn.chi_square = rng.chisquare(m, n) / m
-            drawn.diverged = np.zeros(n, bool) if diverged is None else diverged(n, k)
-            for x in drawn.samples.values():
-                x[drawn.diverged] = np.nan
-            drawn.cost = type("Cost", (), {"total": 48})
-            writer.write(v, k, drawn)
-    writer.finish()
+    with SeparationWriter(folder, shapes, DRAWS, pairs=pairs) as writer:
+        for v, view in problem.views.items():
+            for k in range(DRAWS):
+                drawn, n = Drawn(), len(view)
+                drawn.samples = {
+                    s: np.asarray(view.truth.get(s, np.zeros((n, *shape)))) + 0.2 * rng.normal(size=(n, *shape))
+                    for s, shape in shapes[v][1].items()
+                }
+                m = int(np.prod(view.event_shape))
+                drawn.chi_square = rng.chisquare(m, n) / m
+                drawn.diverged = np.zeros(n, bool) if diverged is None else diverged(n, k)
+                for x in drawn.samples.values():
+                    x[drawn.diverged] = np.nan
+                drawn.cost = type("Cost", (), {"total": 48})
+                writer.write(v, k, drawn)

@@ -146,7 +146,7 @@ def test_a_damaged_part_costs_only_itself(make_run, tmp_path):
     run = make_run(make_problem((6, 6)))
     for file in (run.path / "priors").glob("*.safetensors"):
         file.write_bytes(b"nonsense")
-    (run.path / "gaussian.npz").write_bytes(b"nonsense")
+    (run.path / "gaussian.safetensors").write_bytes(b"nonsense")
     page = report(run, tmp_path)
     assert "Not shown: the learned priors" in page and "Not shown: the Gaussian stage" in page
     assert str(tmp_path) not in page

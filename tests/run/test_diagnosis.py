@@ -58,7 +58,7 @@ def test_the_command_line(run, capsys):
     assert answer["checks"]["replay"]["level"] == answer["verdict"]["level"] == "red"
     assert answer["checks"]["replay"]["alarms"][0]["code"].startswith("DC25")
     assert code == 3
-    file = run.path / "diagnose" / "replay.json"
+    file = run.path / "diagnose" / "replay.safetensors"
     before = file.stat().st_mtime_ns
     assert main(arguments) == 3
     assert file.stat().st_mtime_ns == before  # read, not made again

@@ -4,14 +4,19 @@ import json
 import os
 import shutil
 import signal
+import tempfile
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dichroic import Prior, Problem, ProblemError, Run, fit, load_problem, resume
-from dichroic.run import RunError, RunFolder, Stopped
-from dichroic.run.fit import fresh_folder
+from dichroic.run import RunError, RunFolder, Separation, Stopped, diagnose
+from dichroic.run.fit import _describe, fresh_folder
 from run_cases import results, tiny_config, tiny_problem, write_tiny
+
+fit_module, write_module = import_module("dichroic.run.fit"), import_module("dichroic.report.write")
 
 
 class Recorder:
@@ -44,8 +49,8 @@ def test_the_folder_holds_everything(finished):
         ".lock",
         "checkpoints",
         "config.toml",
-        "design.npz",
-        "gaussian.npz",
+        "design.safetensors",
+        "gaussian.safetensors",
         "metrics.jsonl",
         "priors",
         "problem.json",
@@ -72,6 +77,8 @@ def test_nothing_names_the_machine_or_its_user(finished):
         "platform",
         "devices",
         "versions",
+        "format",
+        "version",
     }
 
 
@@ -294,7 +301,7 @@ def test_a_half_written_separation_is_written_again(finished, tmp_path):
 
 def test_folders_that_are_free(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(fresh_folder(tiny_problem(title="Sky & star"))) == "runs/sky---star-1"
+    assert str(fresh_folder(tiny_problem(title="Sky & star"))) == "runs/sky-star-1"
     RunFolder(fresh_folder(tiny_problem())).path.mkdir(parents=True)
     assert fresh_folder(tiny_problem()).name == "tiny-2"
 
@@ -309,7 +316,7 @@ def test_signals_outside_the_main_thread_are_left_alone(finished):
     assert done
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP], ids=["TERM", "USR1", "HUP"])
 def test_a_signal_stops_at_the_next_occasion(finished, tmp_path, number):
     class Signaller(Recorder):
         def advance(self, fraction, what):
@@ -329,3 +336,52 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_run_that_another_process_begins_meanwhile_is_not_mixed(tmp_path, monkeypatch):
+    """The settings are compared when the folder is ours, not before."""
+    real = fit_module.pass_design
+
+    def late(problem, known, allowed, say):
+        RunFolder(tmp_path / "run").create(tiny_config(seed=1), _describe(problem, None, {}, None), {})
+        return real(problem, known, allowed, say)
+
+    monkeypatch.setattr(fit_module, "pass_design", late)
+    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+        fit(tiny_problem(), tiny_config(), out=tmp_path / "run")
+
+
+@pytest.fixture
+def read_only(finished):
+    """A finished run where nobody may write, and this process without the right to do so all the same."""
+    folder = Path(tempfile.mkdtemp())
+    run = folder / "run"
+    shutil.copytree(finished.path, run)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield run
+    if root:
+        os.seteuid(0)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files")
+def test_a_finished_run_where_nothing_can_be_written(read_only, monkeypatch):
+    run = resume(read_only, tiny_problem())
+    assert run.path == read_only and run.config.laps == 2 and set(run.priors) == {"sky", "star"}
+    assert Separation.open(run.separated).draws("both", "star").shape == (16, 2, 2)
+    monkeypatch.setattr(write_module, "gather", None)  # it is told before anything is computed
+    for work in (
+        lambda: run.report(),
+        lambda: run.separate(draws=1, out=read_only / "more.zarr"),
+        lambda: fit(tiny_problem(seed=1), out=read_only.parent / "other"),
+    ):
+        with pytest.raises(OSError, match="nothing can be written there"):
+            work()
+    with pytest.raises(RunError, match="nothing can be written in"):
+        diagnose(run)

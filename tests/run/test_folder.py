@@ -1,11 +1,13 @@
 """Checkpoints: whole or not there."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dichroic.em import EMState, load_state, save_state
-from dichroic.em import state as state_module
-from dichroic.run import RunFolder
+from dichroic.run import RunError, RunFolder
+from dichroic.store import os as store_os
 
 
 @pytest.fixture
@@ -32,12 +34,12 @@ def test_a_state_comes_back_as_it_was(state, tmp_path):
     assert state.priors["star"].scaling == again.priors["star"].scaling
 
 
-def test_one_checkpoint_is_kept(state, tmp_path):
+def test_two_checkpoints_are_kept(state, tmp_path):
     folder = RunFolder(tmp_path)
     for lap in range(3):
         state.lap, state.records = lap, [{"lap": k} for k in range(lap + 1)]
         folder.save_checkpoint(state)
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     assert folder.checkpoint().lap == 2
     assert len(folder.records()) == 3
 
@@ -58,11 +60,27 @@ def test_a_failure_in_the_middle_leaves_the_one_before(state, tmp_path, monkeypa
     def fail(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(*((state_module.json, "dumps") if at == "write" else (state_module.os, "replace")), fail)
+    monkeypatch.setattr(*((Path, "write_bytes") if at == "write" else (store_os, "replace")), fail)
     state.lap = 2
     with pytest.raises(OSError, match="no space"):
         save_state(state, tmp_path / "checkpoints" / "000009_000_000002")
     monkeypatch.undo()
     assert folder.checkpoint().lap == 1
-    folder.tidy()
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(state, tmp_path):
+    folder, told = RunFolder(tmp_path), []
+    for lap in range(2):
+        state.lap, state.records = lap, [{"lap": k} for k in range(lap + 1)]
+        folder.save_checkpoint(state)
+    last = max((tmp_path / "checkpoints").iterdir()) / "state.safetensors"
+    last.write_bytes(last.read_bytes()[:-5])
+    assert folder.checkpoint(told.append).lap == 0
+    assert len(told) == 1 and "going on from the checkpoint before it" in told[0]
+    first = min((tmp_path / "checkpoints").iterdir()) / "state.safetensors"
+    content = bytearray(first.read_bytes())
+    content[-1] ^= 1
+    first.write_bytes(content)
+    with pytest.raises(RunError, match=r"state\.safetensors is damaged: its content is not what was written"):
+        folder.checkpoint()

@@ -165,10 +165,10 @@ def test_arrays_are_written_whole_or_not_at_all(spoiled, tmp_path, monkeypatch):
 
 
 def test_a_writer_counts_evaluations():
-    writer = SeparationWriter(None, {"v": (2, {"s": (1,)})}, 2)
-    for draw, cost in enumerate((Cost(3, 1), Cost(1, 0))):
-        ones = np.ones(2, np.float32)
-        writer.write(
-            "v", draw, SimpleNamespace(samples={"s": ones[:, None]}, chi_square=ones, diverged=ones > 2, cost=cost)
-        )
+    ones = np.ones(2, np.float32)
+    with SeparationWriter(None, {"v": (2, {"s": (1,)})}, 2) as writer:
+        for draw, cost in enumerate((Cost(3, 1), Cost(1, 0))):
+            writer.write(
+                "v", draw, SimpleNamespace(samples={"s": ones[:, None]}, chi_square=ones, diverged=ones > 2, cost=cost)
+            )
     assert writer.finish().evaluations == 4

@@ -240,7 +240,9 @@ def sample(
     from dichroic.cli.messages import say
     from dichroic.run import Run
     from dichroic.run.separation import write_npz
+    from dichroic.store import claim
 
+    claim(out)
     x = Run(folder).sample(source, n, seed=seed, steps=steps)
     write_npz(out, {"samples": x})
     say(f"{n} samples of '{source}', shape {x.shape}: {out}")

@@ -1,7 +1,6 @@
-"""A report on a design as one file: numbers as JSON, pictures as arrays."""
+"""A report on a design as one file: its pictures as arrays, its numbers as their description."""
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,16 @@ import numpy as np
 
 from dichroic.design.report import DesignReport
 from dichroic.design.spectrum import Direction, Spectrum
+from dichroic.store import Format, load_arrays, reading, save_arrays
 
 __all__ = ["load_design", "save_design"]
 
-_FORMAT = 2
+_DESIGN = Format("dichroic design", 3)
+_FIRST = 2  # the format of before there were versions, in an npz file
 
 
 def save_design(report: DesignReport, path: Path) -> None:
-    """Writes an npz file, under a temporary name first."""
+    """Writes one file, whole or not at all."""
     arrays: dict[str, np.ndarray] = {}
     spectra = {}
     for name in ("means", "covariances"):
@@ -32,7 +33,6 @@ def save_design(report: DesignReport, path: Path) -> None:
         spectra[name]["dead"] = list(spectrum.dead)
         arrays |= {f"{name}_dead_{j}": x for j, x in enumerate(spectrum.dead.values())}
     content = {
-        "format": _FORMAT,
         "shapes": {s: list(shape) for s, shape in report.shapes.items()},
         **spectra,
         "observations": {view: list(counts) for view, counts in report.observations.items()},
@@ -41,20 +41,31 @@ def save_design(report: DesignReport, path: Path) -> None:
         "mean_error": report.mean_error,
         "seconds": report.seconds,
     }
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
-    np.savez_compressed(temporary, content=np.asarray(json.dumps(content)), **arrays)  # pyright: ignore
-    os.replace(temporary, path)
+    save_arrays(path, arrays, content, _DESIGN)
 
 
 def load_design(path: Path) -> DesignReport | None:
-    """Reads it again; None where there is none, or one in a format of another version."""
-    if not path.is_file():
+    """Reads it again; None where there is none, or one of before there were versions in a format of its own.
+
+    **Raises:** `StoreError` for a damaged or a newer file.
+    """
+    first = path.with_suffix(".npz")
+    if not path.is_file() and not first.is_file():
         return None
-    with np.load(path) as file:
-        content = json.loads(str(file["content"]))
-        if content["format"] != _FORMAT:
-            return None
-        means, covariances = (_spectrum(name, content[name], file) for name in ("means", "covariances"))
+    with reading(path if path.is_file() else first):
+        if path.is_file():
+            arrays, content = load_arrays(path, _DESIGN)
+        else:
+            with np.load(first) as file:
+                arrays = dict(file)
+            content = json.loads(str(arrays["content"]))
+            if content["format"] != _FIRST:
+                return None
+        return _report(arrays, content)
+
+
+def _report(arrays: dict[str, np.ndarray], content: dict[str, Any]) -> DesignReport:
+    means, covariances = (_spectrum(name, content[name], arrays) for name in ("means", "covariances"))
     return DesignReport(
         {s: tuple(shape) for s, shape in content["shapes"].items()},
         means,
@@ -67,15 +78,15 @@ def load_design(path: Path) -> DesignReport | None:
     )
 
 
-def _spectrum(name: str, content: dict[str, Any], file: Any) -> Spectrum:
+def _spectrum(name: str, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Spectrum:
     directions = [
         Direction(
             d["kind"],
-            {s: file[f"{name}_{k}_{j}"] for j, s in enumerate(d["sources"])},
+            {s: arrays[f"{name}_{k}_{j}"] for j, s in enumerate(d["sources"])},
             d["count"],
             d["information"],
         )
         for k, d in enumerate(content["directions"])
     ]
-    dead = {s: file[f"{name}_dead_{j}"] for j, s in enumerate(content["dead"])}
+    dead = {s: arrays[f"{name}_dead_{j}"] for j, s in enumerate(content["dead"])}
     return Spectrum(**{**content, "directions": directions, "dead": dead})

@@ -1,7 +1,5 @@
 """What a check found: numbers with p-values, a level, findings in words, and the arrays for its picture."""
 
-import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from dichroic.design.finding import Finding, Level
+from dichroic.store import Format, StoreError, load_arrays, load_json, reading, save_arrays
 
 __all__ = ["ALARMS", "LEVELS", "Part", "Result", "conclude", "load_result", "save_result", "worst"]
+
+_RESULT = Format("dichroic check", 2, unmarked=True)
 
 LEVELS: tuple[Level, ...] = ("green", "amber", "red")
 
@@ -108,28 +109,28 @@ def conclude(check: str, parts: list[Part], checks: int, diverged: float = 0.0, 
 
 
 def save_result(result: Result, folder: Path, signature: str) -> None:
-    """Writes `CHECK.npz` and then `CHECK.json`, each whole or not at all; the second says that the check is done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{result.check}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, **result.arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(temporary, folder / f"{result.check}.npz")
-    temporary.write_text(json.dumps({"signature": signature, **_finite(result.summary())}, indent=1))
-    os.replace(temporary, folder / f"{result.check}.json")
+    """Writes `CHECK.safetensors`, whole or not at all: its presence says that the check is done."""
+    content = {"signature": signature, **_finite(result.summary())}
+    save_arrays(folder / f"{result.check}.safetensors", result.arrays, content, _RESULT)
 
 
 def load_result(check: str, folder: Path, signature: str | None = None) -> Result | None:
     """Reads what `save_result` wrote; None when it is not there, damaged, or of another `signature`."""
+    file, first = folder / f"{check}.safetensors", folder / f"{check}.json"
     try:
-        content = json.loads((folder / f"{check}.json").read_text())
-        if content.pop("signature") != signature and signature is not None:
-            return None
-        with np.load(folder / f"{check}.npz") as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        parts = [_part(stored) for stored in content.pop("parts")]
-        notes = [Finding(**note) for note in content.pop("notes")]
-        return Result(**content, parts=parts, notes=notes, arrays=arrays)
-    except (OSError, ValueError, KeyError, TypeError):
+        with reading(file):
+            if file.is_file():
+                arrays, content = load_arrays(file, _RESULT)
+            else:
+                content = load_json(first, _RESULT)
+                with np.load(first.with_suffix(".npz")) as stored:
+                    arrays = dict(stored)
+            if content.pop("signature") != signature and signature is not None:
+                return None
+            parts = [_part(stored) for stored in content.pop("parts")]
+            notes = [Finding(**note) for note in content.pop("notes")]
+            return Result(**content, parts=parts, notes=notes, arrays=arrays)
+    except (FileNotFoundError, StoreError):
         return None
 
 

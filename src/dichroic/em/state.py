@@ -1,12 +1,8 @@
 """What an EM run carries from lap to lap, and how it is kept on disk.
 
-A checkpoint is a folder: one prior file per source, the draws, and `state.json`. It is written under a temporary name
-and renamed, so that a process killed at any moment leaves whole checkpoints only.
+A checkpoint is a folder that is there as a whole or not at all: one prior file per source, and the draws with all else.
 """
 
-import json
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from dichroic.diffusion import Prior
+from dichroic.store import Format, file_names, load_arrays, load_json, reading, save_arrays, whole
 
 __all__ = ["EMState", "load_state", "save_state"]
+
+_STATE = Format("dichroic state", 2, unmarked=True)
 
 
 @dataclass
@@ -40,61 +39,63 @@ class EMState:
 
 def save_state(state: EMState, folder: Path) -> None:
     """Writes a checkpoint, whole or not at all."""
-    from safetensors.numpy import save
-
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for kind, priors in (("priors", state.priors), ("best_priors", state.best_priors)):
-        for number, (source, prior) in enumerate(priors.items()):
-            prior.save(temporary / _prior_file(kind, number, source))
     names, arrays = [], {}
     for kind, views in (("draws", state.draws), ("held_out_draws", state.held_out_draws)):
         for view, samples in views.items():
             for source, x in samples.items():
-                arrays[str(len(names))] = np.asarray(x, order="C")
+                arrays[str(len(names))] = np.asarray(x)
                 names.append([kind, view, source])
-    (temporary / "draws.safetensors").write_bytes(save(arrays))
-    content = {
+    content: dict[str, Any] = {
         "stage": state.stage,
         "lap": state.lap,
-        "priors": list(state.priors),
-        "best_priors": list(state.best_priors),
         "arrays": names,
         "best": state.best,
         "records": state.records,
     }
-    (temporary / "state.json").write_text(json.dumps(content, indent=1))
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
+    with whole(folder) as temporary:
+        temporary.mkdir()
+        for kind, priors in (("priors", state.priors), ("best_priors", state.best_priors)):
+            content[kind] = {s: f"{kind}_{stem}.safetensors" for s, stem in file_names(priors).items()}
+            for source, file in content[kind].items():
+                priors[source].save(temporary / file)
+        save_arrays(temporary / "state.safetensors", arrays, content, _STATE)
 
 
 def load_state(folder: Path) -> EMState:
-    """Reads what `save_state` wrote."""
-    from safetensors.numpy import load_file
+    """Reads what `save_state` wrote.
 
-    content = json.loads((folder / "state.json").read_text())
-    priors, best_priors = (
-        {s: Prior.load(folder / _prior_file(kind, number, s)) for number, s in enumerate(content[kind])}
-        for kind in ("priors", "best_priors")
-    )
-    arrays = load_file(str(folder / "draws.safetensors"))
-    draws: dict[str, dict[str, dict[str, np.ndarray]]] = {"draws": {}, "held_out_draws": {}}
-    for number, (kind, view, source) in enumerate(content["arrays"]):
-        draws[kind].setdefault(view, {})[source] = arrays[str(number)]
-    return EMState(
-        content["stage"],
-        content["lap"],
-        priors,
-        draws["draws"],
-        draws["held_out_draws"],
-        content["best"],
-        best_priors,
-        content["records"],
-    )
+    **Raises:** `StoreError` when some of it is missing, damaged or newer than this version.
+    """
+    with reading(folder):
+        arrays, content = _load_first(folder) if (folder / "state.json").is_file() else _load(folder)
+        priors, best_priors = (
+            {s: Prior.load(folder / Path(file).name) for s, file in content[kind].items()}
+            for kind in ("priors", "best_priors")
+        )
+        draws: dict[str, dict[str, dict[str, np.ndarray]]] = {"draws": {}, "held_out_draws": {}}
+        for number, (kind, view, source) in enumerate(content["arrays"]):
+            draws[kind].setdefault(view, {})[source] = arrays[str(number)]
+        return EMState(
+            content["stage"],
+            content["lap"],
+            priors,
+            draws["draws"],
+            draws["held_out_draws"],
+            content["best"],
+            best_priors,
+            content["records"],
+        )
 
 
-def _prior_file(kind: str, number: int, source: str) -> str:
-    readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in source)
-    return f"{kind}_{number}_{readable}.safetensors"
+def _load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    return load_arrays(folder / "state.safetensors", _STATE)
+
+
+def _load_first(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Version 1: the description by itself, and the names of the files understood."""
+    content = load_json(folder / "state.json", _STATE)
+    for kind in ("priors", "best_priors"):
+        readable = ["".join(c if c.isalnum() or c in "-_" else "_" for c in source) for source in content[kind]]
+        files = [f"{kind}_{number}_{stem}.safetensors" for number, stem in enumerate(readable)]
+        content[kind] = dict(zip(content[kind], files, strict=True))
+    return load_arrays(folder / "draws.safetensors", _STATE)[0], content

@@ -1,7 +1,6 @@
 """Writing a problem as a folder that `load_problem` reads."""
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dichroic.problem.operator_table import describe_operator
 from dichroic.problem.problem import Problem
 from dichroic.problem.source import Source
 from dichroic.problem.view import View, unbind_operator
+from dichroic.store import whole, write
 
 __all__ = ["save_problem"]
 
@@ -49,13 +49,9 @@ def save_problem(problem: Problem, folder: str | Path) -> Path:
             table["views"][name] = _describe(view, problem.sources, store)
     if faults:
         raise ProblemError(faults)
-    folder.mkdir(parents=True, exist_ok=True)
-    # both appear under their names only when they are whole; the file that names the other comes last
-    with open(folder / f"{_ARRAYS}.part", "wb") as file:
+    with whole(folder / _ARRAYS) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **store.arrays)
-    os.replace(folder / f"{_ARRAYS}.part", folder / _ARRAYS)
-    (folder / "problem.toml.part").write_text(tomli_w.dumps(table), encoding="utf-8")
-    os.replace(folder / "problem.toml.part", folder / "problem.toml")
+    write(folder / "problem.toml", tomli_w.dumps(table))  # goes last, for it names the other
     return folder / "problem.toml"
 
 

@@ -12,9 +12,10 @@ from dichroic.report.chi_figures import chi_histogram
 from dichroic.report.describe import number
 from dichroic.report.material import Material, Separated
 from dichroic.report.residuals import chi_square
-from dichroic.report.write import Maker, render, replace_file
+from dichroic.report.write import Maker, render
 from dichroic.run import Separation
 from dichroic.run.summary import view_scores
+from dichroic.store import write
 
 __all__ = ["write_baseline_report"]
 
@@ -56,7 +57,8 @@ def write_baseline_report(
         "judged_on": material.judged_on,
         "settings": [(key, str(value)) for key, value in _flat(settings)],
     }
-    return replace_file(Path(path), render("baseline.html.j2", {**content, "notes": maker.notes}))
+    write(path, render("baseline.html.j2", {**content, "notes": maker.notes}))
+    return Path(path)
 
 
 def _material(observed: Problem, separation: Separation, held_out: bool) -> Material:

@@ -1,6 +1,5 @@
 """The report, assembled: what there is is gathered, drawn and put into one page."""
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -35,8 +34,9 @@ from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge
 from dichroic.run import Run
+from dichroic.store import claim, write
 
-__all__ = ["Maker", "render", "replace_file", "write_report"]
+__all__ = ["Maker", "render", "write_report"]
 
 
 def write_report(run: Run, path: str | Path) -> Path:
@@ -44,18 +44,11 @@ def write_report(run: Run, path: str | Path) -> Path:
 
     **Returns:** the path of the file.
     """
+    claim(path)
     material = gather(run)
     maker = Maker(material)
-    return replace_file(Path(path), render("report.html.j2", maker.content()))
-
-
-def replace_file(path: Path, page: str) -> Path:
-    """Writes a page, whole or not at all, and returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    write(path, render("report.html.j2", maker.content()))
+    return Path(path)
 
 
 class Maker:

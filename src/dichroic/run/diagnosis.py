@@ -1,7 +1,5 @@
 """Diagnosing a run: all checks on its held-out observations, kept in its folder as they are made."""
 
-import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -17,10 +15,12 @@ from dichroic.run.fit import split
 from dichroic.run.folder import RunError
 from dichroic.run.progress import Progress, Quiet
 from dichroic.run.run import Run
+from dichroic.store import Format, save_json
 
 __all__ = ["Diagnosis", "diagnose", "last_diagnosis"]
 
 _FOLDER = "diagnose"
+_VERDICT = Format("dichroic verdict", 1)
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,4 @@ def _identity(run: Run, sampling: SamplingConfig) -> str:
 
 def _write(file: Path, verdict: Verdict) -> None:
     content = {"level": verdict.level, "label": verdict.label, "causes": [asdict(cause) for cause in verdict.causes]}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, file)
+    save_json(file, content, _VERDICT)

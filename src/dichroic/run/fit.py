@@ -21,6 +21,7 @@ from dichroic.run.gate import pass_design
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
+from dichroic.store import claim, readable
 
 __all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume", "split"]
 
@@ -55,23 +56,28 @@ def fit(
     **Returns:** the finished `Run`.
 
     **Raises:** `RunError` when `out` holds a run of another problem or other settings; `Unidentified` when the design
-    leaves something undetermined and the settings do not allow that; `Stopped` after SIGTERM or SIGUSR1; `Diverged`
-    when most draws are useless.
+    leaves something undetermined and the settings do not allow that; `Stopped` after SIGTERM, SIGUSR1 or SIGHUP;
+    `Diverged` when most draws are useless.
     """
     folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
     known = known_priors(frozen or {}, problem)
     description = _describe(problem, held_out, known, source_file)
-    if folder.exists:
-        _check_same(folder, config, description)
-    settings = folder.config() if folder.exists else config or FitConfig()
+    settings = _continued(folder, config, description) if folder.exists else config or FitConfig()
     job = _Fit(problem, held_out, known, folder, settings)
     progress = progress or Quiet()
+    if folder.exists and job.done:  # nothing is written, and nothing need be writable
+        progress.advance(1.0, "done")
+        return job.result
+    claim(folder.path / "config.toml" if folder.path.is_dir() else folder.path)
     design = None if folder.exists else pass_design(problem, known, settings.allow_unidentified, progress.say)
     folder.path.mkdir(parents=True, exist_ok=True)
     watched = Watchdog(progress)
     try:
         with folder.lock(), _signals() as asked:
-            if not folder.exists:
+            if folder.exists:  # by now, perhaps because of another process
+                if (found := _continued(folder, config, description)) != settings:
+                    job = _Fit(problem, held_out, known, folder, found)
+            else:
                 if design is not None:
                     folder.save_design(design)
                 folder.create(settings, description, provenance())
@@ -130,10 +136,20 @@ class _Fit:
         self.laps_of = [1 + self.config.laps_of(stage.name) for stage in self.plan]
         self.stage = self.laps_before = 0
 
+    @property
+    def result(self) -> Run:
+        """The run, with its observations."""
+        return Run(self.folder.path, problem=self.problem, held_out=self.held_out)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.folder.finished and (self.held_out is None or self.result.separated.exists())
+
     def run(self, progress: Progress, asked: threading.Event) -> Run:
         """The stages that are not done yet; `asked` is set when they are to stop."""
         self.progress, self.asked = progress, asked
-        run = Run(self.folder.path, problem=self.problem, held_out=self.held_out)
+        run = self.result
         if not self.folder.finished:
             gaussian = self._gaussian()
             state = self._laps(gaussian)
@@ -171,7 +187,7 @@ class _Fit:
         return result
 
     def _laps(self, gaussian: GaussianFit) -> EMState:
-        state = self.folder.checkpoint() or self._start(gaussian)
+        state = self.folder.checkpoint(self.progress.say) or self._start(gaussian)
         self._position(state)
         context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report)
         if not state.draws:
@@ -297,7 +313,11 @@ def _describe(
     }
 
 
-def _check_same(folder: RunFolder, config: FitConfig | None, description: Mapping[str, Any]) -> None:
+def _continued(folder: RunFolder, config: FitConfig | None, description: Mapping[str, Any]) -> FitConfig:
+    """The settings of the run in a folder, which must be of the same observations and, where any are given, of these.
+
+    **Raises:** `RunError` otherwise.
+    """
     before = folder.problem()
     for what, name in (
         ("fingerprint", "observations"),
@@ -306,15 +326,17 @@ def _check_same(folder: RunFolder, config: FitConfig | None, description: Mappin
     ):
         if before[what] != description[what]:
             raise RunError(f"the run in {folder.path} was started with other {name}; choose another folder")
-    if config is not None and config != folder.config():
-        old, new = folder.config().model_dump(), config.model_dump()
+    settings = folder.config()
+    if config is not None and config != settings:
+        old, new = settings.model_dump(), config.model_dump()
         changed = ", ".join(key for key in new if new[key] != old[key])
         raise RunError(f"the run in {folder.path} was started with other settings ({changed}); choose another folder")
+    return settings
 
 
 def fresh_folder(problem: Problem) -> Path:
     """The next free folder under `runs/`, named after the problem."""
-    stem = "".join(c if c.isalnum() else "-" for c in problem.title.lower()).strip("-") or "run"
+    stem = readable(problem.title.lower()).replace("_", "-").strip("-") or "run"
     number = 1
     while (path := Path("runs") / f"{stem}-{number}").exists():
         number += 1
@@ -323,12 +345,16 @@ def fresh_folder(problem: Problem) -> Path:
 
 @contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """Turns SIGTERM and SIGUSR1 into a request to stop at the next occasion (in the main thread only)."""
+    """Turns SIGTERM, SIGUSR1 and SIGHUP into a request to stop at the next occasion (in the main thread only).
+
+    Those that are ignored, as under nohup, stay so.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+    wanted = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in wanted}
     try:
         yield asked

@@ -1,15 +1,16 @@
 """The run folder: everything a run reads and writes, by name."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
 
 from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianFit
@@ -17,20 +18,58 @@ from dichroic.design.design_file import load_design, save_design
 from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, FitConfig, load_state, save_state
+from dichroic.store import (
+    Format,
+    StoreError,
+    file_names,
+    load_arrays,
+    load_json,
+    reading,
+    save_arrays,
+    save_json,
+    tidy,
+    write,
+)
 
 __all__ = ["RunError", "RunFolder"]
+
+_CONFIG = Format("dichroic settings", 1, unmarked=True)
+_PROBLEM = Format("dichroic problem of a run", 1, unmarked=True)
+_PROVENANCE = Format("dichroic provenance", 1, unmarked=True)
+_GAUSSIAN = Format("dichroic Gaussian stage", 2)
+_RECORD = Format("dichroic record of a lap", 1, unmarked=True)
+_PRIORS = Format("dichroic list of priors", 2, unmarked=True)
+
+_KEPT = 2  # checkpoints: should the last one be damaged, the run goes on from the one before
+
+Returned = TypeVar("Returned")
 
 
 class RunError(RuntimeError):
     """A run folder that cannot be used as asked; the message says why and what to do."""
 
 
+def _in_words(read: Callable[..., Returned]) -> Callable[..., Returned]:
+    """What a method cannot read is a `RunError`."""
+
+    @wraps(read)
+    def told(*args: Any, **kwargs: Any) -> Returned:
+        try:
+            return read(*args, **kwargs)
+        except FileNotFoundError as error:
+            raise RunError(f"{error.filename or error} is missing") from error
+        except StoreError as error:
+            raise RunError(str(error)) from error
+
+    return told
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """`config.toml`, `problem.json`, `provenance.json`, `design.npz`, `gaussian.npz`, `metrics.jsonl`, `checkpoint/`,
-    `priors/`, `separated.zarr` and `report.html` under one path.
+    """`config.toml`, `problem.json`, `provenance.json`, `design.safetensors`, `gaussian.safetensors`, `metrics.jsonl`,
+    `checkpoints/`, `priors/`, `separated.zarr` and `report.html` under one path.
 
-    Files are written under a temporary name and renamed: a killed process leaves no half file behind.
+    Every file appears when it is whole, and says which version of its format it has.
     """
 
     path: Path
@@ -41,29 +80,50 @@ class RunFolder:
         return (self.path / "config.toml").is_file()
 
     def create(self, config: FitConfig, problem: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Starts a run: writes what it is about."""
+        """Starts a run: writes what it is about. The settings are kept twice, once to be read by people."""
         import tomli_w
 
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write_json("problem.json", problem)
-        self._write_json("provenance.json", provenance)
-        self._replace("config.toml", tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+        settings = config.model_dump(mode="json", exclude_none=True)
+        save_json(self.path / "problem.json", {**problem, "settings": settings}, _PROBLEM)
+        save_json(self.path / "provenance.json", provenance, _PROVENANCE)
+        write(self.path / "config.toml", tomli_w.dumps(_CONFIG.mark(settings)))
 
+    @_in_words
     def config(self) -> FitConfig:
-        """The settings of the run."""
+        """The settings of the run.
+
+        **Raises:** `RunError` when they were edited since: all that is there was made with others.
+        """
         import tomllib
 
+        file = self.path / "config.toml"
         self._require("config.toml")
-        return FitConfig.model_validate(tomllib.loads((self.path / "config.toml").read_text()))
+        with reading(file):
+            content = _CONFIG.check(tomllib.loads(file.read_text(encoding="utf-8")), file)
+            config = _settings(content, file)
+        kept = load_json(self.path / "problem.json", _PROBLEM).get("settings")
+        before = config if kept is None else _settings(kept, self.path / "problem.json")
+        if before != config:
+            raise RunError(
+                f"{file} was edited since the run was started, which was with {_difference(before, config)}; put that "
+                "back, or start another run with the new settings in a folder of its own"
+            )
+        return config
 
+    @_in_words
     def problem(self) -> dict[str, Any]:
         """Where the problem came from, its fingerprint and the shapes of its sources and views."""
         self._require("problem.json")
-        return json.loads((self.path / "problem.json").read_text())
+        file = self.path / "problem.json"
+        content = load_json(file, _PROBLEM)
+        if lacking := {"file", "fingerprint", "held_out", "frozen", "sources", "views"} - set(content):
+            raise StoreError(f"{file} is damaged: it lacks {', '.join(sorted(lacking))}")
+        return {key: value for key, value in content.items() if key != "settings"}
 
+    @_in_words
     def provenance(self) -> dict[str, Any]:
         """Versions, device and times."""
-        return json.loads((self.path / "provenance.json").read_text())
+        return load_json(self.path / "provenance.json", _PROVENANCE)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -76,7 +136,11 @@ class RunFolder:
         except ImportError:  # not on Windows
             yield
             return
-        with open(self.path / ".lock", "w") as file:
+        try:
+            file = open(self.path / ".lock", "w")  # noqa: SIM115
+        except OSError as error:
+            raise RunError(f"nothing can be written in {self.path}: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -87,83 +151,109 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Removes what processes that were killed left half written."""
-        for folder in (self.path, self.path / "checkpoints", self.path / "priors"):
-            for left in folder.glob(".*.tmp*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for folder in (self.path, self.path / "checkpoints", self.path / "priors", self.path / "diagnose"):
+            tidy(folder)
 
     def save_design(self, report: DesignReport) -> None:
         """Keeps what was found out about the design."""
-        save_design(report, self.path / "design.npz")
+        save_design(report, self.path / "design.safetensors")
 
+    @_in_words
     def design(self) -> DesignReport | None:
         """The report on the design, None where there is none."""
-        return load_design(self.path / "design.npz")
+        return load_design(self.path / "design.safetensors")
 
     def save_gaussian(self, fit: GaussianFit) -> None:
         """Keeps the Gaussian stage."""
-        arrays: dict[str, np.ndarray] = {
-            "log_likelihood": np.asarray(fit.log_likelihood),
-            "converged": np.asarray(fit.converged),
-            "sources": np.asarray(list(fit.populations)),
+        arrays = {
+            f"{number}_{name}": getattr(p, name)
+            for number, p in enumerate(fit.populations.values())
+            for name in ("mean", "basis", "values", "rest")
         }
-        for number, p in enumerate(fit.populations.values()):
-            for name in ("mean", "basis", "values", "rest"):
-                arrays[f"{number}_{name}"] = np.asarray(getattr(p, name))
-        temporary = self.path / f".gaussian.{os.getpid()}.tmp.npz"
-        np.savez(temporary, **arrays)  # pyright: ignore
-        os.replace(temporary, self.path / "gaussian.npz")
+        content = {
+            "sources": list(fit.populations),
+            "log_likelihood": list(map(float, fit.log_likelihood)),
+            "converged": bool(fit.converged),
+        }
+        save_arrays(self.path / "gaussian.safetensors", arrays, content, _GAUSSIAN)
 
+    @_in_words
     def gaussian(self) -> GaussianFit | None:
         """The Gaussian stage, None when it is not done."""
-        file = self.path / "gaussian.npz"
-        if not file.is_file():
-            return None
-        with np.load(file) as arrays:
+        file, first = self.path / "gaussian.safetensors", self.path / "gaussian.npz"
+        with reading(file if file.is_file() else first):
+            if file.is_file():
+                arrays, content = load_arrays(file, _GAUSSIAN)
+            elif first.is_file():
+                with np.load(first) as stored:
+                    arrays = dict(stored)
+                content = {name: arrays[name].tolist() for name in ("sources", "log_likelihood", "converged")}
+            else:
+                return None
             populations = {
-                str(s): Gaussian(
+                s: Gaussian(
                     arrays[f"{i}_mean"], arrays[f"{i}_basis"], arrays[f"{i}_values"], float(arrays[f"{i}_rest"])
                 )
-                for i, s in enumerate(arrays["sources"])
+                for i, s in enumerate(content["sources"])
             }
-            return GaussianFit(populations, arrays["log_likelihood"].tolist(), bool(arrays["converged"]))
+            return GaussianFit(populations, content["log_likelihood"], content["converged"])
 
     def save_checkpoint(self, state: EMState) -> None:
-        """Keeps the state after a lap, then removes the one before."""
+        """Keeps the state after a lap, and the one before it."""
         # the records come first: a process killed in between repeats the lap, and writes them again
-        self._replace("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in state.records).encode())
+        lines = [json.dumps(_RECORD.mark(record)) + "\n" for record in state.records]
+        write(self.path / "metrics.jsonl", "".join(lines))
         save_state(state, self.path / "checkpoints" / f"{len(state.records):06d}_{state.stage:03d}_{state.lap:06d}")
-        for old in self._checkpoints()[:-1]:
-            shutil.rmtree(old)
+        self._forget_checkpoints(_KEPT)
 
-    def checkpoint(self) -> EMState | None:
-        """The last state kept, None when there is none."""
+    @_in_words
+    def checkpoint(self, say: Callable[[str], None] | None = None) -> EMState | None:
+        """The last state kept that can be read, None when there is none; `say` is told of those that cannot."""
         found = self._checkpoints()
-        return load_state(found[-1]) if found else None
+        while found:
+            try:
+                return load_state(found[-1])
+            except StoreError as error:
+                if len(found) == 1:
+                    raise
+                if say is not None:
+                    say(f"{error}; going on from the checkpoint before it")
+                found.pop()
+        return None
 
+    @_in_words
     def records(self) -> list[dict[str, Any]]:
         """One dict per lap."""
         file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        if not file.is_file():
+            return []
+        with reading(file):
+            return [_RECORD.check(json.loads(line), file) for line in file.read_text(encoding="utf-8").splitlines()]
 
     def save_priors(self, priors: dict[str, Prior]) -> None:
         """Writes the learned priors, one portable file each, and marks the fit as done."""
         (self.path / "priors").mkdir(exist_ok=True)
-        files = {}
+        files = {source: f"{stem}.safetensors" for source, stem in file_names(priors).items()}
         for source, prior in priors.items():
-            readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in source)
-            files[source] = f"{readable}.safetensors"
             prior.save(self.path / "priors" / files[source])
-        self._write_json("priors/index.json", files)
+        save_json(self.path / "priors" / "index.json", {"files": files}, _PRIORS)
+        self._forget_checkpoints(1)
 
+    @_in_words
     def priors(self) -> dict[str, Prior]:
         """The learned priors.
 
-        **Raises:** `RunError` when the fit is not finished.
+        **Raises:** `RunError` when the fit is not finished, or a prior cannot be read.
         """
         if not self.finished:
             raise RunError(f"the fit in {self.path} is not finished; continue it with: dichroic resume {self.path}")
-        files = json.loads((self.path / "priors" / "index.json").read_text())
-        return {source: Prior.load(self.path / "priors" / name) for source, name in files.items()}
+        index = self.path / "priors" / "index.json"
+        with reading(index):
+            content = load_json(index, _PRIORS)
+            files = content["files"] if isinstance(content.get("files"), dict) else content
+            if set(files) != set(self.problem()["sources"]):
+                raise StoreError(f"{index} is damaged: it does not list the sources of the run")
+            return {source: Prior.load(index.with_name(Path(name).name)) for source, name in files.items()}
 
     @property
     def finished(self) -> bool:
@@ -174,15 +264,25 @@ class RunFolder:
         folder = self.path / "checkpoints"
         return sorted(p for p in folder.glob("[0-9]*") if p.is_dir()) if folder.is_dir() else []
 
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        self._replace(name, json.dumps(content, indent=1).encode())
-
-    def _replace(self, name: str, content: bytes) -> None:
-        file = self.path / name
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
+    def _forget_checkpoints(self, kept: int) -> None:
+        for old in self._checkpoints()[:-kept]:
+            shutil.rmtree(old)
 
     def _require(self, name: str) -> None:
         if not (self.path / name).is_file():
             raise RunError(f"{self.path} is not a run folder: it has no {name}")
+
+
+def _settings(content: Any, file: Path) -> FitConfig:
+    try:
+        return FitConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StoreError(f"{file} holds settings that this version does not take: {where}: {first['msg']}") from error
+
+
+def _difference(before: FitConfig, now: FitConfig) -> str:
+    """What some settings were, as far as others differ from them."""
+    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
+    return ", ".join(f"{key} = {old[key]}" for key in old if old[key] != new[key])

@@ -1,10 +1,11 @@
 """Separating: posterior draws of every source of every observation, in memory or as a Zarr store."""
 
-import os
-import shutil
+import json
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from dichroic.em import SamplingConfig, conditional_of, draw_posterior
 from dichroic.problem import Problem, as_complex
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
+from dichroic.store import Format, StoreError, claim, file_names, reading, whole
 
 __all__ = ["Separation", "check_free", "separate", "write_npz"]
 
-_FORMAT = "dichroic separation 1"
+_SEPARATION = Format("dichroic separation", 2)
+_FIRST = "dichroic separation 1"  # the mark of version 1, which had names of the user's for groups
+_ROWS = 256  # observations in a chunk
 
 
 def separate(
@@ -54,24 +58,24 @@ def separate(
         for name, view in problem.views.items()
     }
     pairs = {s for s, source in problem.sources.items() if source.is_complex}
-    writer = SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, pairs=pairs)
     sampling = sampling or SamplingConfig()
     total = sum(len(view) for view in problem.views.values()) * draws
     done = 0
-    for number, (name, view) in enumerate(problem.views.items()):
-        view_key = jax.random.fold_in(key, number)
-        conditional = conditional_of(view, priors, sampling, view_key)
-        for draw in range(draws):
-            drawn = draw_posterior(
-                view,
-                priors,
-                sampling,
-                key=jax.random.fold_in(view_key, draw),
-                conditional=conditional,
-                report=None if report is None else lambda n, _, before=done: report(before + n, total),
-            )
-            writer.write(name, draw, drawn)
-            done += len(view)
+    with SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, pairs=pairs) as writer:
+        for number, (name, view) in enumerate(problem.views.items()):
+            view_key = jax.random.fold_in(key, number)
+            conditional = conditional_of(view, priors, sampling, view_key)
+            for draw in range(draws):
+                drawn = draw_posterior(
+                    view,
+                    priors,
+                    sampling,
+                    key=jax.random.fold_in(view_key, draw),
+                    conditional=conditional,
+                    report=None if report is None else lambda n, _, before=done: report(before + n, total),
+                )
+                writer.write(name, draw, drawn)
+                done += len(view)
     return writer.finish()
 
 
@@ -130,24 +134,62 @@ class Separation:
 
     @classmethod
     def open(cls, path: str | Path) -> "Separation":
-        """Reads a Zarr store written by `separate`, without loading the draws."""
+        """Reads a Zarr store written by `separate`, without loading the draws.
+
+        **Raises:** `RunError` when it is damaged, incomplete, newer than this version or not a separation.
+        """
         import zarr
 
-        root = zarr.open_group(str(path), mode="r")
-        views = {name: group for name, group in root.groups()}
-        return cls(
-            {v: dict(group["samples"].arrays()) if "samples" in group else {} for v, group in views.items()},  # pyright: ignore
-            {v: np.asarray(group["chi_square"]) for v, group in views.items()},
-            {v: np.asarray(group["diverged"]) for v, group in views.items()},
-            int(root.attrs["evaluations"]),  # pyright: ignore
-            bool(root.attrs.get("point", False)),
-        )
+        path = Path(path)
+        with _in_words(path):
+            content = _described(path)
+            root = zarr.open_group(str(path), mode="r", zarr_format=3)
+
+            def stored(name: str) -> "_Stored":
+                return _Stored(root[name], path)
+
+            return cls(
+                {v: {s: stored(name) for s, name in known.items()} for v, known in content["samples"].items()},
+                {v: np.asarray(stored(f"{group}/chi_square")) for v, group in content["views"].items()},
+                {v: np.asarray(stored(f"{group}/diverged")) for v, group in content["views"].items()},
+                int(content["evaluations"]),
+                bool(content.get("point", False)),
+            )
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    try:
+        with reading(path):
+            yield
+    except FileNotFoundError as error:
+        raise RunError(f"there is no separation at {path}, or not all of it") from error
+    except StoreError as error:
+        raise RunError(str(error)) from error
+
+
+class _Stored:
+    """An array on disk. Its chunks have checksums: a damaged one is a `RunError` when it is read."""
+
+    def __init__(self, array: Any, path: Path):
+        self._array, self._path = array, path
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        with _in_words(self._path):
+            return self._array[index]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype)
 
 
 class SeparationWriter:
     """Collects draws one round at a time, in memory or straight into a Zarr store; the sources `pairs` become complex.
 
-    The store is written under a temporary name and renamed at the end: what has its name is whole.
+    Used in a `with` statement, at the end of which the store appears under its name: what has it is whole.
     """
 
     def __init__(
@@ -161,25 +203,39 @@ class SeparationWriter:
     ):
         self.path, self.evaluations, self.point, self._root = path, 0, point, None
         self._pairs = set(pairs)
-        if path is not None:
-            import zarr
-
-            check_free(path, overwrite)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            self._root = zarr.open_group(str(self._temporary), mode="w")
+        self._files, self._shapes, self._draws = ExitStack(), shapes, draws
         self.samples: dict[str, dict[str, Any]] = {}
         self.chi_square: dict[str, Any] = {}
         self.diverged: dict[str, Any] = {}
-        for view, (n, sources) in shapes.items():
+        if path is not None:
+            check_free(path, overwrite)
+
+    def __enter__(self) -> "SeparationWriter":
+        if self.path is not None:
+            import zarr
+
+            self._root = zarr.open_group(str(self._files.enter_context(whole(self.path))), mode="w")
+        self._groups = file_names(self._shapes)
+        self._names = {
+            view: {s: f"{self._groups[view]}/samples/{name}" for s, name in file_names(sources).items()}
+            for view, (_, sources) in self._shapes.items()
+        }
+        for view, (n, sources) in self._shapes.items():
             self.samples[view] = {
-                s: self._array(f"{view}/samples/{s}", (n, draws, *shape[:-1]), "complex64")
+                s: self._array(self._names[view][s], (n, self._draws, *shape[:-1]), "complex64")
                 if s in self._pairs
-                else self._array(f"{view}/samples/{s}", (n, draws, *shape), "float32")
+                else self._array(self._names[view][s], (n, self._draws, *shape), "float32")
                 for s, shape in sources.items()
             }
-            self.chi_square[view] = self._array(f"{view}/chi_square", (n, draws), "float32")
-            self.diverged[view] = self._array(f"{view}/diverged", (n, draws), "bool")
+            self.chi_square[view] = self._array(f"{self._groups[view]}/chi_square", (n, self._draws), "float32")
+            self.diverged[view] = self._array(f"{self._groups[view]}/diverged", (n, self._draws), "bool")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._root is not None and error[0] is None:
+            content = {"views": self._groups, "samples": self._names, "evaluations": self.evaluations}
+            self._root.attrs.update(_SEPARATION.mark({**content, "point": self.point}))
+        self._files.__exit__(*error)
 
     def write(self, view: str, draw: int, drawn: Any) -> None:
         """One draw of every observation of a view."""
@@ -191,22 +247,60 @@ class SeparationWriter:
 
     def finish(self) -> Separation:
         """The result."""
-        if self._root is None or self.path is None:
-            return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point)
-        self._root.attrs["format"] = _FORMAT
-        self._root.attrs["evaluations"] = self.evaluations
-        if self.point:
-            self._root.attrs["point"] = True
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        os.replace(self._temporary, self.path)
-        return Separation.open(self.path)
+        if self.path is not None:
+            return Separation.open(self.path)
+        return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point)
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
         if self._root is None:
             return np.zeros(shape, dtype)
-        chunks = (min(shape[0], 256), 1, *shape[2:])
-        return self._root.create_array(name, shape=shape, dtype=dtype, chunks=chunks)
+        from zarr.codecs import Crc32cCodec, ZstdCodec
+
+        return self._root.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=(max(min(shape[0], _ROWS), 1), 1, *shape[2:]),
+            compressors=[ZstdCodec(), Crc32cCodec()],
+            config={"write_empty_chunks": True},  # so that one that is not there is missing
+        )
+
+
+_CODECS = {"bytes", "zstd", "crc32c"}  # what we write; none of them executes anything
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a store says of itself, when all its arrays are of our making and all their chunks are there.
+
+    **Raises:** `StoreError` otherwise; `FileNotFoundError` where there is no store.
+    """
+    root = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    content = root["attributes"]
+    first = isinstance(content, dict) and content.get("format") == _FIRST
+    if first:
+        groups = sorted(group.parent.parent for group in path.glob("*/chi_square/zarr.json"))
+        named = {group.name: sorted(group.glob("samples/*/zarr.json")) for group in groups}
+        content["views"] = {view: view for view in named}
+        content["samples"] = {
+            view: {file.parent.name: f"{view}/samples/{file.parent.name}" for file in files}
+            for view, files in named.items()
+        }
+    else:
+        content = _SEPARATION.check(content, path)
+    known = [name for sources in content["samples"].values() for name in sources.values()]
+    if not first:  # version 1 left out chunks of nothing but zeros
+        known += [f"{group}/{kind}" for group in content["views"].values() for kind in ("chi_square", "diverged")]
+    for name in known:
+        array = json.loads((path / name / "zarr.json").read_text(encoding="utf-8"))
+        codecs = {codec["name"] for codec in array["codecs"]}
+        if array["data_type"] not in ("float32", "complex64", "bool") or not codecs <= _CODECS:
+            raise StoreError(f"{path}: '{name}' has codecs or a type of values that dichroic does not write")
+        chunk = array["chunk_grid"]["configuration"]["chunk_shape"]
+        expected = prod(ceil(size / part) for size, part in zip(array["shape"], chunk, strict=True))
+        found = sum(file.is_file() for file in (path / name / "c").rglob("*"))
+        if found < expected and not (first and content.get("point")):
+            raise StoreError(f"{path} is damaged: {expected - found} of {expected} chunks of '{name}' are missing")
+    return content
 
 
 def check_free(path: Path, overwrite: bool = False) -> None:
@@ -216,27 +310,24 @@ def check_free(path: Path, overwrite: bool = False) -> None:
     """
     if path.suffix not in ("", ".zarr", ".npz"):
         raise RunError(f"results are written as .zarr or .npz, not as '{path.suffix}': {path}")
-    if not path.exists():
-        return
-    if not overwrite:
-        raise RunError(f"{path} is there already; choose another name, or say --overwrite (overwrite=True)")
-    if path.is_dir() and not _is_separation(path):
-        raise RunError(f"{path} is a folder that dichroic has not written; it is not replaced")
+    if path.exists():
+        if not overwrite:
+            raise RunError(f"{path} is there already; choose another name, or say --overwrite (overwrite=True)")
+        if path.is_dir() and not _is_separation(path):
+            raise RunError(f"{path} is a folder that dichroic has not written; it is not replaced")
+    claim(path)
 
 
 def _is_separation(path: Path) -> bool:
-    import zarr
-
     try:
-        return zarr.open_group(str(path), mode="r").attrs.get("format") == _FORMAT
-    except (OSError, ValueError):
+        return str(json.loads((path / "zarr.json").read_text())["attributes"]["format"]).startswith(
+            "dichroic separation"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    with whole(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(temporary, path)

@@ -1,7 +1,5 @@
 """What every baseline is: settings, fitted arrays, and the calls that fit, separate, sample, save and load."""
 
-import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +17,13 @@ from dichroic.problem import Problem, ProblemError
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import Separation
 from dichroic.run.separation import SeparationWriter
+from dichroic.store import Format, load_arrays, load_json, save_arrays, save_json
 from dichroic.studies.baselines.batches import chi_square
 
-__all__ = ["FORMAT_VERSION", "Baseline", "BaselineConfig", "read_header"]
+__all__ = ["Baseline", "BaselineConfig", "read_header"]
 
-FORMAT_VERSION = 1
-_FORMAT = "dichroic baseline"
+_BASELINE = Format("dichroic baseline", 1)
+_ARRAYS = Format("dichroic arrays of a baseline", 1, unmarked=True)
 
 
 class BaselineConfig(BaseModel):
@@ -112,20 +111,20 @@ class Baseline(ABC):
             raise ProblemError([f"there is nothing for {self.title} to estimate: no view shows {wanted}"])
         shapes = {name: (len(view), {s: self.shapes[s] for s in found[name]}) for name, view in problem.views.items()}
         pairs = {s for s, source in problem.sources.items() if source.is_complex}
-        writer = SeparationWriter(
-            None if out is None else Path(out), shapes, 1 if point else draws, overwrite, point, pairs
-        )
         key = jax.random.fold_in(jax.random.key(seed), 7)
-        for number, (name, view) in enumerate(problem.views.items()):
-            view_key = jax.random.fold_in(key, number)
-            for draw in range(1 if point else draws):
-                samples: dict[str, np.ndarray] = {}
-                if found[name]:
-                    drawn = self._estimate(problem, name, None if point else jax.random.fold_in(view_key, draw))
-                    samples = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
-                whole = set(samples) == set(view.mixing)
-                residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
-                writer.write(name, draw, _as_draws(len(view), samples, residual, self._cost))
+        rounds = 1 if point else draws
+        out = None if out is None else Path(out)
+        with SeparationWriter(out, shapes, rounds, overwrite, point, pairs) as writer:
+            for number, (name, view) in enumerate(problem.views.items()):
+                view_key = jax.random.fold_in(key, number)
+                for draw in range(rounds):
+                    samples: dict[str, np.ndarray] = {}
+                    if found[name]:
+                        drawn = self._estimate(problem, name, None if point else jax.random.fold_in(view_key, draw))
+                        samples = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
+                    whole = set(samples) == set(view.mixing)
+                    residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
+                    writer.write(name, draw, _as_draws(len(view), samples, residual, self._cost))
         return writer.finish()
 
     def sample(self, source: str, n: int, *, seed: int = 0) -> np.ndarray:
@@ -149,24 +148,15 @@ class Baseline(ABC):
 
     def save(self, folder: str | Path) -> None:
         """Writes `baseline.json` and `arrays.safetensors` into a folder."""
-        from safetensors.numpy import save
-
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        header = {
-            "format": _FORMAT,
-            "version": FORMAT_VERSION,
+        content = {
             "baseline": self.name,
             "config": self.config.model_dump(mode="json"),
             "shapes": {s: list(shape) for s, shape in self.shapes.items()},
             "record": dict(self.record),
         }
-        arrays = {name: np.asarray(a, order="C") for name, a in self.arrays.items()}
-        # the header goes last: a folder that has one is whole
-        for name, content in (("arrays.safetensors", save(arrays)), ("baseline.json", json.dumps(header, indent=1))):
-            temporary = folder / f".{name}.{os.getpid()}.tmp"
-            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
-            os.replace(temporary, folder / name)
+        save_arrays(folder / "arrays.safetensors", self.arrays, {}, _ARRAYS)
+        save_json(folder / "baseline.json", content, _BASELINE)  # goes last: a folder that has one is whole
 
     @classmethod
     def load(cls, folder: str | Path) -> "Baseline":
@@ -175,15 +165,13 @@ class Baseline(ABC):
         **Raises:** `FileNotFoundError`; `ValueError` when the folder holds another baseline, or one that is newer than
         this version reads.
         """
-        from safetensors.numpy import load_file
-
         header = read_header(folder)
         if header["baseline"] != cls.name:
             raise ValueError(f"{folder} holds the baseline '{header['baseline']}', not '{cls.name}'")
         return cls(
             cls.Config.model_validate(header["config"]),
             {s: tuple(shape) for s, shape in header["shapes"].items()},
-            load_file(Path(folder) / "arrays.safetensors"),
+            load_arrays(Path(folder) / "arrays.safetensors", _ARRAYS)[0],
             header["record"],
         )
 
@@ -225,15 +213,7 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / "baseline.json"
     if not file.is_file():
         raise FileNotFoundError(f"there is no baseline in {folder}")
-    try:
-        header = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is not a baseline's description: {error}") from None
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise ValueError(f"{file} is not a baseline's description written by dichroic")
-    if header["version"] > FORMAT_VERSION:
-        raise ValueError(f"{file} has format {header['version']}; this version reads up to {FORMAT_VERSION}")
-    return header
+    return load_json(file, _BASELINE)
 
 
 def _as_draws(n: int, samples: dict[str, np.ndarray], residual: np.ndarray, cost: Cost) -> Draws:

@@ -1,7 +1,6 @@
 """The observations of an experiment in a folder: made once, and the same for every method and every later call."""
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from dichroic.design.report import check_design
 from dichroic.problem import Problem, load_problem, save_problem
 from dichroic.run import RunError
+from dichroic.store import write
 from dichroic.studies.reproduce.experiment import Experiment
 from dichroic.studies.reproduce.generators import generate
 
@@ -89,7 +89,4 @@ def prepare_material(experiment: Experiment, folder: Path, seed: int, data: Path
 
 def write_json(file: Path, content: Any) -> None:
     """Writes a file, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    write(file, json.dumps(content, indent=1) + "\n")

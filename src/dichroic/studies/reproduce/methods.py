@@ -131,19 +131,20 @@ class _Reference(Method):
             name: (len(view), {t.source: problem.sources[t.source].real_shape for t in targets if t.view == name})
             for name, view in problem.views.items()
         }
-        writer = SeparationWriter(folder / "separated.zarr", shapes, 1, overwrite=True, point=True)
         faults = []
-        for target in targets:
-            try:
-                found = oracle_wiener(self._problem, problem, target.source, target.view, target.peak)
-                writer.samples[target.view][target.source][:, 0] = found.estimate
-            except ValueError as error:
-                writer.samples[target.view][target.source][:] = np.nan
-                faults.append(str(error))
-        if len(faults) == len(targets):
-            raise ProblemError(faults)
-        for name, (n, _) in shapes.items():
-            writer.chi_square[name][:] = np.full((n, 1), np.nan)
+        with SeparationWriter(folder / "separated.zarr", shapes, 1, overwrite=True, point=True) as writer:
+            for target in targets:
+                try:
+                    found = oracle_wiener(self._problem, problem, target.source, target.view, target.peak)
+                    writer.samples[target.view][target.source][:, 0] = found.estimate
+                except ValueError as error:
+                    writer.samples[target.view][target.source][:] = np.nan
+                    faults.append(str(error))
+            if len(faults) == len(targets):
+                raise ProblemError(faults)
+            for name, (n, _) in shapes.items():
+                writer.chi_square[name][:] = np.full((n, 1), np.nan)
+                writer.diverged[name][:] = False
         return writer.finish()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from dichroic.problem import Problem, ProblemError
 from dichroic.problem.faults import names
 from dichroic.run import Progress, Quiet, RunError
+from dichroic.store import write
 from dichroic.studies.reproduce.experiment import Experiment, Range, load_experiment
 from dichroic.studies.reproduce.generators import MissingData
 from dichroic.studies.reproduce.material import Material, prepare_material, write_json
@@ -160,9 +161,7 @@ def _keep(study: Any, folder: Path, method: str, trials: int) -> Path:
     best = max(finished, key=lambda t: t.value)
     file = folder / "tuned" / f"{method}.toml"
     about = {"trials": len(study.trials), "psnr": round(best.value, 4), "settings": nested(best.params)}
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(tomli_w.dumps(about), encoding="utf-8")
-    temporary.replace(file)
+    write(file, tomli_w.dumps(about))
     shutil.rmtree(folder / "tuned" / method / "trial", ignore_errors=True)
     rows = [{"number": t.number, "settings": t.params, "psnr": t.value} for t in study.trials]
     write_json(folder / "tuned" / f"{method}.json", json.loads(json.dumps(rows)))

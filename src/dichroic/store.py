@@ -1,0 +1,282 @@
+"""Files whole or not at all, and the one format that arrays with a description are kept in.
+
+What is written appears under its name when all of it is there and has reached the disk: a process killed at any moment,
+and a machine without power, leave the old content or the new one. Until then it has a name of the form
+`.NAME.PROCESS.tmp`, by which it is found and removed when the process was killed.
+
+Arrays are kept as safetensors, with JSON in the header: the name and version of the format, the description, and the
+sha256 of both, so that damage is told from age. Nothing that is read executes.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "Format",
+    "StoreError",
+    "claim",
+    "file_names",
+    "load_arrays",
+    "load_json",
+    "readable",
+    "reading",
+    "save_arrays",
+    "save_json",
+    "tidy",
+    "whole",
+    "write",
+]
+
+_LEFT = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.(?P<kind>tmp|old)")
+_LENGTH = 40  # characters of a name that are kept in the name of a file
+
+
+class StoreError(ValueError):
+    """A file that is damaged, newer than this version, or not what it is taken for; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """The name and version of a kind of file.
+
+    **Fields:** `unmarked`, whether files without them are read: those of before formats had names; `sealed`, the first
+    version whose arrays have a digest.
+    """
+
+    name: str
+    version: int
+    unmarked: bool = False
+    sealed: int = 1
+
+    def mark(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """A description with the name and version of its format in front."""
+        return {"format": self.name, "version": self.version, **content}
+
+    def check(self, content: Any, path: Path) -> dict[str, Any]:
+        """The description without its mark.
+
+        **Raises:** `StoreError` for another kind of file, and for a version that is newer than this one.
+        """
+        if not isinstance(content, dict):
+            raise StoreError(f"{path} is not a {self.name}: it holds a {type(content).__name__}, not a table")
+        content = dict(content)
+        name, version = content.pop("format", None), content.pop("version", None)
+        if name is None and version is None and self.unmarked:
+            return content
+        if name != self.name or type(version) is not int:
+            raise StoreError(f"{path} is not a {self.name}")
+        if version > self.version:
+            raise StoreError(
+                f"{path} has format version {version}; this version of dichroic reads up to {self.version}"
+            )
+        return content
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A temporary path, to write a file or a folder at: it takes the place of `path` when the block ends well.
+
+    What was there is removed only when the new content is whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent, path.name)
+    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("tmp", "old"))
+    try:
+        yield temporary
+        _flush(temporary)
+        aside = [(path, old)] if path.exists() and (path.is_dir() or temporary.is_dir()) else []
+        for source, target in (*aside, (temporary, path)):
+            os.replace(source, target)
+        _flush_folder(path.parent)
+    except BaseException:
+        _remove(temporary)
+        raise
+    _remove(old)
+
+
+def write(path: str | Path, content: bytes | str) -> None:
+    """Writes a file, whole or not at all; text as UTF-8."""
+    with whole(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def save_json(path: str | Path, content: Mapping[str, Any], form: Format) -> None:
+    """Writes a description with the mark of its format."""
+    write(path, json.dumps(form.mark(content), indent=1) + "\n")
+
+
+def load_json(path: str | Path, form: Format) -> dict[str, Any]:
+    """Reads what `save_json` wrote.
+
+    **Raises:** `FileNotFoundError`; `StoreError`.
+    """
+    path = Path(path)
+    with reading(path):
+        return form.check(json.loads(path.read_text(encoding="utf-8")), path)
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, Any], content: Mapping[str, Any], form: Format) -> None:
+    """Writes arrays with their description, one safetensors file."""
+    from safetensors.numpy import save
+
+    # not ascontiguousarray, which gives numbers an axis: what is read is to be what was written
+    arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
+    header = json.loads(json.dumps(form.mark(content)))
+    metadata = {"dichroic": json.dumps({**header, "sha256": _digest(arrays, header)})}
+    # written here, for safetensors makes files that nobody else may read
+    write(path, save(arrays, metadata=metadata))
+
+
+def load_arrays(path: str | Path, form: Format) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads what `save_arrays` wrote: the arrays by name, and their description.
+
+    **Raises:** `FileNotFoundError`; `StoreError` for a file of another kind, a newer or a damaged one.
+    """
+    from safetensors import safe_open
+
+    path = Path(path)
+    with reading(path):
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata.get("dichroic", "{}"))
+        digest = header.pop("sha256", None) if isinstance(header, dict) else None
+        content = form.check(header, path)
+        if digest != _digest(arrays, header) and (digest is not None or header.get("version", 0) >= form.sealed):
+            raise StoreError(f"{path} is damaged: its content is not what was written")
+        return arrays, content
+
+
+def _digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
+    digest = sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        x = arrays[name]
+        digest.update(f"{name}:{x.dtype.str}:{x.shape}".encode())
+        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a file is read becomes a sentence that names it.
+
+    **Raises:** `FileNotFoundError` where there is none; `StoreError` for all else.
+    """
+    try:
+        yield
+    except (StoreError, FileNotFoundError):
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # forged and damaged files find every way to fail
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise StoreError(f"{path} is damaged, or was not written by dichroic: {reason}") from error
+
+
+def claim(path: str | Path) -> None:
+    """Makes sure that something can be written at a path, before anything is computed for it.
+
+    **Raises:** `OSError` where nothing can.
+    """
+    path = Path(path)
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"nothing can be written there ({error.strerror})", str(path)) from error
+
+
+def tidy(folder: str | Path, name: str | None = None) -> None:
+    """Removes what processes that were killed left half written in a folder.
+
+    **Arguments:** `name`, of the only file to look after, which other processes may write, too: what belongs to one
+    that is alive stays (default: of all files, of which this process is the only one to write any).
+    """
+    folder = Path(folder)
+    for left in folder.iterdir() if folder.is_dir() else ():
+        found = _LEFT.fullmatch(left.name)
+        if found is None or (name is not None and (found["name"] != name or _alive(int(found["process"])))):
+            continue
+        if found["kind"] == "old" and not (folder / found["name"]).exists():
+            left.rename(folder / found["name"])  # killed after the old content made way, before the new one came
+        else:
+            _remove(left)
+
+
+def readable(name: str) -> str:
+    """A name of the user's as part of the name of a file: plain letters, digits, `-` and `_`, and not too many."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:_LENGTH]
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """Names for files, different ones for different names, by name.
+
+    A name that is readable as it stands keeps it; one that is not, or that differs from another one in nothing that
+    every file system knows, gets its number in front. Whoever reads them again needs the list.
+    """
+    names = list(names)
+    plain = [readable(name) for name in names]
+    folded = [stem.casefold() for stem in plain]
+    kept = [
+        stem == name and folded.count(stem.casefold()) == 1 and re.match(r"[A-Za-z_]", stem)
+        for name, stem in zip(names, plain, strict=True)
+    ]
+    return {
+        name: stem if keep else f"{number}_{stem}"
+        for number, (name, stem, keep) in enumerate(zip(names, plain, kept, strict=True))
+    }
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere, asking may end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file, or all files of a folder, have reached the disk."""
+    for file in [path, *path.rglob("*")]:
+        if file.is_dir():
+            _flush_folder(file)
+        else:
+            with open(file, "rb+") as stream:
+                os.fsync(stream.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    try:
+        opened = os.open(path, os.O_RDONLY)
+    except OSError:  # not on Windows
+        return
+    try:
+        os.fsync(opened)
+    except OSError:  # nor on every file system
+        pass
+    finally:
+        os.close(opened)
