@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dichroic import Prior, Run, load_problem, resume
+from dichroic import Run, load_problem, resume
+from dichroic.diffusion import DenoiserPrior
 from dichroic.em import EMState
 from dichroic.run import RunError, RunFolder, Separation
 from dichroic.run.diagnosis import last_diagnosis
@@ -179,7 +180,7 @@ HOSTILE = [
 
 def test_names_of_any_kind_keep_what_is_theirs(finished, tmp_path):
     """Priors, checkpoints and separations of sources and views whose names differ in what file names cannot tell."""
-    priors = {s: Prior(finished.priors["sky"].denoiser, provenance={"name": s}) for s in HOSTILE}
+    priors = {s: DenoiserPrior(finished.priors["sky"].denoiser(), provenance={"name": s}) for s in HOSTILE}
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     about = dict.fromkeys(("file", "fingerprint", "held_out", "frozen", "views")) | {"sources": dict.fromkeys(HOSTILE)}

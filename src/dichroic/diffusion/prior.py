@@ -17,6 +17,7 @@ from dichroic.algebra import Components
 from dichroic.diffusion.denoiser import Denoiser
 from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
+from dichroic.store import write
 
 __all__ = ["FORMAT_VERSION", "PRIORS", "PRIOR_STEPS", "Prior", "Scaling", "denoisers_of"]
 
@@ -119,7 +120,7 @@ class Prior(ABC):
             "provenance": dict(self.provenance),
         }
         # written here, for safetensors makes files that nobody else may read
-        Path(path).write_bytes(save(arrays, metadata={"dichroic": json.dumps(header)}))
+        write(path, save(arrays, metadata={"dichroic": json.dumps(header)}))
 
     @staticmethod
     def load(path: str | Path) -> "Prior":
