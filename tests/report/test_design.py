@@ -4,7 +4,7 @@ import numpy as np
 
 from dichroic import Downsample, Mask, Problem, Source, View
 from dichroic.design import check_design
-from dichroic.report import write_report
+from dichroic.report import report
 from dichroic.report.design import null_figure
 from report_cases import make_problem
 
@@ -12,7 +12,7 @@ SHAPE = (6, 8)
 
 
 def page_of(run, tmp_path):
-    return write_report(run, tmp_path / "report.html").read_text(encoding="utf-8")
+    return report(run, tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def unidentified():

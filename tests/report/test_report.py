@@ -8,7 +8,7 @@ import pytest
 from dichroic.em import EMState
 from dichroic.operators import Scale
 from dichroic.problem import Problem, Source, View
-from dichroic.report import write_report
+from dichroic.report import report as write_report
 from dichroic.report.material import gather
 from dichroic.run import Run
 from report_cases import DRAWS, make_gaussian, make_problem, make_records, make_two_shapes
@@ -202,7 +202,7 @@ def test_several_stages(make_run, tmp_path):
 
 def test_a_run_writes_its_own_report(make_run):
     run = make_run(make_problem((2,)))
-    path = run.report()
+    path = write_report(run)
     assert path == run.path / "report.html" and path.is_file() and not list(run.path.glob(".*.tmp"))
 
 

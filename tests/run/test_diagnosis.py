@@ -10,7 +10,7 @@ from dichroic.design.finding import Finding
 from dichroic.diagnose import Budget
 from dichroic.diffusion import Schedule
 from dichroic.problem import load_problem
-from dichroic.report import write_report
+from dichroic.report import report
 from dichroic.run import Run, RunError, RunFolder, diagnose
 from dichroic.run.fit import _describe
 from report_cases import make_gaussian
@@ -37,7 +37,7 @@ def test_all_checks_of_a_run_and_the_report(run, tmp_path):
     assert found.results["chi_square"].observations == 48
     kept = json.loads((run.path / "diagnose" / "verdict.json").read_text())
     assert kept["level"] == found.verdict.level
-    page = write_report(run, tmp_path / "report.html").read_text(encoding="utf-8")
+    page = report(run, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Not shown: the diagnosis" not in page and "Not shown: the picture" not in page
     assert page.index(f'class="verdict {found.verdict.level}"') < page.index("What went in")
     for words in (

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dichroic import Prior, Problem, ProblemError, Run, fit, load_problem, resume
+from dichroic.report import report
 from dichroic.run import RunError, RunFolder, Separation, Stopped, diagnose
 from dichroic.run.fit import _describe, fresh_folder
 from run_cases import results, tiny_config, tiny_problem, write_tiny
@@ -377,7 +378,7 @@ def test_a_finished_run_where_nothing_can_be_written(read_only, monkeypatch):
     assert Separation.open(run.separated).draws("both", "star").shape == (16, 2, 2)
     monkeypatch.setattr(write_module, "gather", None)  # it is told before anything is computed
     for work in (
-        lambda: run.report(),
+        lambda: report(run),
         lambda: run.separate(draws=1, out=read_only / "more.zarr"),
         lambda: fit(tiny_problem(seed=1), out=read_only.parent / "other"),
     ):

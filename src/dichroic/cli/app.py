@@ -268,9 +268,10 @@ def report(folder: Path, *, out: Path | None = None) -> int:
     """
     prepare()
     from dichroic.cli.messages import say
+    from dichroic.report import report as write_report
     from dichroic.run import Run
 
-    say(f"report: {Run(folder).report(out)}")
+    say(f"report: {write_report(Run(folder), out)}")
     return 0
 
 
@@ -290,7 +291,7 @@ def demo(*, out: Path = Path("runs/demo"), report: bool = True, quiet: Quiet = F
         Print the scores as JSON.
     """
     prepare()
-    from dichroic.cli.output import announce_device, print_json, show_demo
+    from dichroic.cli.output import announce_device, print_json, show_demo, write_report
     from dichroic.studies.experiments.demo import demo as run_demo
     from dichroic.studies.experiments.demo import scores
 
@@ -299,7 +300,7 @@ def demo(*, out: Path = Path("runs/demo"), report: bool = True, quiet: Quiet = F
         run = run_demo(out, progress)
         progress.advance(0.99, "scores")
         table = scores(run)
-    written = run.report() if report else None
+    written = write_report(run) if report else None
     if json:
         print_json({"folder": str(out), "report": written and str(written), "psnr": table})
     else:
@@ -378,10 +379,10 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 def _finish(run: Any, report: bool, json: bool) -> int:
     """The end of a fit: the report, and the scores."""
-    from dichroic.cli.output import print_json, show_fit
+    from dichroic.cli.output import print_json, show_fit, write_report
     from dichroic.run import summarize
 
-    written = run.report() if report else None
+    written = write_report(run) if report else None
     summary = {**summarize(run), "report": written and str(written)}
     print_json(summary) if json else show_fit(summary)
     return 0

@@ -64,7 +64,7 @@ def diagnose(
     prepare()
     from dichroic.cli.check import show_findings
     from dichroic.cli.messages import say
-    from dichroic.cli.output import print_json
+    from dichroic.cli.output import print_json, write_report
     from dichroic.diagnose import Budget
     from dichroic.problem import load_problem
     from dichroic.run import Run
@@ -78,7 +78,7 @@ def diagnose(
     others = None if problem is None else load_problem(problem).problem
     with meter(quiet) as progress:
         found = examine(run, others, budget=Budget(**work, seed=seed), checks=check, progress=progress)
-    written = run.report() if report else None
+    written = write_report(run) if report else None
     design = run.folder.design()
     unseen = [] if design is None else [vars(finding) for finding in design.findings() if finding.level != "green"]
     if json:

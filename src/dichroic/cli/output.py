@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dichroic.cli.messages import say
+from dichroic.cli.messages import complain, plain, say
 
-__all__ = ["announce_device", "make_table", "print_json", "print_table", "show_demo", "show_fit", "show_views"]
+__all__ = [
+    "announce_device",
+    "make_table",
+    "print_json",
+    "print_table",
+    "show_demo",
+    "show_fit",
+    "show_views",
+    "write_report",
+]
 
 
 def print_json(content: Any) -> None:
@@ -28,6 +38,19 @@ def _finite(content: Any) -> Any:
     if isinstance(content, float | np.floating):
         return float(content) if math.isfinite(content) else None
     return int(content) if isinstance(content, np.integer) else content
+
+
+def write_report(run: Any) -> Path | None:
+    """The report of a run in its folder; None, with a warning, where nothing can be written: all else can be read."""
+    from dichroic.report import report
+
+    try:
+        return report(run)
+    except OSError as error:
+        if error.errno not in (EACCES, EPERM, EROFS):
+            raise
+        complain("warning", f"no report: {plain(error)}")
+        return None
 
 
 def make_table(title: str, *columns: str, numbers: int = 0) -> Table:

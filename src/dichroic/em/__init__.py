@@ -4,7 +4,7 @@ from dichroic.em.amortise import amortise, conditional_of
 from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset
 from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.loop import Diverged, Expectation, run_stages, start_state
-from dichroic.em.plan import Stage, make_plan
+from dichroic.em.plan import Stage, make_plan, split
 from dichroic.em.published import PUBLISHED
 from dichroic.em.state import EMState, load_state, save_state
 
@@ -26,5 +26,6 @@ __all__ = [
     "preset",
     "run_stages",
     "save_state",
+    "split",
     "start_state",
 ]

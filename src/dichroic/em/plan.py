@@ -1,11 +1,14 @@
-"""Which sources are learned when, and from which views."""
+"""Which sources are learned when, and from which observations."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
+
+from dichroic.em.config import FitConfig
 from dichroic.problem import Problem, ProblemError
 
-__all__ = ["Stage", "make_plan"]
+__all__ = ["Stage", "make_plan", "split"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,16 @@ def make_plan(problem: Problem, kind: str, frozen: Collection[str] = ()) -> list
                 ]
             )
     return stages
+
+
+def split(problem: Problem, held_out: Problem | float | None, config: FitConfig) -> tuple[Problem, Problem | None]:
+    """The observations to learn from, and those to judge by (at most `held_out_limit` per view)."""
+    if isinstance(held_out, Problem):
+        kept, held = problem, held_out
+    else:
+        share = config.held_out if held_out is None else held_out
+        if share == 0 or any(len(view) < 2 for view in problem.views.values()):
+            return problem, None
+        kept, held = problem.split(share, config.seed)
+    limit = config.held_out_limit
+    return kept, held.select({name: np.arange(min(limit, len(view))) for name, view in held.views.items()})

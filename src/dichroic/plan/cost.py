@@ -12,10 +12,10 @@ from math import ceil, prod
 from pathlib import Path
 
 from dichroic.diffusion import Prior
-from dichroic.em import FitConfig, Stage, make_plan
+from dichroic.em import FitConfig, Stage, make_plan, split
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
-from dichroic.run.fit import known_priors, split
+from dichroic.run.fit import known_priors
 
 __all__ = ["Estimate", "Pass", "count_passes", "estimate_costs"]
 

@@ -14,11 +14,11 @@ import jax
 
 from dichroic.diffusion import Prior
 from dichroic.diffusion.networks.convolution import AUTOMATIC
-from dichroic.em import FitConfig, Stage, make_plan
+from dichroic.em import FitConfig, Stage, make_plan, split
 from dichroic.em.config import merge
 from dichroic.plan.timing import Timings, time_closed_form, time_draws, time_training
 from dichroic.problem import Problem, ProblemError
-from dichroic.run.fit import known_priors, split
+from dichroic.run.fit import known_priors
 
 __all__ = ["Trial", "as_toml", "try_settings"]
 

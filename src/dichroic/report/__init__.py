@@ -1,5 +1,5 @@
 """The report of a run: one HTML file that can be mailed, read on a phone and printed."""
 
-from dichroic.report.write import write_report
+from dichroic.report.write import report
 
-__all__ = ["write_report"]
+__all__ = ["report"]

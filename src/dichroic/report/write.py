@@ -36,19 +36,22 @@ from dichroic.report.verdict import judge
 from dichroic.run import Run
 from dichroic.store import claim, write
 
-__all__ = ["Maker", "render", "write_report"]
+__all__ = ["Maker", "render", "report"]
 
 
-def write_report(run: Run, path: str | Path) -> Path:
+def report(run: Run, out: str | Path | None = None) -> Path:
     """Writes the report of a run, finished or not: one HTML file that needs nothing else.
 
+    **Arguments:** `out`, the file (default: `report.html` in the run folder).
+
     **Returns:** the path of the file.
+
+    **Raises:** `OSError`, before anything is computed, where nothing can be written.
     """
+    path = run.path / "report.html" if out is None else Path(out)
     claim(path)
-    material = gather(run)
-    maker = Maker(material)
-    write(path, render("report.html.j2", maker.content()))
-    return Path(path)
+    write(path, render("report.html.j2", Maker(gather(run)).content()))
+    return path
 
 
 class Maker:

@@ -9,9 +9,8 @@ import jax
 
 from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, judge, load_panel, run_panel
 from dichroic.diagnose.panel import few_observations
-from dichroic.em import SamplingConfig
+from dichroic.em import SamplingConfig, split
 from dichroic.problem import Problem, load_problem
-from dichroic.run.fit import split
 from dichroic.run.folder import RunError
 from dichroic.run.progress import Progress, Quiet
 from dichroic.run.run import Run

@@ -13,7 +13,7 @@ import numpy as np
 from dichroic.algebra import Components, Gaussian
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
-from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, start_state
+from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, split, start_state
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -23,7 +23,7 @@ from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 from dichroic.store import claim, readable
 
-__all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume", "split"]
+__all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume"]
 
 _FROZEN_SAMPLES = 2048
 
@@ -258,19 +258,6 @@ class _Fit:
         if self.asked.is_set():
             raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
         self.progress.advance(fraction, what)
-
-
-def split(problem: Problem, held_out: Problem | float | None, config: FitConfig) -> tuple[Problem, Problem | None]:
-    """The observations to learn from, and those to judge by (at most `held_out_limit` per view)."""
-    if isinstance(held_out, Problem):
-        kept, held = problem, held_out
-    else:
-        share = config.held_out if held_out is None else held_out
-        if share == 0 or any(len(view) < 2 for view in problem.views.values()):
-            return problem, None
-        kept, held = problem.split(share, config.seed)
-    limit = config.held_out_limit
-    return kept, held.select({name: np.arange(min(limit, len(view))) for name, view in held.views.items()})
 
 
 def known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> dict[str, Prior]:

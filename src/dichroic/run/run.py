@@ -10,7 +10,7 @@ import numpy as np
 
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
-from dichroic.em import FitConfig, SamplingConfig
+from dichroic.em import FitConfig, SamplingConfig, split
 from dichroic.problem import Problem, as_complex, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -114,16 +114,8 @@ class Run:
         x = np.asarray(self.priors[source].sample(n, key=key, step=STEPS[step](), steps=steps))
         return as_complex(x) if self.folder.problem()["sources"][source].get("dtype") == "complex" else x
 
-    def report(self, out: str | Path | None = None) -> Path:
-        """Writes the report, one HTML file, and returns its path."""
-        from dichroic.report import write_report
-
-        return write_report(self, Path(out) if out is not None else self.path / "report.html")
-
     def _observations(self) -> tuple[Problem, Problem | None]:
         if self._problem is None:
-            from dichroic.run.fit import split
-
             file = self.folder.problem()["file"]
             if file is None:
                 raise RunError(f"the run in {self.path} was started from Python; open it with Run(path, problem=...)")
