@@ -63,7 +63,7 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(loop, "_spread", lambda *_: None)
     # every lap is the best so far: a stage that never gets better goes on with Gaussian priors
-    best = {"improved": 0, "lowest": [0.0], "last": 0.0, "error": 0.0}
+    best = {"lowest": [0.0], "last": 0.0, "error": 0.0}
     monkeypatch.setattr(loop, "_judge", lambda _, scores, lap: best | {"lap": lap})
     problem = tiny_problem(40)
     run = fit(problem, config, out=tmp_path)

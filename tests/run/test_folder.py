@@ -13,7 +13,7 @@ from dichroic.store import os as store_os
 @pytest.fixture
 def state(finished) -> EMState:
     draws = {"both": {"sky": np.arange(6, dtype=np.float32).reshape(3, 2), "usable": np.array([True, False, True])}}
-    best = {"lap": 1, "lowest": 0.1 + 0.2, "improved": 1, "level": 1e-17}
+    best = {"lap": 1, "lowest": 0.1 + 0.2, "level": 1e-17}
     priors = dict(finished.priors)
     return EMState(0, 1, priors, draws, {}, best, {"sky": priors["sky"]}, [{"lap": 0}, {"lap": 1}])
 

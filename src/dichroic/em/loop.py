@@ -98,7 +98,7 @@ def run_stages(state: EMState, context: Expectation) -> Iterator[EMState]:
 def _exhausted(state: EMState, config: FitConfig) -> bool:
     if not config.patience or not state.best:
         return False
-    return state.lap - state.best["improved"] >= config.patience or state.best.get("worse", 0) >= _HOPELESS
+    return state.lap - state.best["lap"] >= config.patience or state.best.get("worse", 0) >= _HOPELESS
 
 
 def _next_stage(state: EMState, stage: Stage) -> EMState:
@@ -177,6 +177,8 @@ def _spread(
     key: PRNGKeyArray,
 ) -> Spread:
     """Measures the new denoiser's errors, on held-out draws where there are any: others it may know by heart."""
+    # what was measured before does not matter, and without it all laps share one program
+    denoiser = eqx.tree_at(lambda d: d.spread, denoiser, None, is_leaf=lambda x: x is None)
     flat = prior.scaling.to_scaled(draws[:_SPREAD_DRAWS].reshape(len(draws[:_SPREAD_DRAWS]), -1).astype(float))
     basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_SPREAD_RANK).basis
     found = [x[source][x["usable"]] for x in held_out.values() if source in x]
@@ -241,7 +243,8 @@ def _expectation(
     best = state.best
     if scores:
         best = _judge(best, np.concatenate(scores), state.lap)
-        record["score"], record["score_error"] = best["last"], best["error"]
+        record |= {"score": best["last"], "score_error": best["error"]}
+        record |= {key: best[key] for key in ("gain", "gain_error") if key in best}
     record["best_lap"] = best.get("lap", state.lap)
     learned = {s: state.priors[s] for s in stage.learn}
     return replace(
@@ -282,25 +285,34 @@ def _usable(state: EMState, stage: Stage, source: str) -> np.ndarray:
 def _judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, Any]:
     """Updates what is known about the best lap of a stage, from the scores of the held-out observations.
 
-    The best lap is the latest one that is no worse than the lowest by more than a standard error of the difference,
-    observation by observation: noise alone should not throw later, longer trained priors away.
+    The best lap is the one of the lowest mean: a later one takes its place only by being better. The gain over the
+    draws that the stage began with is judged observation by observation, and so are the errors.
     """
     mean = float(scores.mean())
     if not best or not np.isfinite(best["lowest"]).all():
-        return {"lap": lap, "improved": lap, "lowest": scores.tolist(), "last": mean, "error": 0.0, "worse": 0}
+        kept = scores.tolist()
+        start = {"first": kept, "gain": 0.0, "gain_error": 0.0}
+        return {"lap": lap, "lowest": kept, "last": mean, "error": 0.0, "worse": 0, **start}
     if not np.isfinite(mean):  # such a lap is not the best one, whatever else it is
         return {**best, "last": mean}
-    difference = scores - np.asarray(best["lowest"])
-    error = float(difference.std() / np.sqrt(len(scores)))
-    lower = difference.mean() < 0
+    difference, error = _difference(scores, best["lowest"])
+    gain, gain_error = _difference(best.get("first", best["lowest"]), scores)
     return {
-        "lap": lap if difference.mean() < error else best["lap"],
-        "improved": lap if lower else best["improved"],
-        "lowest": scores.tolist() if lower else best["lowest"],
+        **best,
+        "lap": lap if difference < 0 else best["lap"],
+        "lowest": scores.tolist() if difference < 0 else best["lowest"],
         "last": mean,
         "error": error,
-        "worse": best.get("worse", 0) + 1 if difference.mean() > _DECIDED * error else 0,
+        "worse": best.get("worse", 0) + 1 if difference > _DECIDED * error else 0,
+        "gain": gain,
+        "gain_error": gain_error,
     }
+
+
+def _difference(a: Any, b: Any) -> tuple[float, float]:
+    """The mean difference of two sets of scores of the same observations, and its standard error."""
+    difference = np.asarray(a) - np.asarray(b)
+    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
 
 
 def _draw_view(

@@ -105,19 +105,30 @@ def _laps(material: Material, reasons: list[str]) -> str:
     best = last.get("best_lap", done)
     kept = next((r for r in stage if r.get("lap") == best), last)
     _solver(kept, reasons)
-    score, start, error = (_finite(x) for x in (kept.get("score"), stage[0].get("score"), last.get("score_error")))
+    score, start = (_finite(x) for x in (kept.get("score"), stage[0].get("score")))
     if score is None:
         return f"the last of {done} laps is used, there being no held-out score to choose by"
-    if best == 0 or (start is not None and start - score <= 2 * (error or 0.0)):
+    if best == 0:
+        reasons.append(
+            "No lap predicts hidden values of held-out observations better than the closed-form stages' priors do, "
+            "which are used: the laps have added nothing yet. Try more laps, more training steps per lap, or a larger "
+            "network."
+        )
+        least = min((x for r in stage[1:] if (x := _finite(r.get("score"))) is not None), default=None)
+        text = f"the closed-form stages' priors are used (lap 0 of {done}), with a held-out prediction score of "
+        later = "" if least is None else f" (lower is better; {number(least, 4)} in the best of the others)"
+        return text + number(score, 4) + later
+    gain, error = (_finite(kept.get(key)) for key in ("gain", "gain_error"))
+    if gain is None and start is not None:  # records of before gains were kept
+        gain, error = start - score, _finite(last.get("score_error"))
+    if gain is not None and gain <= 2 * (error or 0.0):
         reasons.append(
             "Hidden values of held-out observations are predicted hardly better than with the closed-form stages' "
-            "priors: the laps have not added much yet. Try more laps, more training steps per lap, or a larger network."
+            f"priors: by {number(gain, 2)}, with a standard error of {number(error or 0.0, 2)}. Try more laps, more "
+            "training steps per lap, or a larger network."
         )
-    if best == 0:
-        kept_prior = f"the closed-form stages' priors are used (lap 0 of {done})"
-        return f"{kept_prior}, with a held-out prediction score of {number(score, 4)}"
     text = f"lap {best} of {done} is used"
-    text += "" if best == done else ", the latest whose held-out score is the lowest within its error"
+    text += "" if best == done else ", whose held-out score is the lowest"
     text += f", with a held-out prediction score of {number(score, 4)} (lower is better"
     return text + (f"; {number(start, 4)} with the closed-form stages' priors)" if start is not None else ")")
 
