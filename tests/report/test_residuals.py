@@ -6,7 +6,7 @@ from dichroic.report.chi_figures import expected_density
 from dichroic.report.describe import number, with_error
 from dichroic.report.material import Material, Separated
 from dichroic.report.residuals import ChiSquare, chi_square, residuals
-from dichroic.report.verdict import judge
+from dichroic.report.verdict import judge_run
 
 
 def make_view(n=200, m=8, missing=True, kind=float, seed=0):
@@ -64,7 +64,7 @@ def test_worst_observations():
 
 @pytest.mark.parametrize(
     ("factor", "level", "word"),
-    [(1.0, "fine", "agree with the stated noise"), (1.5, "look", "understated"), (0.5, "look", "overstated")],
+    [(1.0, "green", "agree with the stated noise"), (1.5, "amber", "understated"), (0.5, "amber", "overstated")],
 )
 def test_verdict_follows_the_residuals(tmp_path, factor, level, word):
     from dichroic.em import FitConfig
@@ -72,7 +72,7 @@ def test_verdict_follows_the_residuals(tmp_path, factor, level, word):
     values = factor * np.random.default_rng(0).chisquare(50, (300, 2)) / 50
     chi = {"v": ChiSquare("v", values, np.full(300, 50), 0.0)}
     material = Material(tmp_path, FitConfig(), {"sources": {}, "views": {}}, {}, finished=True)
-    verdict = judge(material, chi)
+    verdict = judge_run(material, chi, {})
     assert verdict.level == level
     assert word in verdict.sentence + " ".join(verdict.reasons)
 

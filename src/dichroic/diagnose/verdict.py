@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from dichroic.design.finding import Level
 from dichroic.diagnose.result import Part, Result, worst
 
-__all__ = ["PATTERNS", "Cause", "Pattern", "Signs", "Verdict", "judge"]
+__all__ = ["LABELS", "PATTERNS", "Cause", "Pattern", "Signs", "Verdict", "judge"]
 
 _INFORMED = 0.5  # contraction above which posteriors can contradict a prior
 
@@ -157,13 +157,24 @@ PATTERNS: tuple[Pattern, ...] = (
 )
 
 
+LABELS: dict[Level, str] = {
+    "green": "No fault found",
+    "amber": "Look closer",
+    "red": "Do not trust this result yet",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """The panel in words: `level`, the worst of its checks; `label`; `causes`, the probable ones; `limits`."""
+    """What is said of a result: `level`, the worst of what was looked at; `label`; `causes`, the probable ones, by the
+    pattern of all checks; `sentence`, the numbers; `reasons` to look closer besides; `limits`, what none of it shows.
+    """
 
     level: Level
     label: str
     causes: list[Cause]
+    sentence: str = ""
+    reasons: tuple[str, ...] = ()
     limits: tuple[str, ...] = (
         "No check sees an error that leaves all data unchanged: whether the mixing allows one, `dichroic check` says.",
         "Few held-out observations make all checks weak; green means that nothing was seen.",
@@ -173,7 +184,7 @@ class Verdict:
 def judge(results: Mapping[str, Result]) -> Verdict:
     """The verdict on the results of the checks, by name."""
     level = worst(result.level for result in results.values())
-    label = {"green": "No fault found", "amber": "Look closer", "red": "Do not trust this result yet"}[level]
+    label = LABELS[level]
     if level == "green":
         return Verdict(level, label, [])
     signs = read(results)

@@ -1,42 +1,32 @@
 """What the checks of `dichroic diagnose` found: the verdict, the panel, and a picture of every check."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dichroic.diagnose import CHECKS, CODES, Result, judge, load_panel
+from dichroic.diagnose import CHECKS, CODES, Result, judge
 from dichroic.diagnose.codes import code_of
 from dichroic.report.describe import number
 from dichroic.report.theme import INK, MUTED, Figure, colour, dots, panel
 from dichroic.report.trust_maps import contraction_figures, residual_figures
+from dichroic.report.verdict import CHECK_NAMES
 
 __all__ = ["diagnosis_section"]
 
-_NAMES = {
-    "replay": "Replay",
-    "chi_square": "Residuals",
-    "gap": "Prior against posteriors",
-    "fission": "Split data",
-    "sbc": "Simulated truths",
-    "tarp": "All sources together",
-    "leakage": "Injection and recovery",
-    "maps": "Data or prior",
-}
 _MOST = 12  # curves with a name
 
 
-def diagnosis_section(run: Path, part: Callable[[str, Callable[[], Any]], Any]) -> dict[str, Any] | None:
-    """What the page shows of a diagnosis, None where none was made.
+def diagnosis_section(
+    results: Mapping[str, Result], part: Callable[[str, Callable[[], Any]], Any]
+) -> dict[str, Any] | None:
+    """What the page shows of a diagnosis below the verdict, None where none was made.
 
-    **Arguments:** `run`, the run folder; `part(what, make)`, makes a part of the page or notes why it cannot.
+    **Arguments:** `results`, of the checks; `part(what, make)`, makes a part of the page or notes why it cannot.
     """
-    results = load_panel(run / "diagnose")
     if not results:
         return None
-    verdict = judge(results)
     figures: list[Figure] = []
     makers = {
         "fission": _coverage,
@@ -54,23 +44,11 @@ def diagnosis_section(run: Path, part: Callable[[str, Callable[[], Any]], Any]) 
                 part(f"the picture of the check “{name}”", partial(lambda m, r: list(m(r)), make, results[name])) or []
             )
     return {
-        "level": verdict.level,
-        "label": verdict.label,
-        "sentence": _sentence(results),
-        "causes": [vars(cause) for cause in verdict.causes],
-        "limits": verdict.limits,
+        "limits": judge(results).limits,
         "rows": [_row(name, result) for name, result in results.items()],
-        "missing": [_NAMES[name] for name in CHECKS if name not in results],
+        "missing": [CHECK_NAMES[name] for name in CHECKS if name not in results],
         "figures": figures,
     }
-
-
-def _sentence(results: dict[str, Result]) -> str:
-    loud = [_NAMES[name].lower() for name, result in results.items() if result.level != "green"]
-    judging = sum(CHECKS[name].judges for name in results)
-    if not loud:
-        return f"None of {judging} checks on held-out observations saw a fault."
-    return f"{len(loud)} of {judging} checks on held-out observations saw something: {', '.join(loud)}."
 
 
 def _row(name: str, result: Result) -> dict[str, Any]:
@@ -80,7 +58,7 @@ def _row(name: str, result: Result) -> dict[str, Any]:
         for code, part in sorted(told.items())
     ]
     return {
-        "name": _NAMES[name],
+        "name": CHECK_NAMES[name],
         "question": CHECKS[name].question,
         "level": result.level if CHECKS[name].judges else "–",
         "p": number(result.p, 2) if CHECKS[name].judges else "–",

@@ -1,19 +1,34 @@
-"""The run in one sentence, and what that sentence does not say."""
+"""The verdict on a run: that of the checks, where they were made, with what the fit itself shows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from dichroic.diagnose import CHECKS, Result, Verdict, judge
+from dichroic.diagnose.result import worst
+from dichroic.diagnose.verdict import LABELS
 from dichroic.report.describe import number
 from dichroic.report.material import Material
 from dichroic.report.residuals import ChiSquare
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["CHECK_NAMES", "judge_run"]
 
 _MOST_DIVERGED, _MOST_STOPPED = 0.01, 0.05  # shares of draws that are worth a warning
 
-LIMITS = (
+CHECK_NAMES = {
+    "replay": "Replay",
+    "chi_square": "Residuals",
+    "gap": "Prior against posteriors",
+    "fission": "Split data",
+    "sbc": "Simulated truths",
+    "tarp": "All sources together",
+    "leakage": "Injection and recovery",
+    "maps": "Data or prior",
+}
+
+_LIMITS = (
     "Residuals test the noise and the sum of the sources. They do not show whether signal was given to the wrong "
     "source, and where the unknowns outnumber the data they hardly notice a wrong prior.",
     "No number here sees an error that leaves all data unchanged; whether the mixing allows one is a question to the "
@@ -21,37 +36,40 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is said at the top of the page.
-
-    `level` is "fine", "look" or "unfinished"; `label` names it; `sentence` gives the numbers; `reasons` say why to look
-    closer and what to try; `limits`, what the numbers cannot show.
+def judge_run(material: Material, chi: Mapping[str, ChiSquare], results: Mapping[str, Result]) -> Verdict:
+    """The verdict on a run, from the checks that were made and from residuals, failed draws and the prediction score of
+    the fit; it says which.
     """
-
-    level: str
-    label: str
-    sentence: str
-    reasons: list[str]
-    limits: tuple[str, ...] = LIMITS
-
-
-def judge(material: Material, chi: dict[str, ChiSquare]) -> Verdict:
-    """The verdict on a run. It is drawn from residuals, failed draws and the prediction score only, and says so."""
     reasons: list[str] = []
     parts = [_residuals(material, chi, reasons), _diverged(chi, reasons), _laps(material, reasons)]
     sentence = "; ".join(part for part in parts if part)
     sentence = sentence[:1].upper() + sentence[1:] + "." if sentence else "There is nothing to judge yet."
-    if not material.finished:
-        return Verdict("unfinished", "Not finished", sentence, reasons)
-    if reasons:
-        return Verdict("look", "Look closer", sentence, reasons)
-    if not any(np.isfinite(c.mean) for c in chi.values()):
-        return Verdict("look", "Not judged", sentence, ["There are no residuals to judge by."])
-    return Verdict("fine", "No fault found by these checks", sentence, reasons)
+    if material.finished and not reasons and not any(np.isfinite(c.mean) for c in chi.values()):
+        reasons.append("There are no residuals to judge by.")
+    found = judge(results)
+    level = worst([found.level, "amber" if reasons or not material.finished else "green"])
+    label = LABELS[level] if results or level != "green" else "No fault found by these numbers"
+    return replace(
+        found,
+        level=level,
+        label=label if material.finished else "Not finished",
+        sentence=f"{_panel(results)} {sentence}".strip(),
+        reasons=tuple(reasons),
+        limits=_LIMITS,
+    )
 
 
-def _residuals(material: Material, chi: dict[str, ChiSquare], reasons: list[str]) -> str:
+def _panel(results: Mapping[str, Result]) -> str:
+    if not results:
+        return ""
+    loud = [CHECK_NAMES[name].lower() for name, result in results.items() if result.level != "green"]
+    judging = sum(CHECKS[name].judges for name in results)
+    if not loud:
+        return f"None of {judging} checks on held-out observations saw a fault."
+    return f"{len(loud)} of {judging} checks on held-out observations saw something: {', '.join(loud)}."
+
+
+def _residuals(material: Material, chi: Mapping[str, ChiSquare], reasons: list[str]) -> str:
     known = {v: c for v, c in chi.items() if c.verdict != "unknown"}
     if not known:
         return ""
@@ -82,7 +100,7 @@ def _residuals(material: Material, chi: dict[str, ChiSquare], reasons: list[str]
     )
 
 
-def _diverged(chi: dict[str, ChiSquare], reasons: list[str]) -> str:
+def _diverged(chi: Mapping[str, ChiSquare], reasons: list[str]) -> str:
     total = sum(c.values.size for c in chi.values())
     if not total:
         return ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.diagnose import load_panel
 from dichroic.em import FitConfig
 from dichroic.report.calibration import diagnosis_section
 from dichroic.report.chi_figures import chi_histogram
@@ -32,7 +33,7 @@ from dichroic.report.residuals import ChiSquare, chi_square
 from dichroic.report.strips import example_strip, reduced, separation_strip
 from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
-from dichroic.report.verdict import judge
+from dichroic.report.verdict import judge_run
 from dichroic.run import Run
 from dichroic.store import claim, write
 
@@ -66,6 +67,7 @@ class Maker:
         m = self.material
         found = {v: self.part(f"residuals of '{v}'", partial(chi_square, s)) for v, s in m.separated.items()}
         chi = {v: c for v, c in found.items() if c is not None}
+        results = load_panel(m.path / "diagnose")
         content = {
             "title": m.description.get("title") or m.path.resolve().name,
             "sources": self.part("the table of sources", self._sources) or [],
@@ -81,9 +83,9 @@ class Maker:
             "judged_on": m.judged_on,
             "facts": self.part("provenance", self._facts) or [],
             "commands": self.part("the commands", self._commands) or [],
-            "verdict": judge(m, chi),
+            "verdict": judge_run(m, chi, results),
             "design": self.part("the design", lambda: design_section(m, self.part)),
-            "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(m.path, self.part)),
+            "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(results, self.part)),
         }
         return {**content, "notes": self.notes}
 
