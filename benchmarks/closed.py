@@ -21,7 +21,7 @@ def scikit(n: int = 4096, d: int = 8, k: int = 8, laps: int = 10) -> None:
 
     from dichroic.algebra import Components
     from dichroic.closed.components import _update
-    from dichroic.closed.components_views import bind_components_view
+    from dichroic.closed.routes import bind_components
     from dichroic.problem import Problem, Source, View
 
     rng, std = np.random.default_rng(0), 1e-4
@@ -31,7 +31,7 @@ def scikit(n: int = 4096, d: int = 8, k: int = 8, laps: int = 10) -> None:
     view = Problem({"x": Source((d,))}, {"v": View(x, {"x": 1.0}, std)}).views["v"]
 
     def ours() -> float:
-        bound, mixture = bind_components_view(view, {"x": (d,)}), start
+        bound, mixture = bind_components(view, {"x": (d,)}), start
         assert bound is not None
         for _ in range(laps):
             mixture = _update(mixture, bound.statistics({"x": mixture})[1]["x"], 1e-12, start)

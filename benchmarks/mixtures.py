@@ -89,14 +89,14 @@ class Curve:
         """Scores exact posterior draws of the held-out observations."""
         import jax
 
-        from dichroic.closed.components_views import bind_components_view
+        from dichroic.closed.routes import bind_components
         from dichroic.metrics import psnr
 
         begin, minutes = time.monotonic(), self.now()
         shapes = {s: source.shape for s, source in self.held_out.sources.items()}
         scores = {}
         for name, view in self.held_out.views.items():
-            bound = bind_components_view(view, shapes)
+            bound = bind_components(view, shapes)
             assert bound is not None
             self.draws[name] = bound.draw(components, jax.random.split(jax.random.key(0), len(view)))
             scores[name] = {s: psnr(x, view.truth[s], peak=4.0) for s, x in self.draws[name].items()}

@@ -9,21 +9,22 @@ from scipy.special import logsumexp
 from dichroic.algebra import Components
 from dichroic.closed import ComponentsConfig, components_em, gaussian_em
 from dichroic.closed.components import _split, _update
-from dichroic.closed.components_views import GroupedView, bind_components_view
-from dichroic.closed.systems import SystemView
+from dichroic.closed.groups import Groups
+from dichroic.closed.routes import bind_components
+from dichroic.closed.systems import Systems
 from dichroic.diffusion import ComponentsDenoiser
 from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 from oracles import SIGMAS, assert_gaussian, random_covariance
 
 
-class LikeliestView(SystemView):
+class LikeliestView(Systems):
     """Searches for the likeliest combinations, however few there are: then it finds all of them."""
 
     exhaustive = 0
 
 
-ROUTES = {"per observation": SystemView, "likeliest": LikeliestView, "grouped": GroupedView}
+ROUTES = {"per observation": Systems, "likeliest": LikeliestView, "grouped": Groups}
 every_route = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
 SHAPES = {"a": (3,), "b": (2,)}
 STD = 0.3
@@ -150,8 +151,8 @@ def test_laps_reach_the_likelihood_of_scikit_learn():
     start = random_components(rng, 3, 4)
     x = random_components(rng, 3, 4).sample(rng, 400)
     view = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-5)}).views["v"]
-    bound, ours = bind_components_view(view, {"x": (3,)}), start
-    assert isinstance(bound, GroupedView)
+    bound, ours = bind_components(view, {"x": (3,)}), start
+    assert isinstance(bound, Groups)
     for _ in range(10):
         ours = _update(ours, bound.statistics({"x": ours})[1]["x"], 1e-12, start)
     theirs = GaussianMixture(
@@ -172,15 +173,15 @@ def test_laps_reach_the_likelihood_of_scikit_learn():
 @pytest.mark.parametrize("shared", [True, False])
 def test_small_observations_that_share_a_design_are_solved_together(shared):
     view = observe(np.random.default_rng(10), n=300, shared=shared)
-    assert type(bind_components_view(view, SHAPES)) is (GroupedView if shared else SystemView)
+    assert type(bind_components(view, SHAPES)) is (Groups if shared else Systems)
 
 
 def test_densities_that_do_not_fit_into_memory_are_made_in_shares(monkeypatch):
     rng = np.random.default_rng(11)
     view, components = observe(rng, n=7, missing=True, shared=True), two_sources(rng)
-    bound = GroupedView(view, SHAPES)
+    bound = Groups(view, SHAPES)
     whole, all_draws = bound.statistics(components), bound.draw(components, jax.random.split(jax.random.key(0), 7))
-    monkeypatch.setattr("dichroic.closed.group_systems._TABLE", 12)
+    monkeypatch.setattr("dichroic.closed.groups._TABLE", 12)
     parts, draws = bound.statistics(components), bound.draw(components, jax.random.split(jax.random.key(0), 7))
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
     np.testing.assert_allclose(bound.log_likelihood(components).sum(), whole[0], rtol=1e-12)

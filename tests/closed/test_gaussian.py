@@ -7,36 +7,41 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from dichroic.algebra import Gaussian
-from dichroic.closed import gaussian_views, own_noise
+from dichroic.algebra import Components, Gaussian
+from dichroic.closed import groups, routes, weights
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
+from dichroic.closed.groups import Groups
+from dichroic.closed.matrix_free import MatrixFree
 from dichroic.closed.statistics import Statistics
+from dichroic.closed.systems import Systems
+from dichroic.closed.weights import Weights
 from dichroic.diffusion import Schedule
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
 from dichroic.posterior.closed_form import closed_form_draws
 from dichroic.problem import Problem, Source, View
-from dichroic.white.view import grouped, has_weights, stack_samples
+from dichroic.white.arrays import grouped, stack_samples
+from dichroic.white.layout import has_weights
 from operator_cases import matrix_of
 from oracles import SIGMAS, assert_gaussian, random_covariance
 
 ROUTES = {
-    "per observation": gaussian_views._PerObservation,
-    "grouped": gaussian_views._Grouped,
-    "own noise": own_noise.OwnNoise,
-    "matrix free": gaussian_views._MatrixFree,
+    "systems": Systems,
+    "groups": Groups,
+    "weights": Weights,
+    "matrix free": MatrixFree,
 }
 
 
 def force(monkeypatch, route: str) -> None:
     """Sends every view through one route, where it can be had."""
-    monkeypatch.setattr(gaussian_views, "_SMALL", 1000)
-    monkeypatch.setattr(gaussian_views, "_DENSE", 0 if route == "matrix free" else 4096)
-    cheapest = gaussian_views.cheapest
+    monkeypatch.setattr(routes, "SMALL", 1000)
+    monkeypatch.setattr(routes, "DENSE", 0 if route == "matrix free" else 4096)
+    cheapest = routes.cheapest
 
-    def forced(routes):
-        return cheapest({route: routes[route]} if route in routes else {} if route == "matrix free" else routes)
+    def forced(found):
+        return cheapest({route: found[route]} if route in found else {} if route == "matrix free" else found)
 
-    monkeypatch.setattr(gaussian_views, "cheapest", forced)
+    monkeypatch.setattr(routes, "cheapest", forced)
 
 
 class Truth:
@@ -154,20 +159,20 @@ every_problem = pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 
 def bind(problem: Problem, name: str):
     shapes = {s: source.shape for s, source in problem.sources.items()}
-    return gaussian_views.bind_view(problem.views[name], shapes, 10**6, 0)
+    return routes.bind_view(problem.views[name], shapes, 10**6, 0)
 
 
 @every_problem
-@pytest.mark.parametrize("route", ["per observation", "grouped", "own noise", "own noise, each by itself"])
+@pytest.mark.parametrize("route", ["systems", "groups", "weights", "weights, each by itself"])
 def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng):
     problem, std, sizes = make(rng)
     populations = Truth(np.random.default_rng(1), sizes).populations
-    if route == "own noise, each by itself":
-        monkeypatch.setattr(own_noise, "_CONDITION", 0)
-        route = "own noise"
+    if route == "weights, each by itself":
+        monkeypatch.setattr(weights, "_CONDITION", 0)
+        route = "weights"
     force(monkeypatch, route)
     for name, view in problem.views.items():
-        if route == "own noise" and not has_weights(view):
+        if route == "weights" and not has_weights(view):
             continue
         bound = bind(problem, name)
         assert type(bound) is ROUTES[route]
@@ -183,18 +188,19 @@ def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng
 
 
 @pytest.mark.parametrize(
-    "name, route", [("dense noise", "grouped"), ("own noise", "own noise"), ("complex, own noise", "own noise")]
+    "name, route", [("dense noise", "groups"), ("own noise", "weights"), ("complex, own noise", "weights")]
 )
 def test_dense_routes_draw_from_the_exact_posterior(name, route, monkeypatch, float64, rng):
     problem, std, sizes = PROBLEMS[name](rng)
     populations = Truth(np.random.default_rng(1), sizes).populations
     force(monkeypatch, route)
     view, n = problem.views["v"], 1500
+    known = {s: Components.of(p) for s, p in populations.items()}
     bound, found = bind(problem, "v"), list(posteriors(problem.views["v"], populations, std))
-    means = stack_samples(bound.draw(populations, None), bound.sources, len(view))
+    means = stack_samples(bound.draw(known, None), bound.sources, len(view))
     np.testing.assert_allclose(means, [m for m, _, _ in found], atol=1e-9)
-    bound = gaussian_views.bind_view(view.select(np.repeat([0, 3], n)), bound.shapes, 0, 0)
-    found_draws = bound.draw(populations, jax.random.split(jax.random.key(0), 2 * n))
+    bound = routes.bind_view(view.select(np.repeat([0, 3], n)), bound.shapes, 0, 0)
+    found_draws = bound.draw(known, jax.random.split(jax.random.key(0), 2 * n))
     draws = stack_samples(found_draws, bound.sources, 2 * n)
     for i, rows in ((0, slice(n)), (3, slice(n, None))):
         assert_gaussian(draws[rows], *found[i][:2])
@@ -210,7 +216,7 @@ def residuals(view, samples, std):
         yield np.real(np.conj(r) @ own @ r) / (len(r) * (2 if np.iscomplexobj(r) else 1))
 
 
-@pytest.mark.parametrize("route", ["grouped", "own noise"])
+@pytest.mark.parametrize("route", ["groups", "weights"])
 @pytest.mark.parametrize("name", ["own noise", "complex, own noise"])
 def test_dense_routes_know_what_is_left(name, route, monkeypatch, float64, rng):
     problem, std, _ = PROBLEMS[name](rng)
@@ -243,9 +249,9 @@ def test_gaussian_priors_are_drawn_from_exactly_where_every_observation_is_of_it
 def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, rng):
     truth = Truth(rng)
     problem = contrastive(rng, truth, n=6, missing=True)
-    force(monkeypatch, "grouped")
+    force(monkeypatch, "groups")
     kept = bind(problem, "both")
-    monkeypatch.setattr(gaussian_views, "_KEPT", 0)
+    monkeypatch.setattr(groups, "_KEPT", 0)
     anew = bind(problem, "both")
     assert anew.kept is None and anew.moments() is None
     assert anew.power("a") == kept.power("a")
@@ -278,17 +284,17 @@ def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monk
 
 def test_views_are_sent_to_the_cheapest_exact_route(rng):
     small = contrastive(rng, Truth(rng), n=4)
-    assert type(bind(small, "one")) is gaussian_views._PerObservation
+    assert type(bind(small, "one")) is Systems
     shared = contrastive(rng, Truth(rng), n=300, shared=True)
-    assert type(bind(shared, "both")) is gaussian_views._Grouped
+    assert type(bind(shared, "both")) is Groups
     y = rng.normal(size=(60, 80))
     middle = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, 0.1)})
-    assert type(bind(middle, "v")) is gaussian_views._Grouped
+    assert type(bind(middle, "v")) is Groups
     own = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, PerSample(rng.uniform(0.1, 0.2, size=y.shape)))})
-    assert type(bind(own, "v")) is own_noise.OwnNoise
+    assert type(bind(own, "v")) is Weights
     y = rng.normal(size=(2, 5000)).astype(np.float32)
     large = Problem({"a": Source((5000,))}, {"v": View(y, {"a": 1.0}, 0.1)})
-    assert type(bind(large, "v")) is gaussian_views._MatrixFree
+    assert type(bind(large, "v")) is MatrixFree
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
@@ -311,7 +317,7 @@ def test_populations_are_recovered(missing, rng):
 
 
 @every_problem
-@pytest.mark.parametrize("route", ["per observation", "grouped"])
+@pytest.mark.parametrize("route", ["systems", "groups"])
 def test_the_likelihood_never_falls(make, route, monkeypatch, float64, rng):
     problem, _, _ = make(rng)
     force(monkeypatch, route)
@@ -352,7 +358,7 @@ def test_missing_values_take_no_part_in_the_systems_of_a_group(rng):
 
 def test_exact_routes_end_at_the_same_fit(monkeypatch, float64, rng):
     problem, fits = contrastive(rng, Truth(rng), n=12), []
-    for route in ("per observation", "grouped"):
+    for route in ("systems", "groups"):
         force(monkeypatch, route)
         fits.append(gaussian_em(problem, GaussianConfig(laps=10, tolerance=1e-300)))
     np.testing.assert_allclose(fits[0].log_likelihood, fits[1].log_likelihood, rtol=1e-9)
@@ -384,13 +390,13 @@ def test_no_view_is_dropped_when_another_is_too_large_for_matrices(monkeypatch, 
         "small": View(x + 0.01 * rng.normal(size=x.shape), {"a": 1.0}, 0.01),
         "large": View(rng.normal(size=(n, 40)), {"a": Dense(1e-3 * rng.normal(size=(40, 2)))}, 1.0),
     }
-    monkeypatch.setattr(gaussian_views, "_DENSE", 30)
-    monkeypatch.setattr(gaussian_views, "_SMALL", 4)
+    monkeypatch.setattr(routes, "DENSE", 30)
+    monkeypatch.setattr(routes, "SMALL", 4)
     fit = gaussian_em(Problem({"a": Source((2,))}, views), GaussianConfig(laps=30))
     np.testing.assert_allclose(fit.populations["a"].mean, mean, atol=1.0)
 
 
-@pytest.mark.parametrize("route", ["per observation", "grouped"])
+@pytest.mark.parametrize("route", ["systems", "groups"])
 def test_units_do_not_matter(route, monkeypatch, float64, rng):
     truth = Truth(rng)
     problem = contrastive(rng, truth, n=12)

@@ -8,7 +8,7 @@ from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior
 from dichroic.em import SamplingConfig, draw_posterior, estep
 from dichroic.operators import Mask, PerSample, take
 from dichroic.problem import Problem, Source, View
-from dichroic.white.view import split_alike
+from dichroic.white.layout import split_alike
 
 N = 150
 SAMPLING = SamplingConfig(posterior="surrogate", steps=6, warm_steps=3)

@@ -27,8 +27,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from dichroic.algebra import Components
-from dichroic.closed.components_view import ComponentStatistics, ComponentsView
-from dichroic.closed.components_views import bind_components_view
+from dichroic.closed.evidence import ComponentStatistics, Evidence
+from dichroic.closed.routes import bind_components
 from dichroic.problem import Problem
 
 __all__ = ["ComponentsConfig", "ComponentsFit", "components_em"]
@@ -100,8 +100,8 @@ def components_em(
     if config.components == 1 or not learned:
         return None
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
-    views = [bind_components_view(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
-    judges = [] if held_out is None else [bind_components_view(view, shapes) for view in held_out.views.values()]
+    views = [bind_components(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
+    judges = [] if held_out is None else [bind_components(view, shapes) for view in held_out.views.values()]
     if any(view is None for view in [*views, *judges]):
         return None
     search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report, kept)
@@ -113,8 +113,8 @@ class _Search:
 
     def __init__(
         self,
-        views: list[ComponentsView],
-        judges: list[ComponentsView],
+        views: list[Evidence],
+        judges: list[Evidence],
         learned: list[str],
         config: ComponentsConfig,
         report: Callable[[float], None] | None,

@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 from threadpoolctl import threadpool_limits
 
 from dichroic.algebra import Gaussian
-from dichroic.closed.gaussian_view import ViewStatistics
-from dichroic.closed.gaussian_views import bind_views
+from dichroic.closed.evidence import Evidence
 from dichroic.closed.moment_start import moment_start
+from dichroic.closed.routes import bind_views
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import DenoiserPrior, Prior, Scaling, Schedule
 from dichroic.problem import Problem
@@ -127,7 +127,7 @@ def gaussian_em(
 
 
 def _best_start(
-    views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]], fixed: Mapping[str, Gaussian]
+    views: list[Evidence], shapes: Mapping[str, tuple[int, ...]], fixed: Mapping[str, Gaussian]
 ) -> dict[str, Gaussian]:
     """The likelier start: isotropic populations, or, where there are moments, those that fit them."""
     isotropic = {**_start(views, shapes), **fixed}
@@ -144,7 +144,7 @@ def _best_start(
     return matched if log_likelihood(matched) > log_likelihood(isotropic) else isotropic
 
 
-def _start(views: list[ViewStatistics], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Gaussian]:
+def _start(views: list[Evidence], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Gaussian]:
     """Isotropic populations that explain the size of the data: the result does not depend on the units."""
     populations = {}
     for s, shape in shapes.items():

@@ -4,24 +4,26 @@ Up to a number of combinations of components all of them count, beyond it the li
 """
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
-from math import ceil, log2, prod
+from math import ceil, log2
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from dichroic.algebra import Components, matheron
 from dichroic.algebra.small import cholesky, solve_lower, solve_upper
 from dichroic.closed.combinations import component_tree, gaussians, likeliest
-from dichroic.closed.components_view import ComponentStatistics, ComponentsView
+from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.problem import View
+from dichroic.white.arrays import stack_samples, stacked
 from dichroic.white.parallel import side_by_side
-from dichroic.white.view import stacked
 
-__all__ = ["SystemView", "system_operations"]
+__all__ = ["Systems", "system_operations"]
 
 _SOME = 64  # combinations that are kept otherwise
 _SYSTEMS = 1 << 14  # small systems side by side: what fits into the cache of a core
@@ -35,7 +37,7 @@ def system_operations(n: int, m: int) -> float:
     return _SLOW * n * (m**3 + 12 * m**2)
 
 
-class SystemView(ComponentsView):
+class Systems(Evidence):
     """Observations with an operator, noise or mask of their own.
 
     `exhaustive` is the number of combinations up to which none is left out.
@@ -45,15 +47,16 @@ class SystemView(ComponentsView):
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(view, shapes)
-        found = stacked(view, shapes)
-        self.A, self.y = np.asarray(found.A), np.asarray(found.y)
-        self.count = found.count
-        self.constant = 0.5 * np.log(2 * np.pi) * found.count
+        A, y, self.count = stacked(view, shapes)
+        self.A, self.y = np.asarray(A), np.asarray(y)
+        self.constant = 0.5 * np.log(2 * np.pi) * self.count
 
     def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
         return self._in_blocks(_log_likelihoods, components) - self.constant
 
     def statistics(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
+        if self.combinations(components) == 1:
+            return self._statistics_of_one(components)
         total, found = 0.0, {}
         for value, derivatives in self._jobs(_derivatives, components):
             total += float(value)
@@ -63,22 +66,33 @@ class SystemView(ComponentsView):
                 found[s] = found[s] + part if s in found else part
         return total - float(self.constant.sum()), found
 
-    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+    def _statistics_of_one(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
+        mean = np.concatenate([components[s].means[0] for s in self.sources])
+        S = scipy.linalg.block_diag(*[components[s].covariances[0] for s in self.sources])
+        with jax.enable_x64(True):
+            value, first, second = (np.asarray(a) for a in _derivatives_of_one(self.A, self.y, mean, S))
+        found = {s: ComponentStatistics.of_one(self.n, first[b], second[b, b]) for s, b in self.blocks.items()}
+        return float(value) - float(self.constant.sum()), found
+
+    def draw(self, components: Mapping[str, Components], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
+        if keys is None:
+            raise ValueError("observations by themselves are drawn for with keys only")
         return self.cut(self._in_blocks(_draws, components, keys))
 
+    def power(self, source: str) -> float:
+        A = self.A[..., self.blocks[source]]
+        return float(np.sum(self.y**2) / max(np.sum(A**2), 1e-300))
+
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
-        residual = self.y - np.einsum("nij,nj->ni", self.A, self.stack(samples))
+        residual = self.y - np.einsum("nij,nj->ni", self.A, stack_samples(samples, self.sources, self.n))
         return (residual**2).sum(1) / np.maximum(self.count, 1)
 
     def cost(self, components: Mapping[str, Components]) -> float:
-        systems, m = self._combinations(components), self.y.shape[1]
+        systems, m = self.combinations(components), self.y.shape[1]
         if systems > self.exhaustive:
             depth = ceil(log2(max(len(components[s]) for s in self.sources)))
             systems = _SOME * (1 + _SEARCH * 2 ** len(self.sources) * depth)
         return systems * system_operations(self.n, m)
-
-    def _combinations(self, components: Mapping[str, Components]) -> int:
-        return prod(len(components[s]) for s in self.sources)
 
     def _in_blocks(self, function, components: Mapping[str, Components], *each: Array) -> np.ndarray:
         parts = self._jobs(function, components, *each)
@@ -89,7 +103,7 @@ class SystemView(ComponentsView):
 
         The last block is filled up with observations that say nothing.
         """
-        every = self._combinations(components)
+        every = self.combinations(components)
         search = every > self.exhaustive
         systems = _SOME * 2 ** len(self.sources) if search else every
         block = max(1, min(-(-self.n // _JOBS), _SYSTEMS // systems))
@@ -148,6 +162,19 @@ def _derivatives(parts, trees, A, y, kept):
 
     zero = (jnp.zeros((), y.dtype), jax.tree.map(jnp.zeros_like, parts))
     return jax.lax.scan(add, zero, (A, y, kept))[0]
+
+
+@jax.jit
+def _derivatives_of_one(A, y, mean, covariance):
+    def one(A, y):
+        L = cholesky(jnp.eye(len(y), dtype=A.dtype) + A @ covariance @ A.T)
+        V = jax.vmap(partial(solve_lower, L), in_axes=1, out_axes=1)(A)
+        a = solve_lower(L, y - A @ mean)
+        return V.T @ a, V, -0.5 * a @ a - jnp.sum(jnp.log(jnp.diagonal(L)))
+
+    g, V, log_likelihood = jax.vmap(one)(A, y)
+    V = V.reshape(-1, V.shape[-1])
+    return log_likelihood.sum(), g.sum(0), g.T @ g - V.T @ V
 
 
 @jax.jit

@@ -30,7 +30,7 @@ from dichroic.posterior.gaussian import JACOBI_SIZE, LinearModel, linear_model
 from dichroic.posterior.pairs import PairObjective, measure_ratios
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
-from dichroic.white.view import widen
+from dichroic.white.arrays import widen
 
 __all__ = ["amortise", "amortise_cost", "conditional_of"]
 

@@ -19,8 +19,8 @@ from dichroic.posterior import Conditional, gibbs_rounds, joint_posterior
 from dichroic.posterior.closed_form import closed_form_draws
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
+from dichroic.white.layout import split_alike
 from dichroic.white.parallel import side_by_side
-from dichroic.white.view import split_alike
 
 __all__ = ["Draws", "draw_posterior"]
 

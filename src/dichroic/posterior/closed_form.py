@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from dichroic.algebra import Components
-from dichroic.closed.components_views import ComponentsView, bind_components_view
-from dichroic.closed.gaussian_view import DenseView
-from dichroic.closed.gaussian_views import bind_dense
+from dichroic.closed.evidence import Evidence
+from dichroic.closed.routes import bind_components, bind_dense
 from dichroic.diffusion import Prior
 from dichroic.problem import View
 
@@ -26,11 +25,7 @@ def closed_form_draws(
     bound, components = _route(view, priors, known), {s: mixture for s, mixture in known.items() if mixture is not None}
     if bound is None:
         return None
-    if isinstance(bound, DenseView):
-        gaussians = {s: mixture.gaussian() for s, mixture in components.items()}
-        samples = bound.draw(gaussians, keys)
-    else:
-        samples = bound.draw(components, keys)
+    samples = bound.draw(components, keys)
     return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)
 
 
@@ -39,14 +34,12 @@ def has_closed_form(view: View, priors: Mapping[str, Prior]) -> bool:
     return _route(view, priors, {s: priors[s].components() for s in view.mixing}) is not None
 
 
-def _route(
-    view: View, priors: Mapping[str, Prior], known: Mapping[str, Components | None]
-) -> ComponentsView | DenseView | None:
+def _route(view: View, priors: Mapping[str, Prior], known: Mapping[str, Components | None]) -> Evidence | None:
     components = {s: mixture for s, mixture in known.items() if mixture is not None}
     if len(components) < len(known):
         return None
     shapes = {s: priors[s].shape for s in view.mixing}
-    bound = bind_components_view(view, shapes)
+    bound = bind_components(view, shapes)
     if bound is not None and bound.cost(components) <= _MOST:
         return bound
     return bind_dense(view, shapes, _MOST_SYSTEMS) if all(len(m) == 1 for m in components.values()) else None

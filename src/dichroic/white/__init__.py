@@ -1,4 +1,4 @@
-"""Views in units of their noise: real, flat, and as dense or matrix-free systems."""
+"""Views in units of their noise: one observation, what its fellows share with it, and all of them as arrays."""
 
 from dichroic.white.observation import WhitenedObservation
 

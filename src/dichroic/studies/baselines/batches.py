@@ -12,7 +12,7 @@ from jaxtyping import Float, PRNGKeyArray
 from dichroic.operators import take
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
-from dichroic.white.view import widen
+from dichroic.white.arrays import widen
 
 __all__ = ["chi_square", "over_observations"]
 

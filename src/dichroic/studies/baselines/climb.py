@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dichroic.operators import take
 from dichroic.problem import View
-from dichroic.white.view import widen
+from dichroic.white.arrays import widen
 
 __all__ = ["Climb", "Objective", "climb"]
 

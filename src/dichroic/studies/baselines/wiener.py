@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dichroic.algebra import Gaussian
+from dichroic.algebra import Components, Gaussian
 from dichroic.closed import GaussianConfig, GaussianFit, gaussian_em
-from dichroic.closed.gaussian_views import bind_dense
+from dichroic.closed.routes import bind_dense
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule, denoisers_of
 from dichroic.posterior import joint_posterior
 from dichroic.problem import Problem, View
@@ -99,7 +99,7 @@ class Wiener(Baseline):
         if dense is None:
             return self._by_iteration(observed, view, key)
         keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(observed)))
-        return dense.draw(self.fitted.populations, keys)
+        return dense.draw({s: Components.of(p) for s, p in self.fitted.populations.items()}, keys)
 
     def _by_iteration(self, observed: View, view: str, key: Any) -> Mapping[str, Any]:
         """Where dense matrices are out of the question: conjugate gradients, in single precision."""

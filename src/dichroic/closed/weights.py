@@ -18,21 +18,21 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from dichroic.algebra import Gaussian
-from dichroic.closed.gaussian_view import DenseView
+from dichroic.algebra import Components, matheron
+from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness, root
 from dichroic.closed.moment_start import Moments
-from dichroic.closed.statistics import Belief, Statistics
 from dichroic.problem import View
+from dichroic.white.arrays import stack_samples, weighted
 from dichroic.white.parallel import dense_side_by_side
-from dichroic.white.view import stack_samples, weighted
 
-__all__ = ["OwnNoise"]
+__all__ = ["OBSERVATION", "Weights"]
 
 potrf, potri, potrs = scipy.linalg.get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
 
 _CONDITION = 1e8  # of the common system, above which taking values from it costs too many digits
+OBSERVATION = 1e6  # floating-point operations that an observation costs whatever its size
 _JOBS = 4  # shares of a view that are worked on side by side
 _ROWS = 512  # observations of a share whose residuals are in memory together
 
@@ -46,7 +46,6 @@ class _Sums:
     alpha: Float[np.ndarray, " m"]
     squares: Float[np.ndarray, "m m"]
     takers: int = 0
-    log_likelihood: float = 0.0
 
     @classmethod
     def zero(cls, m: int) -> "_Sums":
@@ -56,57 +55,62 @@ class _Sums:
         return _Sums(*[getattr(self, f.name) + getattr(other, f.name) for f in fields(self)])
 
 
-class OwnNoise(DenseView):
-    """Observations that share their operators and have independent noise."""
+class Weights(Evidence):
+    """Observations that share their operators and have independent noise; sources of one component."""
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(view, shapes)
-        found = weighted(view, shapes)
-        best = found.weights.max(0)
+        A, weights, y = weighted(view, shapes)
+        best = weights.max(0)
         self.kept = np.flatnonzero(best > 0)  # values that some observation has
         best = best[self.kept]
-        self.A = best[:, None] * found.A[self.kept]
-        self.D = found.weights[:, self.kept] / best
-        self.y = found.y[:, self.kept]  # white
+        self.A = best[:, None] * A[self.kept]
+        self.D = weights[:, self.kept] / best
+        self.y = y[:, self.kept]  # white
         self.count = (self.D > 0).sum(1)
 
-    def believe(self, populations: Mapping[str, Gaussian], lap: int) -> Belief:
+    def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
+        return self._solved(components)[0]
+
+    def statistics(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
+        log_likelihood, alpha, second = self._solved(components)
+        A = {s: self.A[:, block] for s, block in self.blocks.items()}
+        found = {s: ComponentStatistics.of_one(self.n, alpha @ a, a.T @ second @ a) for s, a in A.items()}
+        return float(log_likelihood.sum()), found
+
+    def _solved(self, components: Mapping[str, Components]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log-likelihoods; sums of `alpha` and of its products with itself less `P`."""
         n, m = self.y.shape
-        Q, shift = self._data_covariance(populations), self._expected(populations)
+        Q, shift = self._data_covariance(components), self._expected(components)
         L = scipy.linalg.cholesky(np.eye(m) + Q, lower=True, check_finite=False)
         K = _symmetric(potri(L, lower=1)[0])
+        log_likelihood = -0.5 * np.log(2 * np.pi) * self.count
 
         def job(number: int) -> _Sums:
             rows = np.array_split(np.arange(n), _JOBS)[number]
             sums = _Sums.zero(m)
             for begin in range(0, len(rows), _ROWS):
-                self._add(sums, rows[begin : begin + _ROWS], Q, K, shift)
+                some = rows[begin : begin + _ROWS]
+                log_likelihood[some] += self._add(sums, some, Q, K, shift, np.log(np.diag(L)).sum())
             return sums
 
         # added up in the order of the shares: sums must not depend on which thread was first
         parts = dict(dense_side_by_side(job, range(_JOBS)))
         total = sum((parts[number] for number in range(_JOBS)), _Sums.zero(m))
         P = _symmetric(total.alone) + total.takers * K - K @ _symmetric(total.taken) @ K
-        count = float(self.count.sum())
-        constant = total.takers * np.log(np.diag(L)).sum() + 0.5 * count * np.log(2 * np.pi)
-        statistics = {}
-        for s, block in self.blocks.items():
-            mean, S = populations[s].mean, populations[s].covariance()
-            AS = self.A[:, block] @ S
-            step = total.alpha @ AS
-            outer = np.outer(mean, step)
-            second = n * (S + np.outer(mean, mean)) + outer + outer.T + AS.T @ (total.squares - P) @ AS
-            statistics[s] = Statistics(n, n * mean + step, second)
-        return Belief(statistics, float(total.log_likelihood - constant), count)
+        return log_likelihood, total.alpha, total.squares - P
 
-    def _add(self, sums: _Sums, rows: np.ndarray, Q: np.ndarray, K: np.ndarray, shift: np.ndarray) -> None:
+    def _add(
+        self, sums: _Sums, rows: np.ndarray, Q: np.ndarray, K: np.ndarray, shift: np.ndarray, half_log_det: float
+    ) -> Float[np.ndarray, " k"]:
+        """Adds some observations to the sums; their log-likelihoods, but for the factors of two pi."""
         D, y = self.D[rows], self.y[rows]
         # residuals in units of the most accurate noise; those of missing values have no effect and are zero
         r = np.divide(y, D, out=np.zeros_like(y), where=D > 0) - shift * (D > 0)
         differing = D < 1
         taking = (differing.sum(1) < self.count[rows]) & (len(Q) + np.trace(Q) < _CONDITION)
         Kr = r @ K
-        alpha, taken = np.zeros_like(y), np.zeros_like(y)
+        alpha, taken, log_dets = np.zeros_like(y), np.zeros_like(y), np.where(taking, 2 * half_log_det, 0)
         for i in range(len(rows)):
             J = np.flatnonzero(differing[i] if taking[i] else D[i] > 0)
             w = D[i, J]
@@ -120,12 +124,12 @@ class OwnNoise(DenseView):
                 solved, inverse, log_det = _solve(_system(Q, J, w), w * r[i, J])
                 alpha[i, J] = w * solved
                 sums.alone[np.ix_(J, J)] += w[:, None] * inverse * w
-            sums.log_likelihood -= 0.5 * log_det
+            log_dets[i] += log_det
         alpha[taking] = (Kr - taken @ K)[taking]
         sums.takers += int(taking.sum())
-        sums.log_likelihood -= 0.5 * float(np.vdot(r, alpha))
         sums.alpha += alpha.sum(0)
         sums.squares += alpha.T @ alpha
+        return -0.5 * (log_dets + (r * alpha).sum(1))
 
     def moments(self) -> list[Moments]:
         g = self.D**2
@@ -147,34 +151,43 @@ class OwnNoise(DenseView):
         gain = (self.D**2).sum(0) @ (self.A[:, self.blocks[source]] ** 2).sum(1)
         return float((self.y**2).sum() / max(gain, 1e-300))
 
-    def pull(
-        self, populations: Mapping[str, Gaussian], x: Float[np.ndarray, "n d"], noise: Float[np.ndarray, "n m"]
-    ) -> Float[np.ndarray, "n d"]:
-        Q = self._data_covariance(populations)
-        residual = self.y - self.D * (x @ self.A.T) - noise[:, self.kept]
-        alpha = np.zeros_like(residual)
+    def draw(self, components: Mapping[str, Components], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
+        _, white, noise = randomness(keys, self.n, self.blocks[self.sources[-1]].stop, self.view.data_size)
+        Q, x = self._data_covariance(components), np.empty_like(white)
+        for s, block in self.blocks.items():
+            x[:, block] = components[s].means[0] + white[:, block] @ root(components[s].covariances[0]).T
 
-        def job(number: int) -> None:
-            for i in range(number, len(alpha), _JOBS):
-                J = np.flatnonzero(self.D[i] > 0)
-                w = self.D[i, J]
-                # by itself: what is left of accurate data has to be right in relation to their noise
-                alpha[i, J] = w * potrs(_factor(_system(Q, J, w)), residual[i, J], lower=1)[0]
+        def pull(residual: np.ndarray) -> tuple[np.ndarray, None]:
+            alpha = np.zeros_like(residual)
 
-        for _ in dense_side_by_side(job, range(_JOBS)):
-            pass
-        return alpha @ self.A
+            def job(number: int) -> None:
+                for i in range(number, len(alpha), _JOBS):
+                    J = np.flatnonzero(self.D[i] > 0)
+                    w = self.D[i, J]
+                    # by itself: what is left of accurate data has to be right in relation to their noise
+                    alpha[i, J] = w * potrs(_factor(_system(Q, J, w)), residual[i, J], lower=1)[0]
+
+            for _ in dense_side_by_side(job, range(_JOBS)):
+                pass
+            moved = [alpha @ self.A[:, b] @ components[s].covariances[0] for s, b in self.blocks.items()]
+            return np.concatenate(moved, axis=1), None
+
+        forward = lambda x: self.D * (x @ self.A.T)  # noqa: E731
+        return self.cut(matheron(x, self.y, noise[:, self.kept], forward, pull)[0])
+
+    def cost(self, components: Mapping[str, Components]) -> float:
+        return float((self.view.counts.astype(float) ** 3 + OBSERVATION).sum())
 
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
-        residual = self.y - self.D * (stack_samples(samples, self.sources, len(self.view)) @ self.A.T)
+        residual = self.y - self.D * (stack_samples(samples, self.sources, self.n) @ self.A.T)
         return (residual**2).sum(1) / np.maximum(self.count, 1)
 
-    def _data_covariance(self, populations: Mapping[str, Gaussian]) -> Float[np.ndarray, "m m"]:
+    def _data_covariance(self, components: Mapping[str, Components]) -> Float[np.ndarray, "m m"]:
         blocks = self.blocks.items()
-        return np.sum([self.A[:, b] @ populations[s].covariance() @ self.A[:, b].T for s, b in blocks], axis=0)
+        return np.sum([self.A[:, b] @ components[s].covariances[0] @ self.A[:, b].T for s, b in blocks], axis=0)
 
-    def _expected(self, populations: Mapping[str, Gaussian]) -> Float[np.ndarray, " m"]:
-        return np.sum([self.A[:, b] @ populations[s].mean for s, b in self.blocks.items()], axis=0)
+    def _expected(self, components: Mapping[str, Components]) -> Float[np.ndarray, " m"]:
+        return np.sum([self.A[:, b] @ components[s].means[0] for s, b in self.blocks.items()], axis=0)
 
 
 def _system(Q: np.ndarray, J: np.ndarray, w: np.ndarray) -> Float[np.ndarray, "k k"]:

@@ -1,7 +1,8 @@
-"""A view as closed-form stages see it: white data and dense matrices, one per observation or one per group of them."""
+"""A view as plain arrays: white data and dense matrices, one per observation or one per group of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import equinox as eqx
 import jax
@@ -9,34 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.operators import DiagonalNoise, PerSample, count_samples, take
+from dichroic.operators import DiagonalNoise, PerSample, take
 from dichroic.problem import Observation, View
-from dichroic.problem.view import leaves
-from dichroic.white import WhitenedObservation
+from dichroic.white.layout import group_alike
+from dichroic.white.observation import WhitenedObservation
 
-__all__ = [
-    "Group",
-    "Stacked",
-    "Weighted",
-    "chi_square_of_groups",
-    "group_alike",
-    "grouped",
-    "has_weights",
-    "split_alike",
-    "stack_samples",
-    "stacked",
-    "weighted",
-    "widen",
-]
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """Every observation with its own matrix, the sources side by side; counts of observed values."""
-
-    A: Float[Array, "n m d"]
-    y: Float[Array, "n m"]
-    count: Float[np.ndarray, " n"]
+__all__ = ["Group", "chi_square_of_groups", "grouped", "stack_samples", "stacked", "weighted", "widen"]
 
 
 @dataclass(frozen=True)
@@ -52,25 +31,29 @@ class Group:
     y: Float[np.ndarray, "n m"]
     count: float
 
+    @cached_property
+    def total(self) -> Float[np.ndarray, " m"]:
+        """The data, summed."""
+        return self.y.sum(0)
 
-@dataclass(frozen=True)
-class Weighted:
-    """Observations behind the same operators: the matrix of one is `weights[i][:, None] * A`, 0 where it has no data.
+    @cached_property
+    def second(self) -> Float[np.ndarray, "m m"]:
+        """Products of the data with each other, summed."""
+        return self.y.T @ self.y
 
-    `y` is white, as everywhere: in units of the noise, and zero where missing.
+
+def stacked(
+    view: View, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Float[Array, "n m d"], Float[Array, "n m"], Float[np.ndarray, " n"]]:
+    """Every observation with its own matrix, in double precision; sources side by side in the order of the view's
+    mixing.
+
+    **Returns:** the matrices, the data, and the counts of observed values.
     """
-
-    A: Float[np.ndarray, "m d"]
-    weights: Float[np.ndarray, "n m"]
-    y: Float[np.ndarray, "n m"]
-
-
-def stacked(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Stacked:
-    """All observations of a view in double precision; sources in the order of the view's mixing."""
     with jax.enable_x64(True):
         wide = jax.tree.map(widen, view.observations)
         A, y, count = _every(jnp.arange(len(view)), wide, _static(view, shapes))
-    return Stacked(A, y, np.asarray(count))
+    return A, y, np.asarray(count)
 
 
 def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.ndarray] | None = None) -> list[Group]:
@@ -87,14 +70,14 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
     return groups
 
 
-def has_weights(view: View) -> bool:
-    """Whether observations share their operators, and the noise of each is independent between values."""
-    noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-    return count_samples(dict(view.mixing)) is None and isinstance(noise, DiagonalNoise)
+def weighted(
+    view: View, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
+    """A view for which `has_weights` holds; sources in the order of the view's mixing.
 
-
-def weighted(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Weighted:
-    """A view for which `has_weights` holds; sources in the order of the view's mixing."""
+    **Returns:** `A`, `weights` and `y`: the matrix of one observation is `weights[i][:, None] * A`, zero where it has
+    no data, and `y` is white, as everywhere: in units of the noise, and zero where missing.
+    """
     per_sample = isinstance(view.noise, PerSample)
     std = np.asarray((view.noise.value if per_sample else view.noise).std, float)
     if per_sample:
@@ -106,7 +89,7 @@ def weighted(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Weighted:
     bare = Observation(view.y[0], np.ones(view.event_shape, bool), dict(view.mixing), DiagonalNoise(1.0))
     with jax.enable_x64(True):
         A, _ = _matrix(jax.tree.map(widen, bare), _static(view, shapes))
-    return Weighted(
+    return (
         np.asarray(A, float),
         np.tile(weights, len(parts)),
         np.concatenate([weights * part.astype(float) for part in parts], axis=1),
@@ -135,55 +118,6 @@ def _matrix(observation, shapes):
 @eqx.filter_jit
 def _data(i, observations, shapes):
     return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).y)(i)
-
-
-def group_alike(view: View) -> list[np.ndarray]:
-    """Indices of the observations that share operators, noise and mask."""
-    observations = view.observations
-    marked = [
-        node
-        for node in jax.tree.leaves(
-            (observations.mixing, observations.likelihood, observations.observed),
-            is_leaf=lambda n: isinstance(n, PerSample),
-        )
-        if isinstance(node, PerSample)
-    ]
-    columns = [leaf.reshape(len(view), -1) for node in marked for leaf in leaves(node)]
-    if not columns:
-        return [np.arange(len(view))]
-    members: dict[bytes, list[int]] = {}
-    for i in range(len(view)):
-        members.setdefault(b"".join(np.ascontiguousarray(c[i]).tobytes() for c in columns), []).append(i)
-    return [np.asarray(group) for group in members.values()]
-
-
-def split_alike(view: View, smallest: int) -> list[tuple[np.ndarray, View]]:
-    """A view as views whose observations share operators, noise and mask, with their indices.
-
-    Groups of fewer than `smallest` observations are left together as one last view, which shares nothing (unless it is
-    a single group).
-    """
-    if view.shared:
-        return [(np.arange(len(view)), view)]
-    groups = group_alike(view)
-    large = [members for members in groups if len(members) >= smallest]
-    small = [members for members in groups if len(members) < smallest]
-    if len(small) == 1:
-        large, small = [*large, *small], []
-    parts = [(members, _alike(view, members)) for members in large]
-    if small:
-        left = np.sort(np.concatenate(small))
-        parts.append((left, view.select(left)))
-    return parts
-
-
-def _alike(view: View, members: np.ndarray) -> View:
-    """Observations with the same operators, noise and mask, said so by having one of each."""
-    first = int(members[0])
-    mixing = {s: take(operator, first) for s, operator in view.mixing.items()}
-    observed = None if view.observed is None else view.observed[members]
-    truth = {s: x[members] for s, x in view.truth.items()}
-    return View(view.y[members], mixing, take(view.noise, first), observed, truth, True)
 
 
 def widen(leaf):

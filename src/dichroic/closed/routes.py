@@ -1,0 +1,100 @@
+"""Who answers for a view: the cheapest exact route there is, and where the sizes stand at which one ends.
+
+Four routes. `Systems`: every observation its own small system, in compiled code. In dense algebra on the host,
+`Groups`, of observations that share operators, noise and mask, and `Weights`, of those that share operators alone.
+`MatrixFree`, where dense matrices are out of the question: posterior draws, of Gaussian sources.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dichroic.closed.evidence import Evidence
+from dichroic.closed.groups import Groups, group_operations
+from dichroic.closed.matrix_free import MatrixFree
+from dichroic.closed.systems import Systems, system_operations
+from dichroic.closed.weights import OBSERVATION, Weights
+from dichroic.problem import View
+from dichroic.white.layout import group_alike, has_weights
+
+__all__ = ["bind_components", "bind_dense", "bind_view", "bind_views"]
+
+# for sources of one Gaussian
+SMALL = 16  # systems up to this size can be solved one per observation, in compiled code
+DENSE = 4096  # above this many unknowns or data, no dense matrix
+BUDGET = 2e12  # floating-point operations per lap that the dense routes may cost
+GROUP = 3e7  # the same, for what a group or compiled code costs whatever its size
+
+# for sources of several components: every combination of them has a system of its own
+SMALL_OF_MANY = 8  # beyond it, compiled systems are slower than those of groups, and their programs long to compile
+DENSE_OF_MANY = 1024  # above this many unknowns or data, no dense matrix per component
+GROUPS_OF_MANY = 8  # kinds of observation above which the dense route costs too much where it is the only one
+GROUP_OF_MANY, CODE_OF_MANY = 1e6, 1e7  # operations: what a group, and compiled code, cost whatever their size
+
+Routes = Mapping[str, tuple[float, Callable[[], Any]]]  # floating-point operations of a lap, and how it is bound
+
+
+def bind_views(views: Sequence[View], shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int) -> list[Evidence]:
+    """Chooses a route for every view of sources of one Gaussian. Draws do not pool with moments: where one view needs
+    draws, all give them, of `subset` observations.
+    """
+    bound = [bind_view(view, shapes, subset, seed + i) for i, view in enumerate(views)]
+    if any(view.draws_only for view in bound):
+        return [MatrixFree(view, shapes, subset, seed + i) for i, view in enumerate(views)]
+    return bound
+
+
+def bind_view(view: View, shapes: Mapping[str, tuple[int, ...]], subset: int, seed: int) -> Evidence:
+    """Chooses the route for a view by itself, the one that costs least."""
+    unknowns, data = sum(_sizes(view, shapes)), view.data_size
+    routes = {name: route for name, route in dense_routes(view, shapes).items() if route[0] <= BUDGET}
+    if min(data, unknowns) <= SMALL and max(data, unknowns) <= 4 * SMALL:
+        each = 10.0 * (data**3 + 12 * data**2) + 2.0 * data * unknowns * (data + unknowns)
+        routes["systems"] = GROUP + len(view) * each, lambda: Systems(view, shapes)
+    return cheapest(routes) or MatrixFree(view, shapes, subset, seed)
+
+
+def bind_dense(view: View, shapes: Mapping[str, tuple[int, ...]], budget: float) -> Evidence | None:
+    """The cheaper of the routes that factorise systems on the host, for sources of one Gaussian; None where it costs
+    more than `budget` operations or its matrices are too large.
+    """
+    return cheapest({name: route for name, route in dense_routes(view, shapes).items() if route[0] <= budget})
+
+
+def dense_routes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[float, Callable[[], Any]]]:
+    """The routes that factorise systems on the host."""
+    unknowns, data = sum(_sizes(view, shapes)), view.data_size
+    if max(data, unknowns) > DENSE:
+        return {}
+    groups = group_alike(view)
+    together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + GROUP)
+    routes: dict[str, tuple[float, Callable[[], Any]]] = {"groups": (together, lambda: Groups(view, shapes, groups))}
+    if has_weights(view):
+        alone = float((view.counts.astype(float) ** 3 + OBSERVATION).sum())
+        routes["weights"] = alone, lambda: Weights(view, shapes)
+    return routes
+
+
+def cheapest(routes: Routes) -> Any:
+    """The view bound by the route that costs least, None where there is none."""
+    return min(routes.values(), key=lambda route: route[0])[1]() if routes else None
+
+
+def bind_components(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Evidence | None:
+    """Chooses the route of a view of sources of several components that costs least; None where there is no exact one
+    at a bearable cost.
+    """
+    sizes, data = _sizes(view, shapes), view.data_size
+    small = data <= SMALL_OF_MANY and sum(sizes) <= 8 * SMALL_OF_MANY
+    if not small and max(data, *sizes) > DENSE_OF_MANY:
+        return None
+    groups = group_alike(view)
+    together = sum(GROUP_OF_MANY + group_operations(len(members), data, sum(sizes)) for members in groups)
+    if small and CODE_OF_MANY + system_operations(len(view), data) < together:
+        return Systems(view, shapes)
+    return Groups(view, shapes, groups) if small or len(groups) <= GROUPS_OF_MANY else None
+
+
+def _sizes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> list[int]:
+    return [int(np.prod(shapes[s])) for s in view.mixing]
