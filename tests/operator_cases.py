@@ -10,6 +10,7 @@ from dichroic.operators import (
     AsComplex,
     BlockProject,
     Convolve,
+    ConvolveChannels,
     Dense,
     Downsample,
     FourierSample,
@@ -44,6 +45,10 @@ REGISTERED: dict[str, list[Operator]] = {
         Convolve(KERNEL, (7, 6, 2), "wrap"),
         Convolve(RNG.normal(size=5), (9,)),
         Convolve(RNG.normal(size=(7, 7)), (4, 5), "wrap"),
+    ],
+    "convolve_channels": [
+        ConvolveChannels(np.stack([KERNEL, KERNEL**2], -1), (7, 6, 2)),
+        ConvolveChannels(np.stack([KERNEL[0], KERNEL[1], KERNEL[2]], -1), (9, 3), "wrap"),
     ],
     "fourier_sample": [FourierSample(SAMPLING, (6, 4)), FourierSample(SAMPLING[:, 0], (6, 3))],
     "as_complex": [AsComplex((4, 3, 2))],

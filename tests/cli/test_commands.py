@@ -390,3 +390,26 @@ def test_demo(cli, monkeypatch, tmp_path):
     code, out, _ = cli("demo", "--out", "demo", "--no-report", "-q")
     assert code == 0
     assert "mean subtraction" in out
+
+
+def test_names_units_and_titles_are_shown_as_typed(tmp_path, capsys):
+    np.save(tmp_path / "y.npy", np.random.default_rng(0).normal(size=(20, 4)))
+    (tmp_path / "p.toml").write_text(
+        'title = "night 3 [/old]"\n[sources."CO2 [g] :smile:"]\nshape = [4]\nunit = "counts [/s]"\n'
+        '[views."run [a]"]\ny = "y.npy"\nnoise = 0.1\nmixing."CO2 [g] :smile:" = 1.0\n'
+    )
+    assert main(["check", str(tmp_path / "p.toml")]) == 0
+    out = capsys.readouterr().out
+    for text in ("night 3 [/old]", "CO2 [g] :smile:", "counts [/s]", "run [a]"):
+        assert text in out
+
+
+def test_code_runs_only_when_it_is_allowed(tmp_path, capsys):
+    np.save(tmp_path / "y.npy", np.random.default_rng(0).normal(size=(20, 4)))
+    (tmp_path / "mine.py").write_text("def f(x, p):\n    return 2 * x\n")
+    (tmp_path / "p.toml").write_text(
+        '[sources.s]\nshape = [4]\n[views.v]\ny = "y.npy"\nnoise = 0.1\nmixing.s = { function = "mine.py:f" }\n'
+    )
+    assert main(["check", str(tmp_path / "p.toml"), "--allow-code"]) == 0
+    assert main(["check", str(tmp_path / "p.toml")]) == 1
+    assert "--allow-code" in capsys.readouterr().err

@@ -134,3 +134,17 @@ def test_one_observation(rng):
 def test_operators_do_not_matter(y):
     A = np.ones((4, 7)) / 7
     assert said(problem_of(y, shape=(7,), operator=Dense(A))) == []
+
+
+def test_what_never_changes_may_be_what_was_measured(y):
+    y[:, 1] = 0.0
+    text = " ".join(said(problem_of(y)))
+    assert "(a dead pixel) mark them missing" in text and "(a count of zero), keep them" in text
+
+
+@pytest.mark.parametrize("unit", [1e-17, 1.0, 1e6])
+def test_a_large_offset_loses_digits(y, unit):
+    text = " ".join(said(problem_of(unit * (y + 1e7), unit)))
+    assert "rounded by up to 0.6 in single precision" in text if unit == 1 else "in single precision" in text
+    assert "subtract a constant from y" in text
+    assert "single precision" not in " ".join(said(problem_of(unit * (y + 1e4), unit)))

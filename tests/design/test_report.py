@@ -231,8 +231,10 @@ class TestDirections:
     def test_flat(self):
         block = BlockProject(2, (2,), (4, 6))
         (finding, *_) = check_design(problem_of((4, 6), {"a": {"x": block}})).findings()
-        assert (finding.level, finding.code) == ("red", "DC112")
+        assert (finding.level, finding.code) == ("amber", "DC112")
         assert finding.text.startswith("18 of 24 patterns of 'x' leave all data unchanged, such as fine detail")
+        assert "as the telescope sees it" in finding.text and "narrower blur" not in finding.text
+        assert check_design(problem_of((4, 6), {"a": {"x": block}})).identified
 
     def test_trade_off(self):
         report = check_design(problem_of((4, 6), {"a": {"x": 1.0, "z": 1.0}}))

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from dichroic.operators import AsComplex, BlockProject, Convolve, Dense, Downsample, FourierSample, Mask, Scale
+from dichroic.operators import (
+    AsComplex,
+    BlockProject,
+    Convolve,
+    ConvolveChannels,
+    Dense,
+    Downsample,
+    FourierSample,
+    Mask,
+    Scale,
+)
 from operator_cases import ONE_SAMPLE, adjoint, matrix_of
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -125,3 +135,28 @@ def test_composition_and_sum_are_those_of_the_matrices(rng):
 def test_impossible_operators_say_why(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_one_kernel_per_channel(float64, rng):
+    x, kernels = rng.normal(size=(7, 6, 3)), rng.normal(size=(3, 5, 3))
+    for boundary in ("zero", "wrap"):
+        found = ConvolveChannels(kernels, (7, 6, 3), boundary)(jnp.asarray(x))
+        for c in range(3):
+            expected = Convolve(kernels[..., c], (7, 6), boundary)(jnp.asarray(x[..., c]))
+            np.testing.assert_allclose(found[..., c], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_kernel_that_may_be_one_per_channel_is_asked_about(channels):
+    """Taken as a kernel of three axes it would mix the channels, which nobody said."""
+    x = jnp.ones((12, 12, channels))
+    with pytest.raises(ValueError, match="has an axis for the channels: one kernel per channel is `convolve_channels`"):
+        Convolve(np.ones((5, 5, channels)), x.shape)(x)
+    with pytest.raises(ValueError, match="one kernel per channel"):
+        Convolve(np.ones((5, channels)), (12, channels))(x[0])
+    Convolve(np.ones((5, 5, 1)), (12, 12, 1))(x[..., :1])  # both would be the same
+    Convolve(np.ones((5, 5)), x.shape)(x)
+    Convolve(np.ones((5, 5, 7)), x.shape)(x)
+    for kernel in ((5, 5), (5, 5, channels + 1), (5, channels)):
+        with pytest.raises(ValueError, match=f"the last of them of the {channels} channels"):
+            ConvolveChannels(np.ones(kernel), x.shape)(x)

@@ -83,8 +83,8 @@ def test_invalid_toml(tmp_path, text):
 
 def test_binary_instead_of_text(tmp_path):
     path = tmp_path / "p.toml"
-    path.write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(ProblemError, match=r"'p.toml' is not valid TOML"):
+    path.write_bytes(b"\xff\xd8\x00\x81")
+    with pytest.raises(ProblemError, match=r"'p.toml' is not UTF-8, at byte 0"):
         load_problem(path)
 
 

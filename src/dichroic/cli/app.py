@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from dichroic import __version__
 from dichroic.cli.baseline import baseline
 from dichroic.cli.diagnose import diagnose
-from dichroic.cli.environment import prepare
+from dichroic.cli.environment import AllowCode, prepare
 from dichroic.cli.plan import plan
 from dichroic.cli.progress import meter
 from dichroic.cli.reproduce import reproduce
@@ -39,7 +39,7 @@ class _Interrupted(Exception):
 
 
 @app.command
-def check(problem: Path, *, json: Json = False) -> int:
+def check(problem: Path, *, json: Json = False, allow_code: AllowCode = False) -> int:
     """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
 
     The exit code is 3 when it cannot.
@@ -50,8 +50,10 @@ def check(problem: Path, *, json: Json = False) -> int:
         The problem file, or its folder.
     json
         Print the answer as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.check import describe, show
     from dichroic.cli.output import print_json
 
@@ -72,6 +74,7 @@ def fit(
     report: bool = True,
     quiet: Quiet = False,
     json: Json = False,
+    allow_code: AllowCode = False,
     settings: FitFlags | None = None,
 ) -> int:
     """Learn every source of a problem. A run that was started in the same folder is continued.
@@ -92,8 +95,10 @@ def fit(
         No progress.
     json
         Print the result as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.output import announce_device
     from dichroic.problem import load_problem
     from dichroic.run import RunFolder
@@ -123,7 +128,9 @@ def fit(
 
 
 @app.command
-def resume(folder: Path, *, report: bool = True, quiet: Quiet = False, json: Json = False) -> int:
+def resume(
+    folder: Path, *, report: bool = True, quiet: Quiet = False, json: Json = False, allow_code: AllowCode = False
+) -> int:
     """Continue a run that was stopped.
 
     Parameters
@@ -136,8 +143,10 @@ def resume(folder: Path, *, report: bool = True, quiet: Quiet = False, json: Jso
         No progress.
     json
         Print the result as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.run import resume as resume_run
 
     with meter(quiet) as progress, _resumable(folder):
@@ -156,6 +165,7 @@ def separate(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Quiet = False,
     json: Json = False,
+    allow_code: AllowCode = False,
 ) -> int:
     """Draw the sources of observations from their posterior, with the priors of a run.
 
@@ -177,8 +187,10 @@ def separate(
         No progress.
     json
         Print the result as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
     from dichroic.problem import load_problem
@@ -256,7 +268,7 @@ app.command(diagnose)
 
 
 @app.command
-def report(folder: Path, *, out: Path | None = None) -> int:
+def report(folder: Path, *, out: Path | None = None, allow_code: AllowCode = False) -> int:
     """Write the report of a run, one HTML file.
 
     Parameters
@@ -265,8 +277,10 @@ def report(folder: Path, *, out: Path | None = None) -> int:
         The run folder.
     out
         The file (default: report.html in the run folder).
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.messages import say
     from dichroic.report import report as write_report
     from dichroic.run import Run

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dichroic.cli.environment import prepare
+from dichroic.cli.environment import AllowCode, prepare
 from dichroic.cli.settings import SettingsError
 
 __all__ = ["baseline"]
@@ -22,6 +22,7 @@ def baseline(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     report: bool = True,
     json: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: AllowCode = False,
 ) -> int:
     """Fit a classical method to a problem, and separate its held-out observations.
 
@@ -46,8 +47,10 @@ def baseline(
         Write a report into the folder.
     json
         Print the scores as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
     from dichroic.cli.settings import settle

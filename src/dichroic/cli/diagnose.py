@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dichroic.cli.environment import prepare
+from dichroic.cli.environment import AllowCode, prepare
 from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
@@ -28,6 +28,7 @@ def diagnose(
     report: bool = True,
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: AllowCode = False,
 ) -> int:
     """Examine what a run has learned, on observations it has not seen: is the result to be trusted?
 
@@ -60,8 +61,10 @@ def diagnose(
         No progress.
     json
         Print the result as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.check import show_findings
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, write_report

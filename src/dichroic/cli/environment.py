@@ -3,24 +3,33 @@
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
-__all__ = ["cache_folder", "prepare", "threads_flag_set"]
+from cyclopts import Parameter
+
+__all__ = ["AllowCode", "cache_folder", "prepare", "threads_flag_set"]
+
+AllowCode = Annotated[bool, Parameter(negative="")]
 
 _THREADS = "--xla_cpu_multi_thread_eigen"
 
 
-def prepare() -> None:
-    """Arranges for the commands that compute; called before anything imports JAX."""
+def prepare(allow_code: bool = False) -> None:
+    """Arranges for the commands that compute; called before anything imports JAX.
+
+    **Arguments:** `allow_code`, whether the functions that problem files name are run.
+    """
     # batched factorisations and FFTs can deadlock in XLA's own thread pool on the CPU; devices are not touched by it
     if _THREADS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_THREADS}=false".strip()
-    folder = cache_folder()
-    if folder is None:
-        return
-    import jax
+    if (folder := cache_folder()) is not None:
+        import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    from dichroic.problem.functions import allow_everywhere
+
+    allow_everywhere(allow_code)
 
 
 def cache_folder() -> Path | None:

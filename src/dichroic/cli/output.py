@@ -64,10 +64,11 @@ def make_table(title: str, *columns: str, numbers: int = 0) -> Table:
 
 def print_table(table: Table) -> None:
     """Prints a table as wide as it needs to be where there is no terminal that it has to fit."""
-    console = Console()
+    # names, units and titles are the user's: what looks like markup or an emoji in them is none
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+        console = Console(width=200, markup=False, emoji=False)
+    console.print(table, highlight=False)
     console.print()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dichroic.cli.environment import prepare
+from dichroic.cli.environment import AllowCode, prepare
 from dichroic.cli.progress import meter
 from dichroic.cli.settings import settle
 
@@ -28,6 +28,7 @@ def plan(
     tune: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: AllowCode = False,
 ) -> int:
     """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
 
@@ -43,8 +44,10 @@ def plan(
         No progress.
     json
         Print the answer as JSON.
+    allow_code
+        Run the Python functions that a problem file names.
     """
-    prepare()
+    prepare(allow_code)
     from dichroic.cli.output import announce_device, print_json
 
     with meter(quiet) as progress:

@@ -10,6 +10,7 @@ from dichroic.design.finding import Finding, worst_first
 from dichroic.operators import take
 from dichroic.problem import Problem, View
 from dichroic.problem.faults import samples
+from dichroic.problem.noise import inner_noise
 
 __all__ = ["check_data", "spread_over_noise", "whitened"]
 
@@ -22,7 +23,7 @@ def check_data(problem: Problem, held_out: Problem | None = None) -> list[Findin
     found = []
     for name, view in problem.views.items():
         where = f"view '{name}'"
-        for code, text in (*_noise(view), *_values(view), *_copies(view)):
+        for code, text in (*_noise(view), *_rounding(view), *_values(view), *_copies(view)):
             found.append(Finding("amber", where, text, code))
         if held_out is not None and name in held_out.views:
             shared = _shared(view, held_out.views[name])
@@ -66,9 +67,24 @@ def _noise(view: View) -> Iterator[tuple[str, str]]:
     elif observed is None and d <= _WIDEST and n >= 4 * d:
         least = float(np.linalg.eigvalsh(np.cov(white.T).reshape(d, d))[0])
         if least < 0.7 * (1 - np.sqrt(d / n)) ** 2:
-            times = 1 / np.sqrt(max(least, 1e-12))
+            times = 1 / np.sqrt(max(least, np.finfo(float).eps))
             text = f"the stated noise is too large: in some direction the data varies {times:.2g} times less than it"
             yield "DC101", text
+
+
+def _rounding(view: View) -> Iterator[tuple[str, str]]:
+    """Numbers under a large offset lose their digits in single precision, in which all is computed."""
+    noise = inner_noise(view.noise).deviations()
+    least = float(noise.min()) if noise is not None else 0.0
+    lost = float(np.abs(view.y).max(initial=0)) * float(np.finfo(np.float32).eps) / 2
+    if lost > 0.1 * least > 0:
+        yield (
+            "DC108",
+            (
+                f"values up to {float(np.abs(view.y).max()):.3g} are rounded by up to {lost:.2g} in single precision, "
+                f"beside noise of {least:.2g}: subtract a constant from y, or use a coarser unit"
+            ),
+        )
 
 
 def _values(view: View) -> Iterator[tuple[str, str]]:
@@ -86,14 +102,17 @@ def _values(view: View) -> Iterator[tuple[str, str]]:
         share = f"{counts[often] / len(values):.1%} of the values are exactly {common[often]:g}"
         yield "DC102", f"{share}, which noisy data never is so often: write NaN {kind}"
     low, middle, high = np.percentile(values, [25, 50, 75])
-    far = np.abs(values - middle) > 1000 * max(high - low, 1e-300)
-    if far.any() and high > low:
+    far = np.abs(values - middle) > 1000 * (high - low)
+    if high > low and far.any():
         worst = values[far][np.abs(values[far] - middle).argmax()]
         yield "DC103", f"{int(far.sum())} values are more than 1000 times the usual spread away, such as {worst:g}"
     if len(view) >= 8:
         constant = (y == y[:1]).all(0) & (True if observed is None else observed.all(0))
         if constant.any() and not constant.all():
-            text = f"{int(constant.sum())} of {y.shape[1]} entries are the same in every observation: mark them missing"
+            text = (
+                f"{int(constant.sum())} of {y.shape[1]} entries are the same in every observation: where nothing was "
+                "measured (a dead pixel) mark them missing; if it is what was measured (a count of zero), keep them"
+            )
             yield "DC104", text
 
 

@@ -75,8 +75,8 @@ def fixes(direction: Direction, with_view: Mapping[str, float]) -> list[str]:
         ]
     if direction.kind == "flat":
         return [
-            f"add a view in which '{first}' is not reduced in this way, or reduced in another: a finer grid, a "
-            "narrower blur, other frequencies",
+            f"add a view in which '{first}' is not reduced in this way, or reduced in another: a finer grid, another "
+            "blur, other frequencies",
             f"let the operator of '{first}' differ between observations: shifts, other blocks, other masks",
             f"declare '{first}' on the coarser grid that is observed",
             f"give '{first}' a known prior (`prior = \"file\"`)",

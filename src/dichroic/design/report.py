@@ -67,8 +67,14 @@ class DesignReport:
 
     @property
     def identified(self) -> bool:
-        """Whether there is no null space: of the means, or between the covariances of different sources."""
-        return not self.means.null and not self.covariances.trade_offs
+        """Whether no source lacks entries, and no two can be exchanged, in their means or covariances.
+
+        What an instrument does not let pass of a single source, as the detail finer than a blur, is no such lack: the
+        source as it is seen can be learned.
+        """
+        lost = [direction for direction in self.means.directions if direction.information == 0]
+        flat = bool(lost) and all(direction.kind == "flat" for direction in lost)
+        return (not self.means.null or flat) and not self.covariances.trade_offs
 
     @property
     def fixes(self) -> list[str]:
@@ -124,6 +130,12 @@ class DesignReport:
         for direction in self.means.directions:
             if direction.information == 0:
                 where = " and ".join(f"'{s}'" for s in direction.sources)
+                if direction.kind == "flat":
+                    text = describe_direction(direction, sizes)
+                    found.append(
+                        Finding("amber", f"source {where}", f"{text}: {self._undetermined(direction)}", "DC112")
+                    )
+                    continue
                 text = f"{describe_direction(direction, sizes)}; to mend it, {self._fixes(direction)[0]}"
                 kind = "source" if len(direction.sources) == 1 else "sources"
                 found.append(Finding("red", f"{kind} {where}", text, codes[direction.kind]))
@@ -181,6 +193,14 @@ class DesignReport:
                 text = f"judged from {used} of {n} observations, whose operators differ; the others may show more"
                 found.append(Finding("green", f"view '{view}'", text, "DC118"))
         return found
+
+    def _undetermined(self, direction: Any) -> str:
+        name = f"'{direction.sources[0]}'"
+        return (
+            "no data determines them, and a result shows there what the prior makes of it. What the instrument lets "
+            f"pass of {name} is determined: learn it as the telescope sees it (leave the operator out), or compare "
+            f"results behind the operator. To learn the rest, {self._fixes(direction)[0]}"
+        )
 
     def _poor(self, information: float) -> bool:
         return information < 1 / WEAK

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dichroic.operators.base import Adjoint, Blocks, Composition, Operator, PerSample, Sum, Waves
 from dichroic.operators.dense import Dense
 from dichroic.operators.downsample import BlockProject, Downsample
-from dichroic.operators.fourier import AsComplex, Convolve, FourierSample
+from dichroic.operators.fourier import AsComplex, Convolve, ConvolveChannels, FourierSample
 from dichroic.operators.function import LinearFunction
 from dichroic.operators.likelihood import GaussianNoise, Likelihood, ScaledNoise
 from dichroic.operators.mask import Mask
@@ -21,6 +21,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "downsample": Downsample,
     "block_project": BlockProject,
     "convolve": Convolve,
+    "convolve_channels": ConvolveChannels,
     "fourier_sample": FourierSample,
     "as_complex": AsComplex,
     "dense": Dense,
@@ -46,6 +47,7 @@ __all__ = [
     "Blocks",
     "Composition",
     "Convolve",
+    "ConvolveChannels",
     "Dense",
     "DenseNoise",
     "DiagonalNoise",

@@ -6,6 +6,7 @@ XLA's batched FFT, which can wait for its own thread pool for ever.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -13,7 +14,7 @@ from jaxtyping import Array
 
 from dichroic.operators.base import Operator, Waves
 
-__all__ = ["AsComplex", "Convolve", "FourierSample"]
+__all__ = ["AsComplex", "Convolve", "ConvolveChannels", "FourierSample"]
 
 
 def _dft(n: int, sign: int) -> np.ndarray:
@@ -72,6 +73,11 @@ class Convolve(Operator):
     def __call__(self, x: Array) -> Array:
         kernel = jnp.asarray(self.kernel, dtype=x.dtype)
         axes = kernel.ndim
+        if axes == x.ndim > 1 and kernel.shape[-1] == x.shape[-1] > 1 and kernel.shape != x.shape:
+            raise ValueError(
+                f"Convolve: a kernel {kernel.shape} for {x.shape} has an axis for the channels: one kernel per channel "
+                "is `convolve_channels`; to convolve the channels with each other, give it another width there (zeros)"
+            )
         if axes > x.ndim or any(side % 2 == 0 for side in kernel.shape):
             raise ValueError(
                 f"Convolve: expected a kernel with odd sides and at most {x.ndim} axes, got shape {kernel.shape}"
@@ -95,6 +101,29 @@ class Convolve(Operator):
         index = np.ix_(*[(np.arange(k) - k // 2) % n for k, n in zip(kernel.shape, periodic.shape, strict=True)])
         np.add.at(periodic, index, kernel)
         return Waves(np.fft.fftn(periodic))
+
+
+class ConvolveChannels(Operator):
+    """Convolution of every channel, the last axis, with a kernel of its own (a point spread function per band).
+
+    **Arguments:** `kernel`, shape `(k, ..., C)`, odd sides but the last, centred; `in_shape`, the shape of `x`,
+    `(n, ..., C)`; `boundary`, `"zero"` or `"wrap"`.
+
+    **Returns** an array of shape `in_shape`.
+    """
+
+    kernel: ArrayLike
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    boundary: str = eqx.field(static=True, default="zero")
+
+    def __call__(self, x: Array) -> Array:
+        kernel = jnp.asarray(self.kernel)
+        if kernel.ndim != x.ndim or x.ndim < 2 or kernel.shape[-1] != x.shape[-1]:
+            raise ValueError(
+                f"ConvolveChannels: expected a kernel with {x.ndim} axes, the last of them of the {x.shape[-1]} "
+                f"channels, got shape {kernel.shape}"
+            )
+        return jax.vmap(lambda x, k: Convolve(k, x.shape, self.boundary)(x), -1, -1)(x, kernel)
 
 
 class AsComplex(Operator):

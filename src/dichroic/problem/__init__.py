@@ -2,6 +2,7 @@
 
 from dichroic.problem.faults import ProblemError
 from dichroic.problem.files import ProblemFile, load_problem
+from dichroic.problem.functions import allow
 from dichroic.problem.problem import Problem
 from dichroic.problem.save import save_problem
 from dichroic.problem.source import Source, as_complex, as_pairs, blocks_of, describe_source
@@ -14,6 +15,7 @@ __all__ = [
     "ProblemFile",
     "Source",
     "View",
+    "allow",
     "as_complex",
     "as_pairs",
     "blocks_of",

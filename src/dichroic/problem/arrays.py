@@ -3,15 +3,17 @@
 import importlib
 import re
 import zipfile
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names
+from dichroic.problem.faults import ProblemError, did_you_mean, first_line, located, names
+from dichroic.problem.stores import check_hdf5, check_size, check_zarr, check_zarr_metadata
 from dichroic.problem.values import as_floats, as_numbers
 
-__all__ = ["ArrayReader", "find_file", "is_array_table"]
+__all__ = ["ArrayReader", "expand", "find_file", "is_array_table"]
 
 # the suffix, not the first colon, ends the file's name: paths and keys may contain colons
 _REFERENCE = re.compile(r"(?P<file>.+?\.(?P<kind>npz|npy|h5|hdf5|zarr|fits|fits\.gz))(:(?P<key>.*))?", re.I | re.S)
@@ -77,14 +79,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def expand(name: str | Path) -> Path:
+    """A path with `~` replaced.
+
+    **Raises:** `ProblemError` where there is no such user.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ProblemError([f"'{name}': there is no such user, whose home '~' would be"]) from None
+
+
 def find_file(folder: Path, name: str) -> Path:
     """The file or folder of that name, relative to `folder`.
 
     **Raises:** `ProblemError` when there is none, with the names that come close.
     """
-    path = (folder / Path(name).expanduser()).absolute()
-    if path.exists():
-        return path
+    path = (folder / expand(name)).absolute()
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError) as error:  # names that no file can have
+        raise ProblemError([f"no file can have the name '{name}': {first_line(error)}"]) from None
     if not path.parent.is_dir():
         raise ProblemError([f"there is no folder {path.parent}, so no file '{path.name}' in it"])
     there = sorted(other.name for other in path.parent.iterdir() if not other.name.startswith("."))
@@ -118,9 +134,11 @@ def _missing_key(path: Path, key: str | None, known: list[str]) -> ProblemError:
 
 def _npz(path: Path, key: str | None) -> np.ndarray:
     with zipfile.ZipFile(path) as archive:
-        known = [name.removesuffix(".npy") for name in archive.namelist()]
-    if key not in known:
-        raise _missing_key(path, key, known)
+        sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
+    if key not in sizes:
+        raise _missing_key(path, key, list(sizes))
+    with located(f"'{path.name}:{key}'"):
+        check_size(sizes[key], path.stat().st_size)
     with np.load(path, allow_pickle=False) as archive:
         return archive[key]
 
@@ -128,7 +146,7 @@ def _npz(path: Path, key: str | None) -> np.ndarray:
 def _npy(path: Path, key: str | None) -> np.ndarray:
     if key is not None:
         raise ProblemError([f"'{path.name}' holds one array and takes no key, got '{key}'"])
-    return np.load(path, allow_pickle=False)
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a map of a file that is too short is refused
 
 
 def _hdf5(path: Path, key: str | None) -> np.ndarray:
@@ -140,21 +158,31 @@ def _hdf5(path: Path, key: str | None) -> np.ndarray:
             known: list[str] = []
             file.visititems(lambda name, item: known.append(name) if isinstance(item, h5py.Dataset) else None)
             raise _missing_key(path, key, known)
+        with located(f"'{path.name}:{key}'"):
+            check_hdf5(found, path)
         return np.asarray(found[()])
 
 
 def _zarr(path: Path, key: str | None) -> np.ndarray:
+    with located(f"'{path.name}'"):
+        if not path.is_dir():
+            raise ProblemError(["a Zarr store is a folder"])
+        check_zarr_metadata(path)
     import zarr
 
     root = zarr.open(str(path), mode="r")
     if isinstance(root, zarr.Array):
         if key is not None:
             raise ProblemError([f"'{path.name}' holds one array and takes no key, got '{key}'"])
+        with located(f"'{path.name}'"):
+            check_zarr(root, path)
         return np.asarray(root[...])
     found = root.get(key) if key else None
     if not isinstance(found, zarr.Array):
         known = sorted(name for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array))
         raise _missing_key(path, key, known)
+    with located(f"'{path.name}:{key}'"):
+        check_zarr(found, path / str(found.path).strip("/"))
     return np.asarray(found[...])
 
 
@@ -168,6 +196,10 @@ def _fits(path: Path, key: str | None) -> np.ndarray:
         chosen = int(key) if key and key.isdigit() else key.upper() if key else 0
         if chosen not in (range(len(known)) if isinstance(chosen, int) else known):
             raise _missing_key(path, key, known)
+        header = getattr(units[chosen], "header", {})
+        values = [int(header.get(f"NAXIS{i + 1}", 0)) for i in range(int(header.get("NAXIS", 0)))]
+        with located(f"'{path.name}:{chosen}'"):
+            check_size(prod(values) * abs(int(header.get("BITPIX", 8))) // 8, path.stat().st_size)
         data = units[chosen].data
         if data is None:
             raise ProblemError([f"HDU {chosen} of '{path.name}' holds no image; HDUs there: {names(known)}"])

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.problem.arrays import ArrayReader, find_file
-from dichroic.problem.faults import ProblemError, collect, did_you_mean, located, names
-from dichroic.problem.functions import FunctionReader
+from dichroic.problem.arrays import ArrayReader, expand, find_file
+from dichroic.problem.faults import ProblemError, collect, did_you_mean, first_line, located, names
+from dichroic.problem.functions import FunctionReader, allow
 from dichroic.problem.noise_table import read_noise
 from dichroic.problem.operator_table import OperatorReader
 from dichroic.problem.problem import Problem
@@ -37,20 +37,25 @@ class ProblemFile:
     frozen: dict[str, Path] = field(default_factory=dict)
 
 
-def load_problem(path: str | Path) -> ProblemFile:
+def load_problem(path: str | Path, *, allow_code: bool | None = None) -> ProblemFile:
     """Reads a problem file, or the file `problem.toml` in a folder. Paths in it are relative to its own folder.
+
+    **Arguments:** `allow_code`, whether Python functions that the file names are run (default: what
+    `dichroic.problem.functions.allow` says, which is no at first).
 
     **Raises:** `ProblemError`, with every fault found: in the file, in the arrays it names, and in the problem
     they make.
     """
     path = _locate(Path(path))
     table = _parse(path)
-    problem = _problem(table, path)
-    return ProblemFile(problem, _held_out(table.held_out, problem, path), table.fit, path, _frozen(table, path))
+    with allow(allow_code):
+        problem = _problem(table, path)
+        held_out = _held_out(table.held_out, problem, path)
+    return ProblemFile(problem, held_out, table.fit, path, _frozen(table, path))
 
 
 def _locate(path: Path) -> Path:
-    path = path.expanduser()
+    path = expand(path)
     if path.is_dir():
         path = path / "problem.toml"
     if path.is_file():
@@ -65,10 +70,15 @@ def _locate(path: Path) -> Path:
 
 
 def _parse(path: Path) -> ProblemTable:
+    content = path.read_bytes()
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:2]:
+        raise ProblemError([f"'{path.name}' is written in UTF-16 (as by Windows' Notepad); save it as UTF-8"])
     try:
-        return parse(ProblemTable, tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProblemError([f"'{path.name}' is not valid TOML: {error}"]) from None
+        return parse(ProblemTable, tomllib.loads(content.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        raise ProblemError([f"'{path.name}' is not UTF-8, at byte {error.start}; save it as UTF-8"]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ProblemError([f"'{path.name}' is not valid TOML: {first_line(error)}"]) from None
 
 
 def _frozen(table: ProblemTable, path: Path) -> dict[str, Path]:
@@ -168,7 +178,7 @@ def _held_out(value: Any, problem: Problem, path: Path) -> Problem | float | Non
     if not isinstance(value, str):
         raise ProblemError([f"held_out: expected a fraction between 0 and 1, or a problem file, got {value!r}"])
     with located(f"held_out '{value}'"):
-        other = _locate(path.parent / Path(value).expanduser())
+        other = _locate(path.parent / expand(value))
         table = _parse(other)
         if table.held_out is not None or table.fit:
             key = "held_out" if table.held_out is not None else "[fit]"

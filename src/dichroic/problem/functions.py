@@ -1,6 +1,11 @@
-"""A user's linear function, from a Python file beside the problem file."""
+"""A user's linear function, from a Python file beside the problem file.
 
-from collections.abc import Callable
+A problem file may come from anybody: its functions run only where that is allowed, and only from its own folder.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +13,24 @@ from types import ModuleType
 from dichroic.problem.arrays import find_file
 from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names
 
-__all__ = ["FunctionReader"]
+__all__ = ["FunctionReader", "allow", "allow_everywhere"]
+
+_ALLOWED = ContextVar("allowed", default=False)
+
+
+@contextmanager
+def allow(code: bool | None = True) -> Iterator[None]:
+    """Whether functions of problem files are run inside; None leaves it as it is."""
+    token = _ALLOWED.set(_ALLOWED.get() if code is None else code)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def allow_everywhere(code: bool) -> None:
+    """The same from now on, for a program whose user was asked."""
+    _ALLOWED.set(code)
 
 
 class FunctionReader:
@@ -27,6 +49,15 @@ class FunctionReader:
         if not file.endswith(".py") or not name:
             raise ProblemError([f"function: expected 'FILE.py:NAME', got {reference!r}"])
         path = find_file(self.folder, file)
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise ProblemError([f"function: '{file}' is outside of the folder of the problem file; put it into it"])
+        if not _ALLOWED.get():
+            raise ProblemError(
+                [
+                    f"function: '{path.name}' is Python code, which runs only where you allow it: look at it, then say "
+                    "--allow-code (in Python: load_problem(..., allow_code=True))"
+                ]
+            )
         module = self._module(path)
         found = getattr(module, name, None)
         if not callable(found):

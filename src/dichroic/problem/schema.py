@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from dichroic.problem.faults import ProblemError, did_you_mean, names
+from dichroic.problem.faults import ProblemError, did_you_mean, meant, names
 
 __all__ = ["ProblemTable", "SourceTable", "ViewTable", "parse"]
 
@@ -44,6 +44,34 @@ class ProblemTable(_Table):
 
 
 Table = TypeVar("Table", bound=_Table)
+# what others call it
+_MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
+    SourceTable: {
+        "shape": ("size", "dim", "dims", "dimension", "dimensions"),
+        "unit": ("units",),
+        "dtype": ("type", "complex"),
+    },
+    ViewTable: {
+        "y": ("data", "image", "images", "values", "observations", "x"),
+        "noise": (
+            "sigma",
+            "std",
+            "rms",
+            "error",
+            "errors",
+            "uncertainty",
+            "variance",
+            "var",
+            "ivar",
+            "weight",
+            "weights",
+            "covariance",
+        ),
+        "observed": ("mask", "flag", "flags", "good", "valid", "weight_mask"),
+        "mixing": ("sources", "operators", "operator", "psf", "kernel", "gain", "amplitude"),
+        "truth": ("true", "ground_truth"),
+    },
+}
 _KINDS = {"sources": "source", "views": "view"}
 
 
@@ -68,7 +96,8 @@ def _sentence(table: type[_Table], detail: ErrorDetails) -> str:
         place = place[2:]
     key = ".".join(place)
     if detail["type"] == "extra_forbidden":
-        return f"{where}unknown key '{key}'; known: {names(known.model_fields)}{did_you_mean(key, known.model_fields)}"
+        hint = meant(key, _MEANT.get(known, {})) or did_you_mean(key, known.model_fields)
+        return f"{where}unknown key '{key}'; known: {names(known.model_fields)}{hint}"
     if detail["type"] == "missing":
         return f"{where}'{key}' is missing"
     message = (

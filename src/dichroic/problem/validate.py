@@ -20,6 +20,7 @@ from dichroic.operators import (
     count_samples,
     take,
 )
+from dichroic.problem.containers import open_container
 from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names, samples
 from dichroic.problem.noise import dense_bytes, entrywise, inner_noise, where_observed
 from dichroic.problem.source import Source
@@ -28,6 +29,7 @@ from dichroic.problem.view import View, bind_operator, leaves
 
 __all__ = ["ProblemError", "check_names", "check_view", "unknown_source"]
 
+_MOST = 1e36  # what numbers, and their inverses, are computed with in single precision
 _MOST_BYTES = 16e9  # of correlated noise with a covariance of its own for every sample
 
 _PER_SAMPLE_HINT = "; if every sample has its own, say so with PerSample (in a file: per_sample = true)"
@@ -83,6 +85,9 @@ def _check_y(where: str, view: View) -> list[str]:
         expected = f"the shape of y, {view.y.shape}, or of one observation, {view.event_shape}"
         return [f"{where}: observed: expected {expected}, got {view.observed.shape}"]
     faults = []
+    largest = float(np.abs(view.y).max(initial=0, where=np.isfinite(view.y)))
+    if largest > _MOST:
+        faults.append(f"{where}: y has values of {largest:.1g}, beyond what is computed with; use another unit")
     bad = np.flatnonzero(_not_finite(view.y))
     if bad.size:
         faults.append(f"{where}: {samples(bad)} infinite values; expected finite numbers, or NaN where data is missing")
@@ -213,6 +218,10 @@ def _check_shapes(operator: Operator) -> str | None:
 
 def _check_parameters(operator: Operator | PerSample) -> list[str]:
     faults = []
+    for leaf in jax.tree.leaves(operator, is_leaf=lambda n: open_container(n).values is not n):
+        opened = open_container(leaf)
+        if opened.unit is not None or (opened.mask is not None and opened.mask.any()):
+            faults.append("the operator has a parameter with a unit or a mask, which would be lost; give plain numbers")
     for node in jax.tree.leaves(operator, is_leaf=lambda n: isinstance(n, PerSample)):
         for leaf in leaves(node):
             if not np.issubdtype(leaf.dtype, np.number) and leaf.dtype != bool:
@@ -277,7 +286,7 @@ def _check_entries(what: str, value: np.ndarray, view: View, observed: np.ndarra
     if observed is not None and value.ndim:
         bad &= where_observed(observed, False)
     if not bad.any():
-        return []
+        return _check_range(what, value, view, observed)
     place = f" at entry {tuple(int(i) for i in np.argwhere(bad)[0])}{_MISSING}" if value.ndim else ""
     return [f"{what} must be positive and finite, got {value[bad].flat[0]:g}{place}"]
 
@@ -293,7 +302,20 @@ def _check_entries_per_sample(what: str, value: np.ndarray, view: View, observed
     if observed is not None and value.ndim > 1:
         bad &= observed
     bad = np.flatnonzero(bad.reshape(len(value), -1).any(1))
-    return [f"{samples(bad)} {what} that is not positive and finite{_MISSING}"] if bad.size else []
+    if not bad.size:
+        return _check_range(what, value, view, observed)
+    return [f"{samples(bad)} {what} that is not positive and finite{_MISSING}"]
+
+
+def _check_range(what: str, value: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
+    """Whether single precision holds the values, and their squares in relation to each other."""
+    if observed is not None and value.ndim:
+        seen = observed if value.shape == view.y.shape else observed.any(0) if value.shape == view.event_shape else True
+        value = value[np.broadcast_to(seen, value.shape)]
+    if not value.size or (value.min() >= 1 / _MOST and value.max() <= _MOST):
+        return []
+    worst = value.max() if value.max() > _MOST else value.min()
+    return [f"{what} of {worst:.3g} is beyond what is computed with; use another unit"]
 
 
 def _check_dense(noise: DenseNoise, per_sample: bool, view: View, observed: np.ndarray | None) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.problem.containers import Opened, open_container
 from dichroic.problem.faults import ProblemError
 
 __all__ = ["as_flags", "as_floats", "as_numbers", "unmask"]
@@ -14,6 +15,7 @@ def as_numbers(value: Any) -> np.ndarray:
 
     **Raises:** `ProblemError` when the value is not numeric, or ragged.
     """
+    value = open_container(value).plain()
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):
@@ -29,13 +31,16 @@ def as_numbers(value: Any) -> np.ndarray:
 
 
 def as_floats(value: Any) -> np.ndarray:
-    """An array of real or complex floating-point numbers of 4 or 8 bytes; integers become `float32`.
+    """An array of real or complex floating-point numbers of 4 or 8 bytes; integers become `float32` if it holds them.
 
     **Raises:** `ProblemError` when the value is not numeric.
     """
     array = as_numbers(value)
     if array.dtype.kind in "biu" or array.dtype == np.float16:
-        return array.astype(np.float32)
+        exact = (
+            array.dtype.itemsize < 4 or not array.size or max(abs(int(array.min())), abs(int(array.max()))) <= 1 << 24
+        )
+        return array.astype(np.float32 if exact else np.float64)
     if array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
         return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     return array
@@ -56,12 +61,11 @@ def as_flags(value: Any) -> np.ndarray:
     return array.astype(bool)
 
 
-def unmask(value: Any) -> Any:
-    """A masked array with NaN in place of what it masks; anything else as it is."""
-    if not isinstance(value, np.ma.MaskedArray):
-        return value
+def unmask(opened: Opened) -> np.ndarray:
+    """The numbers of a container, NaN in place of what it masks."""
+    values = as_floats(opened.values)
     # np.asarray would drop the mask and keep the numbers under it
-    return np.where(np.ma.getmaskarray(value), np.float32(np.nan), as_floats(value.data))
+    return values if opened.mask is None else np.where(opened.mask, np.float32(np.nan), values)
 
 
 def _kind(value: Any) -> str:

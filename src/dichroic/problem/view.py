@@ -9,7 +9,18 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dichroic.operators import AsComplex, Composition, Identity, Operator, PerSample, Scale, count_samples, select
+from dichroic.operators import (
+    AsComplex,
+    Composition,
+    Identity,
+    Likelihood,
+    Operator,
+    PerSample,
+    Scale,
+    count_samples,
+    select,
+)
+from dichroic.problem.containers import Opened, open_container
 from dichroic.problem.faults import ProblemError, located
 from dichroic.problem.noise import bind_noise, unmeasured
 from dichroic.problem.source import Source, as_pairs
@@ -65,15 +76,17 @@ class View:
         if not isinstance(self.truth, Mapping):
             raise ProblemError([f"truth: expected {{source: array}}, got a {type(self.truth).__name__}"])
         with located("y"):
-            y = as_floats(unmask(self.y))
+            y = unmask(given := open_container(self.y))
+        with located("noise"):
+            object.__setattr__(self, "noise", _beside(self.noise, given, np.inf))
         truth = {}
         for name, x in self.truth.items():
             with located(f"truth of source '{name}'"):
-                truth[name] = as_floats(x)
+                truth[name] = as_floats(_beside(x, given, np.nan))
         observed = None
         if self.observed is not None:
             with located("observed"):
-                observed = as_flags(self.observed)
+                observed = as_flags(_beside(self.observed, given, 0.0))
             if y.ndim and observed.shape == y.shape[1:]:
                 observed = np.broadcast_to(observed, y.shape)
         object.__setattr__(self, "mixing", dict(self.mixing))
@@ -161,6 +174,17 @@ class View:
         if len(self) <= most:
             return self
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
+
+
+def _beside(value: Any, y: Opened, filler: float) -> Any:
+    """Numbers that stand beside `y`: in its unit and order, where they are masked the filler."""
+    if isinstance(value, PerSample):
+        inner = _beside(value.value, y, filler)
+        return value if inner is value.value else PerSample(inner)
+    if isinstance(value, Likelihood):
+        return value
+    opened = open_container(value)
+    return value if opened.values is value else opened.beside(y, filler)
 
 
 def bind_operator(operator: Any, source: Source) -> Operator | PerSample:

@@ -104,10 +104,10 @@ def noise_in_words(view: View) -> str:
     if std is None:
         return type(inner).__name__
     low, high = std.min(), std.max()
-    size = f"σ = {number(low)}" if np.isclose(low, high) else f"σ = {number(low)} to {number(high)}"
+    size = f"σ = {number(low)}" if np.isclose(low, high, atol=0) else f"σ = {number(low)} to {number(high)}"
     kind = "correlated, " if inner.diagonal() is None else ""
     complexes = ", for real and imaginary part each" if np.iscomplexobj(view.y) else ""
-    varying = ", one per observation" if each and not np.isclose(low, high) else ""
+    varying = ", one per observation" if each and not np.isclose(low, high, atol=0) else ""
     return f"{kind}{size}{varying}{complexes}"
 
 

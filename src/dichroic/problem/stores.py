@@ -1,0 +1,145 @@
+"""What is looked at before an array file is read: nothing in it may run, and it may not declare more than it holds."""
+
+import json
+from collections.abc import Iterator
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dichroic.problem.faults import ProblemError
+
+__all__ = ["check_hdf5", "check_size", "check_zarr", "check_zarr_metadata"]
+
+_LARGEST = 1 << 28  # bytes that a file may declare whatever its own size
+_DENSEST = 1000  # bytes per byte of the file beyond that
+# of Zarr, by the names of both versions; none of them runs code of the file
+_CODECS = {
+    *("blosc", "zlib", "gzip", "bz2", "lzma", "lz4", "zstd", "shuffle", "bitround", "quantize", "packbits"),
+    *("delta", "fixedscaleoffset", "astype", "crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"),
+    *("bytes", "transpose", "sharding_indexed"),
+}
+# of HDF5: deflate, shuffle, fletcher32, szip, nbit, scale-offset, lzf, blosc, lz4, bitshuffle, zfp, zstd
+_FILTERS = {1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32008, 32013, 32015}
+
+
+def check_size(declared: int, held: int) -> None:
+    """Whether a file of `held` bytes may well hold an array of `declared` bytes.
+
+    **Raises:** `ProblemError` before anything is allocated.
+    """
+    if declared > max(_LARGEST, _DENSEST * held):
+        raise ProblemError([f"declares {declared / 1e9:.1f} GB, but the file holds {held / 1e6:.3g} MB: damaged?"])
+
+
+def check_zarr_metadata(path: Path) -> None:
+    """Refuses object types and unknown codecs, by the metadata alone: opening the store may already run them.
+
+    **Raises:** `ProblemError`.
+    """
+    for file in sorted((*path.rglob(".zarray"), *path.rglob("zarr.json"), *path.rglob(".zmetadata"))):
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, OSError, RecursionError):
+            raise ProblemError([f"{file.relative_to(path)} is no JSON"]) from None
+        for meta in _arrays(found):
+            dtype = meta.get("dtype", meta.get("data_type"))
+            if not isinstance(dtype, str) or "O" in dtype or not _is_numeric(dtype):
+                raise ProblemError([f"an array of the type {dtype!r}; expected numbers"])
+            for name in _codecs(meta):
+                if name.removeprefix("numcodecs.") not in _CODECS:
+                    raise ProblemError([f"the codec '{name}' is not one that is read here; write the array anew"])
+
+
+def _is_numeric(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "biufc"
+    except TypeError:
+        return False
+
+
+def _arrays(found: Any) -> Iterator[dict[str, Any]]:
+    """The descriptions of arrays in a metadata file, consolidated ones too."""
+    if not isinstance(found, dict):
+        return
+    if "dtype" in found or found.get("node_type") == "array":
+        yield found
+        return
+    for key in ("metadata", "consolidated_metadata"):
+        inner = found.get(key)
+        for value in inner.values() if isinstance(inner, dict) else ():
+            yield from _arrays(value)
+
+
+def _codecs(meta: Any) -> Iterator[str]:
+    """Names of compressors, filters and codecs, those inside of shards too."""
+    listed = [meta.get("compressor"), *(meta.get("filters") or []), *(meta.get("codecs") or [])]
+    listed += meta.get("index_codecs") or []
+    for codec in listed:
+        if codec is None:
+            continue
+        if not isinstance(codec, dict):
+            yield str(codec)
+            continue
+        yield str(codec.get("id", codec.get("name")))
+        inner = codec.get("configuration")
+        if isinstance(inner, dict):
+            yield from _codecs(inner)
+
+
+def check_zarr(array: Any, folder: Path) -> None:
+    """Whether all chunks are there, and hold what the array declares.
+
+    **Raises:** `ProblemError`.
+    """
+    files = [file for file in folder.rglob("*") if file.is_file() and not _is_metadata(file)]
+    check_size(int(array.nbytes), sum(file.stat().st_size for file in files))
+    grid = getattr(array, "shards", None) or array.chunks
+    expected = prod(ceil(n / c) for n, c in zip(array.shape, grid, strict=True)) if array.ndim else 1
+    if len(files) < expected and not _is_nan(array.fill_value):
+        raise ProblemError(
+            [
+                f"{expected - len(files)} of {expected} chunks are missing, which would read as {array.fill_value}; "
+                "where they hold nothing else, write the array with write_empty_chunks = True"
+            ]
+        )
+
+
+def _is_metadata(file: Path) -> bool:
+    return file.name in (".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json")
+
+
+def check_hdf5(dataset: Any, path: Path) -> None:
+    """Whether a data set holds numbers, all of them, in this file, behind filters that are known.
+
+    **Raises:** `ProblemError`.
+    """
+    if dataset.dtype.kind == "O":
+        raise ProblemError(["expected numbers, got objects"])
+    plist = dataset.id.get_create_plist()
+    for i in range(plist.get_nfilters()):
+        code = plist.get_filter(i)[0]
+        if code not in _FILTERS:
+            raise ProblemError([f"the filter {code} is not one that is read here; write the data set anew"])
+    if plist.get_external_count() or dataset.is_virtual:
+        raise ProblemError(["the values are in other files; write them into this one"])
+    check_size(int(dataset.nbytes), path.stat().st_size)
+    if not dataset.nbytes or _is_nan(dataset.fillvalue):
+        return
+    if dataset.chunks is None:
+        missing, expected = int(dataset.id.get_storage_size() == 0), 1
+    else:
+        expected = prod(ceil(n / c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+        missing = expected - dataset.id.get_num_chunks()
+    if missing > 0:
+        raise ProblemError(
+            [f"{missing} of {expected} chunks were never written, and would read as {dataset.fillvalue}"]
+        )
+
+
+def _is_nan(value: Any) -> bool:
+    try:
+        return bool(np.isnan(value))
+    except TypeError:
+        return False
