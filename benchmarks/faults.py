@@ -24,8 +24,8 @@ import numpy as np
 
 from dichroic.diagnose import CHECKS, Budget, GaussianModel, LearnedModel, Model, judge, run_panel
 from dichroic.diffusion import MLPConfig, Prior, Scaling
-from dichroic.em import SamplingConfig
 from dichroic.operators import Dense, PerSample
+from dichroic.posterior import Auto
 from dichroic.problem import Problem, Source, View
 
 D, NOISE = 6, 0.3
@@ -132,7 +132,7 @@ def believe_learned(priors: dict[str, Prior], fault: Fault) -> Model:
     scale = float(np.sqrt(fault.prior))
     for s, prior in chosen.items():
         chosen[s] = replace(prior, scaling=Scaling(scale * prior.scaling.shift, scale * prior.scaling.scale))
-    model = LearnedModel(chosen, SamplingConfig(steps=STEPS))
+    model = LearnedModel(chosen, Auto(steps=STEPS))
     return model if fault.width == 1 else Widened(model, fault.width)
 
 

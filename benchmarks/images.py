@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-PUBLISHED = {"step": "pc", "corrections": 1, "tau": 0.1, "posterior": "krylov", "iterations": 1}
+PUBLISHED = {"kind": "annealed", "step": "pc", "covariance": "krylov", "iterations": 1}
 SAMPLERS = {
     "decoupled, 8 steps": {"steps": 8},
     "decoupled, 16 steps": {"steps": 16},
@@ -35,8 +35,8 @@ def main() -> None:
     import jax
     import numpy as np
 
-    from dichroic.em import SamplingConfig, draw_posterior
     from dichroic.metrics import bootstrap, psnr_per_sample
+    from dichroic.posterior import observation_keys, read_method
     from dichroic.run import Run
 
     run = Run(arguments.run)
@@ -49,7 +49,8 @@ def main() -> None:
     rows = []
     for label in arguments.sampler:
         begin = time.perf_counter()
-        drawn = draw_posterior(view, run.priors, SamplingConfig(**SAMPLERS[label]), key=jax.random.key(0))
+        bound = read_method(SAMPLERS[label]).bind(view, run.priors, key=jax.random.key(0))
+        drawn = bound.draw(observation_keys(jax.random.key(0), len(view)))
         seconds = time.perf_counter() - begin
         low, score, high = bootstrap(psnr_per_sample(drawn.samples[source], view.truth[source]))
         chi = drawn.summary["chi_square"]

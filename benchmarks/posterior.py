@@ -26,14 +26,19 @@ from dichroic.diffusion import (
     NetworkDenoiser,
     Prior,
     Schedule,
-    WithComponents,
-    components_cost,
-    components_of,
     measure_spread,
 )
-from dichroic.em import PRESETS, SamplingConfig, amortise, draw_posterior, preset
-from dichroic.em.amortise import amortise_cost
-from dichroic.posterior import Conditional
+from dichroic.em import PRESETS, preset
+from dichroic.posterior import (
+    Auto,
+    Bound,
+    Candidates,
+    Handover,
+    Method,
+    MomentMatching,
+    observation_keys,
+    read_method,
+)
 from dichroic.studies.experiments.exact_components import (
     ComponentsPosterior,
     components_along_manifolds,
@@ -70,22 +75,23 @@ def rows(pair_steps: int = 4096) -> list[Row]:
     def add(family: str, numbers, settings: dict, **options) -> None:
         for n in numbers:
             few = {"draws": 2} if n >= 256 else {}
-            found.append(Row(family, f"{n} steps", {"steps": n, **settings}, **few, **options))
+            settings = {"kind": "annealed", "steps": n, **settings}
+            found.append(Row(family, f"{n} steps", settings, **few, **options))
 
-    add(PUBLISHED, (32, 64, 256, 1024), {"step": "pc", "posterior": "krylov", "iterations": 1})
-    add("exact solve, PC", (8, 32, 64), {"step": "pc", "posterior": "exact"})
-    add("exact solve, DDIM", (8, 32), {"step": "ddim", "posterior": "exact"})
-    add("exact solve, Heun", (4, 16), {"step": "heun", "posterior": "exact"})
-    add("exact solve, ancestral", (4, 8, 16, 64), {"step": "ancestral", "posterior": "exact"})
-    add("exact solve, decoupled", (1, 2, 4, 8, 16, 24), {"step": "decoupled", "posterior": "exact"})
-    add("three CG iterations, ancestral", (8,), {"step": "ancestral", "posterior": "krylov", "iterations": 3})
-    cg = {"posterior": "krylov", "iterations": 3, "root_iterations": 4}
-    add("three CG iterations, decoupled", (8,), {"step": "decoupled", **cg})
-    add("measured covariance, decoupled", (8,), {"step": "decoupled", "posterior": "surrogate"})
-    warm = {"posterior": "exact", "restart": 0.8}
+    krylov = {"covariance": "krylov", "iterations": 3}
+    add(PUBLISHED, (32, 64, 256, 1024), {"step": "pc", "covariance": "krylov", "iterations": 1})
+    add("exact solve, PC", (8, 32, 64), {"step": "pc", "covariance": "exact"})
+    add("exact solve, DDIM", (8, 32), {"step": "ddim", "covariance": "exact"})
+    add("exact solve, Heun", (4, 16), {"step": "heun", "covariance": "exact"})
+    add("exact solve, ancestral", (4, 8, 16, 64), {"step": "ancestral", "covariance": "exact"})
+    add("exact solve, decoupled", (1, 2, 4, 8, 16, 24), {"covariance": "exact"})
+    add("three CG iterations, ancestral", (8,), {"step": "ancestral", **krylov})
+    add("three CG iterations, decoupled", (8,), {**krylov, "root_iterations": 4})
+    add("measured covariance, decoupled", (8,), {"covariance": "surrogate"})
+    warm = {"kind": "annealed", "covariance": "exact", "restart": 0.8}
     for step, n in (("ancestral", 4), ("ancestral", 8), ("decoupled", 4), ("decoupled", 8)):
         found.append(
-            Row("warm start, exact solve", f"{step}, {n} steps", {"step": step, "warm_steps": n, **warm}, warm=True)
+            Row("warm start, exact solve", f"{step}, {n} steps", {**warm, "step": step, "warm_steps": n}, warm=True)
         )
     for steps, components, tuples, finish in (
         (4, 512, 1024, 1),
@@ -94,34 +100,41 @@ def rows(pair_steps: int = 4096) -> list[Row]:
         (8, 512, 4096, 2),
     ):
         label = f"{steps} steps, {components} Gaussians, {tuples} pairs, {finish} network steps"
-        settings = {"steps": steps, "components": components, "tuples": tuples, "finish_steps": finish}
-        found.append(Row("candidates", label, {"posterior": "candidates", **settings}))
+        first = {"kind": "candidates", "steps": steps, "components": components, "tuples": tuples}
+        found.append(Row("candidates", label, _finished(first, finish, {}, 0.1)))
     for rounds in (4, 16, 64):
-        label = f"{rounds} rounds of 4 steps"
-        found.append(
-            Row("each given the other, decoupled", label, {"posterior": "exact", "steps": 4, "rounds": rounds})
-        )
+        inner = {"kind": "annealed", "covariance": "exact", "steps": 4}
+        settings = {"kind": "gibbs", "rounds": rounds, "inner": inner}
+        found.append(Row("each given the other, decoupled", f"{rounds} rounds of 4 steps", settings))
     for n, finish in AMORTISED:
-        settings = {"posterior": "amortised", "step": "ancestral", "steps": n, "pair_steps": pair_steps}
+        step = {"step": "ancestral"}
         label = f"{n} steps, {pair_steps:,} of training" + (f", {finish} by moment matching" if finish else "")
-        found.append(Row("amortised", label, {**settings, "finish_steps": finish}))
+        first = {"kind": "amortised", **step, "steps": n, "pair_steps": pair_steps}
+        found.append(Row("amortised", label, _finished(first, finish, step, 0.5)))
     for K in (16, 64):
-        settings = {"posterior": "candidates", "steps": 7, "tuples": K**2, "finish_steps": 0}
+        settings = {"kind": "candidates", "steps": 7, "tuples": K**2}
         label = f"{K} per source, 8 levels"
         found.append(Row("candidates, exact", label, settings, reference=True, forwards=8 * K))
     for row in found:
-        names = [name for name in PRESETS if _same(preset(name).sampling, SamplingConfig(**row.sampling))]
+        names = [name for name in PRESETS if _same(preset(name).sampling, read_method(row.sampling))]
         row.label += "".join(f" (**{name}**)" for name in names if not row.warm)
     return found
 
 
-def _same(chosen: SamplingConfig, other: SamplingConfig) -> bool:
-    """Whether a preset draws two small sources as other settings do."""
-    if chosen.posterior == "best":
-        wanted = {**chosen.model_dump(), "posterior": "candidates", "steps": min(chosen.steps, 8)}
-        return SamplingConfig(**wanted).model_dump(exclude={"warm_steps"}) == other.model_dump(exclude={"warm_steps"})
-    drawn = (chosen.step, chosen.steps, chosen.posterior.replace("auto", "exact"), chosen.rounds)
-    return drawn == (other.step, other.steps, other.posterior, other.rounds)
+def _finished(first: dict, steps: int, settings: dict, at: float) -> dict:
+    """A method whose last steps are moment matching."""
+    then = {"kind": "annealed", "steps": steps, **settings}
+    return {"kind": "handover", "first": first, "then": then, "at": at} if steps else first
+
+
+def _same(preset: Method, other: Method) -> bool:
+    """Whether a preset draws two small sources as another method does."""
+    assert isinstance(preset, Auto)
+    if preset.candidates:
+        first = Candidates(components=preset.components, tuples=preset.tuples, steps=min(preset.steps, 8))
+        return isinstance(other, Handover) and (other.first, other.then.runs[0]) == (first, preset.finish_steps)
+    exact = isinstance(other, MomentMatching) and other.covariance == "exact"
+    return exact and (preset.step, preset.steps) == (other.step, other.steps)
 
 
 class Pair:
@@ -140,32 +153,22 @@ class Pair:
         self.before = {s: np.stack([b[s] for b in before], axis=1).astype(np.float32) for s in self.sources}
         self.exact_priors = {s: exact_prior(mixture, SCHEDULE) for s, mixture in self.sources.items()}
         self.priors = {s: _as_network(prior, k) for k, (s, prior) in enumerate(self.exact_priors.items())}
-        self._mixed: dict[int, dict[str, Prior]] = {}
-        self._conditionals: dict[int, Conditional] = {}
+        self._bound: dict[Method, Bound] = {}
 
-    def mixed(self, components: int) -> dict[str, Prior]:
-        """The priors with mixtures of their own draws, made once: in an E-step, they are made once for all draws."""
-        if components not in self._mixed:
-            self._mixed[components] = {}
-            for k, (s, prior) in enumerate(self.priors.items()):
-                mixture = components_of(prior.denoiser(), SCHEDULE, key=jax.random.key(10 + k), size=components)
-                denoiser = WithComponents(prior.denoiser(), mixture)
-                self._mixed[components][s] = DenoiserPrior(denoiser, SCHEDULE, prior.scaling)
-        return self._mixed[components]
-
-    def conditional(self, sampling: SamplingConfig) -> Conditional:
-        """A conditional denoiser as an E-step trains it: on draws of the sources, and on the operators of as many
-        observations as an E-step has, those measured here not among them.
+    def bound(self, method: Method, reference: bool) -> Bound:
+        """A method as an E-step binds it; trained on draws of the sources, and on the operators of as many observations
+        as an E-step has, those measured here not among them.
         """
-        if sampling.pair_steps not in self._conditionals:
-            view = self.view
-            if not self.shared:
-                view, _ = components_view(self.sources, OBSERVATIONS, self.seed + 1000, noise=NOISE)
-            rng = np.random.default_rng(self.seed)
-            draws = {s: mixture.sample(rng, OBSERVATIONS * 4) for s, mixture in self.sources.items()}
-            key = jax.random.key(20 + self.seed)
-            self._conditionals[sampling.pair_steps] = amortise(view, self.priors, sampling, key=key, draws=draws)
-        return self._conditionals[sampling.pair_steps]
+        if method not in self._bound:
+            view, pool = self.view, None
+            if method.training[0]:
+                rng = np.random.default_rng(self.seed)
+                pool = {s: mixture.sample(rng, OBSERVATIONS * 4) for s, mixture in self.sources.items()}
+                if not self.shared:
+                    view, _ = components_view(self.sources, OBSERVATIONS, self.seed + 1000, noise=NOISE)
+            priors = self.exact_priors if reference else self.priors
+            self._bound[method] = method.bind(view, priors, key=jax.random.key(20 + self.seed), pool=pool)
+        return self._bound[method]
 
     def tiled(self, draws: int):
         """Every observation `draws` times."""
@@ -200,22 +203,15 @@ def _as_network(prior: Prior, number: int) -> Prior:
 
 def measure(row: Row, pairs: list[Pair]) -> dict:
     """Scores of one sampler."""
-    sampling = SamplingConfig(**{**row.sampling, "batch": pairs[0].n * row.draws})
-    mixed = not row.reference and sampling.posterior in ("candidates", "best")
-    shared = components_cost(pairs[0].priors["source1"].denoiser(), sampling.components).total if mixed else 0
-    if sampling.posterior == "amortised":
-        shared = amortise_cost(pairs[0].priors, sampling, given=list(pairs[0].priors)).total
+    method = read_method({**row.sampling, "batch": pairs[0].n * row.draws})
     energy, off, chi, variance, seconds = [], [], [], [], []
-    drawn = None
+    drawn, shared = None, 0
     for number, pair in enumerate(pairs):
-        view = pair.tiled(row.draws)
-        priors = pair.exact_priors if row.reference else pair.priors
-        if mixed:
-            priors = pair.mixed(sampling.components)
-        conditional = pair.conditional(sampling) if sampling.posterior == "amortised" else None
+        view, bound = pair.tiled(row.draws), pair.bound(method, row.reference)
+        keys, shared = observation_keys(jax.random.key(number), len(view)), bound.shared.total
         start = {s: x[: row.draws].reshape(-1, x.shape[-1]) for s, x in pair.before.items()} if row.warm else None
         begin = time.process_time()  # what other jobs do to the machine does not enter
-        drawn = draw_posterior(view, priors, sampling, key=jax.random.key(number), start=start, conditional=conditional)
+        drawn = bound.on(view).draw(keys, start=start)
         seconds.append(time.process_time() - begin)
         x = np.stack([pair.untile(sample) for sample in drawn.samples.values()])
         x = np.concatenate(list(x), axis=-1)

@@ -79,7 +79,7 @@ def measure(name: str, problem, network) -> dict:
     import numpy as np
 
     from dichroic.diffusion import Batch, DenoiserPrior, NetworkDenoiser, Scaling, Schedule, TrainingConfig, train
-    from dichroic.em import SamplingConfig, draw_posterior
+    from dichroic.posterior import Auto, observation_keys
 
     key, schedule = jax.random.key(0), Schedule(5e-3, 20.0)
     training_steps, steps, batch = EFFORTS[network.kind]
@@ -108,7 +108,6 @@ def measure(name: str, problem, network) -> dict:
     whole = best(lambda: train(denoiser, schedule, samples, training, key=key)[1])
     m_step = alone / whole
 
-    sampling = SamplingConfig(steps=steps, batch=batch)
     part = view.select(np.arange(batch)) if len(view) > batch else view
     x = jax.random.normal(key, (batch, *shape))
 
@@ -126,8 +125,9 @@ def measure(name: str, problem, network) -> dict:
 
     forward_seconds = best(lambda: forward(steps)) / steps
     product_seconds = max(best(lambda: both(steps)) / steps - forward_seconds, 0.0)
-    drawn = draw_posterior(part, priors, sampling, key=key)
-    seconds = best(lambda: draw_posterior(part, priors, sampling, key=key).samples)
+    bound, keys = Auto(steps=steps, batch=batch).bind(part, priors, key=key), observation_keys(key, len(part))
+    drawn = bound.draw(keys)
+    seconds = best(lambda: bound.draw(keys).samples)
     evaluations = len(priors) * (drawn.cost.forward * forward_seconds + drawn.cost.products * product_seconds)
     e_step = evaluations / seconds
     # a default lap: 1,024 training steps of every source, 8 sampling steps of each of 4,096 observations

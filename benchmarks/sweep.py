@@ -27,8 +27,9 @@ from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.design import check_design
 from dichroic.diffusion import DenoiserPrior, Prior
-from dichroic.em import FitConfig, SamplingConfig, draw_posterior
+from dichroic.em import FitConfig
 from dichroic.metrics import psnr
+from dichroic.posterior import Auto, observation_keys
 from dichroic.problem import Problem
 from dichroic.studies.experiments import differing, manifolds, mixed
 from dichroic.studies.experiments.manifolds import PEAK
@@ -65,7 +66,8 @@ def separation(held_out: Problem, priors: Mapping[str, Prior]) -> float:
     """PSNR of single posterior draws, mean over sources and views."""
     scores = []
     for number, view in enumerate(held_out.views.values()):
-        drawn = draw_posterior(view, priors, SamplingConfig(), key=jax.random.key(number))
+        key = jax.random.key(number)
+        drawn = Auto().bind(view, priors, key=key).draw(observation_keys(key, len(view)))
         scores += [psnr(drawn.samples[s], x, peak=PEAK) for s, x in view.truth.items()]
     return float(np.mean(scores))
 

@@ -21,6 +21,7 @@ from dichroic.operators import (
     Operator,
     Scale,
 )
+from dichroic.posterior import COVARIANCES, TARGETS, AmortisedPosterior, CandidatePosterior, Conditional, MomentMatching
 from dichroic.problem import Observation
 from dichroic.white import WhitenedObservation
 from operator_cases import matrix_of
@@ -34,6 +35,21 @@ def whiten(y, mixing, noise, scalings=None, observed=None) -> WhitenedObservatio
     return WhitenedObservation.of(
         Observation(y, observed, mixing, noise), scalings or {s: Scaling() for s in mixing}, shapes
     )
+
+
+def target_of(denoisers, whitened: WhitenedObservation, way: str, *, alike: bool = False, **settings):
+    """The joint posterior of one observation, in one of `WAYS`."""
+    known = {s: denoisers[s] for s in whitened.shapes}
+    if way == "candidates":
+        return CandidatePosterior.create(known, whitened, **settings)
+    if way == "amortised":
+        return AmortisedPosterior.create(settings.get("conditional") or Conditional.gaussian(known), whitened)
+    method = MomentMatching(covariance=way, **settings) if way in ("auto", *COVARIANCES) else TARGETS[way](**settings)
+    return method.build(known, whitened, alike)
+
+
+# every way to a joint posterior: moment matching with every covariance, the other targets, and what needs no priors
+WAYS = [*COVARIANCES, *(name for name in TARGETS if name != "moments"), "candidates", "amortised"]
 
 
 @dataclass

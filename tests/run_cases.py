@@ -18,7 +18,7 @@ SETTINGS = {
     "network": {"kind": "mlp", "width": 8, "depth": 1, "embedding": 4},
     "training": {"steps": 8, "batch": 16},
     # draws from closed-form priors would need no sampling; what is tested here is sampling
-    "sampling": {"posterior": "exact", "step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "batch": 16},
+    "sampling": {"kind": "annealed", "step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "batch": 16},
     "draws": 2,
 }
 

@@ -34,7 +34,9 @@ _HOME = {
     "DenoiserPrior": "diffusion",
     "Prior": "diffusion",
     "Schedule": "diffusion",
-    "joint_posterior": "posterior",
+    "Auto": "posterior",
+    "Method": "posterior",
+    "MomentMatching": "posterior",
     "gaussian_em": "closed",
     "FitConfig": "em",
     "Run": "run",
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
         PerSample,
         Scale,
     )
-    from dichroic.posterior import joint_posterior
+    from dichroic.posterior import Auto, Method, MomentMatching
     from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem
     from dichroic.run import FitConfig, Run, fit, resume
 

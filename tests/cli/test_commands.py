@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -303,13 +304,18 @@ class TestDoctor:
 
     def test_a_wrong_answer(self, cli, monkeypatch):
         import dichroic.cli.doctor as doctor
-        from dichroic.em import estep
+        from dichroic.posterior import Auto
+
+        bind = Auto.bind
 
         def wrong(*arguments, **options):
-            drawn = estep.draw_posterior(*arguments, **options)
-            return type(drawn)(**{**vars(drawn), "samples": {s: x + 1 for s, x in drawn.samples.items()}})
+            bound = bind(*arguments, **options)
+            drawn = bound.draw(jax.random.split(jax.random.key(0), 2048))
+            moved = type(drawn)(**{**vars(drawn), "samples": {s: x + 1 for s, x in drawn.samples.items()}})
+            monkeypatch.setattr(bound, "draw", lambda _: moved)
+            return bound
 
-        monkeypatch.setattr("dichroic.em.draw_posterior", wrong)
+        monkeypatch.setattr(Auto, "bind", wrong)
         assert not doctor._self_test()["passed"]
         code, out, err = cli("doctor")
         assert code == 1

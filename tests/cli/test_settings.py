@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from dichroic import FitConfig
 from dichroic.cli.app import app
 from dichroic.cli.settings import FitFlags, SettingsError, settle
+from dichroic.diffusion import Heun
 from dichroic.em.config import PRESETS, PUBLISHED
+from dichroic.posterior import METHODS, TARGETS, Auto, Method
 
 
 def test_every_setting_is_a_flag():
@@ -46,7 +48,9 @@ def test_flags_come_before_the_file_and_the_file_before_the_preset():
         ("--held-out 0.2", "held_out", 0.2),
         ("--held_out 0.2", "held_out", 0.2),
         ("--training.final-rate 1e-6", "training.final_rate", 1e-6),
-        ("--sampling.step heun", "sampling.step", "heun"),
+        ("--sampling.step heun", "sampling.step", Heun()),
+        ("--sampling.kind annealed --sampling.covariance krylov", "sampling.covariance", "krylov"),
+        ("--sampling.kind gibbs --sampling.inner auto", "sampling.inner", Auto()),
         ("--gaussian.rank 4", "gaussian.rank", 4),
         ("--network.width 64", "network.kind", "mlp"),
         (
@@ -82,6 +86,10 @@ def test_a_flag_for_another_kind_of_network_drops_the_settings_of_the_first():
         ({"network": {"kind": "unet", "width": 3}}, "network.width: unknown setting; those of network: .*channels"),
         ({"network": {"kind": "mpl"}}, "network.kind: expected 'mlp' or 'unet', got 'mpl'"),
         ({"network": 3}, "network: expected"),
+        ({"sampling": {"step": "hein"}}, "sampling.step: unknown step 'hein'; known: ddim, ancestral, heun"),
+        ({"sampling": {"kind": "dps"}}, "sampling: unknown kind 'dps'; known: auto, annealed, closed_form"),
+        ({"sampling": {"kind": "annealed", "stepz": 3}}, "sampling.stepz: unknown setting; did you mean 'step"),
+        ({"sampling": {"kind": "gibbs", "inner": {"stepz": 3}}}, "sampling.inner.stepz: unknown setting; did you"),
         ({"training": 3}, "training: expected"),
         ({"laps": 0}, "laps: expected a positive number, or positive numbers by stage, got 0"),
         ({"laps": {"sky": 0}}, "laps: expected a positive number"),
@@ -145,11 +153,13 @@ def _settings(model: type[BaseModel], before: str = "") -> dict[str, Any]:
     for name, field in model.model_fields.items():
         kinds = [k for k in _parts(field.annotation) if k is not type(None)]
         models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if models == [Method]:  # every method; one within another is a flag for its kind
+            models = [*METHODS.values(), *TARGETS.values()] if not before else []
         for inner in models:
             for path, choices in _settings(inner, f"{before}{name}.").items():
                 found[path] = tuple(sorted({*(found.get(path) or ()), *(choices or ())})) or None
         if not models:
-            found[before + name] = _choices(kinds)
+            found[before + name] = None if before == "sampling." else _choices(kinds)
     return found
 
 

@@ -2,36 +2,30 @@
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
 from dichroic.algebra import Components
 from dichroic.closed import gaussian_em
-from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Schedule
+from dichroic.diffusion import Ancestral, Cost, DenoiserPrior, GaussianDenoiser, Schedule
 from dichroic.em import (
     Expectation,
-    SamplingConfig,
-    draw_posterior,
     load_state,
     make_plan,
     run_stages,
     save_state,
     start_state,
 )
-from dichroic.em.amortise import amortise, amortise_cost, conditional_of, view_models
 from dichroic.metrics.energy import energy_distance
+from dichroic.posterior import Amortised, Handover, MomentMatching, Task, observation_keys
+from dichroic.posterior.amortise import view_models
+from dichroic.posterior.batched import Batched
 from dichroic.studies.experiments.exact_components import components_view, exact_prior
 from run_cases import tiny_config, tiny_problem
 
-SETTINGS = {
-    "posterior": "amortised",
-    "step": "ancestral",
-    "steps": 12,
-    "pair_batch": 256,
-    "pair_width": 64,
-    "batch": 64,
-}
+METHOD = Amortised(step=Ancestral(), steps=12, pair_steps=800, pair_batch=256, pair_width=64, batch=64)
 SCHEDULE = Schedule(5e-3, 20.0)
 
 
@@ -48,51 +42,57 @@ def case():
     priors = {s: exact_prior(x, SCHEDULE) for s, x in sources.items()}
     rng = np.random.default_rng(0)
     draws = {s: x.sample(rng, 8192) for s, x in sources.items()}
-    sampling = SamplingConfig(**SETTINGS, pair_steps=800, finish_steps=0)
-    conditional = amortise(view, priors, sampling, key=jax.random.key(0), draws=draws)
+    bound = METHOD.bind(view, priors, key=jax.random.key(0), pool=draws)
     exact = np.stack([np.concatenate(list(p.sample(rng, 16).values()), axis=1) for p in posteriors], axis=1)
-    return view, priors, sampling, conditional, exact
+    return view, priors, bound, exact
 
 
-def distance(case, conditional) -> float:
+def distance(case, bound) -> float:
     """To exact draws, over draws and observations together: observations are entries of their own."""
-    view, priors, sampling, _, exact = case
-    drawn = [draw_posterior(view, priors, sampling, key=jax.random.key(k), conditional=conditional) for k in range(16)]
+    view, _, _, exact = case
+    drawn = [bound.draw(observation_keys(jax.random.key(k), len(view))) for k in range(16)]
     found = np.stack([np.concatenate([d.samples[s] for s in view.mixing], axis=1) for d in drawn])
     return np.mean([energy_distance(found[:, i], exact[:, i]) for i in range(len(view))])
 
 
 def test_training_beats_the_best_linear_posterior(case):
-    conditional = case[3]
-    linear = replace(conditional, network=None, spread=None)
+    view, priors, bound, _ = case
+    trained = lambda sampler: sampler.legs[0].build.conditional  # noqa: E731
+    linear = replace(trained(bound.sampler), network=None, spread=None)
+    linear = Batched(view, priors, eqx.tree_at(trained, bound.sampler, linear), Cost(), 64)
     # an energy distance of independent sets of exact draws is 0 on average; modes told apart by 64 operators
-    assert distance(case, conditional) < 0.4 * distance(case, linear)
+    assert distance(case, bound) < 0.4 * distance(case, linear)
 
 
 def test_a_draw_depends_on_its_observation_alone(case):
-    view, priors, sampling, conditional, _ = case
-    options = {"key": jax.random.key(3), "conditional": conditional}
-    whole = draw_posterior(view, priors, sampling, **options)
-    some = np.array([40, 1])
-    part = draw_posterior(view.select(some), priors, sampling.model_copy(update={"batch": 2}), indices=some, **options)
+    view, priors, bound, _ = case
+    keys, some = observation_keys(jax.random.key(3), len(view)), np.array([40, 1])
+    whole = bound.draw(keys)
+    part = Batched(view, priors, bound.sampler, Cost(), 2).draw(keys[some], some)
     for s in view.mixing:
         np.testing.assert_allclose(part.samples[s], whole.samples[s][some], rtol=1e-4, atol=1e-4)
-    assert (whole.cost.forward, whole.cost.products, whole.shared.total) == (13, 0, 0)
+    assert (whole.cost.forward, whole.cost.products) == (13, 0)
+    # sources of which draws were given take no draws of their priors
+    assert whole.shared.total == bound.shared.total == 2 * 800 * 256
     assert np.isfinite(whole.chi_square).all()
 
 
 def test_moment_matching_finishes_at_small_noise(case):
-    view, priors, sampling, conditional, _ = case
-    finishing = sampling.model_copy(update={"finish_steps": 2, "handover": 0.3})
-    part, options = view.select(np.arange(8)), {"key": jax.random.key(3), "conditional": conditional}
-    drawn = draw_posterior(part, priors, finishing, **options)
+    view, priors, *_ = case
+    part, key = view.select(np.arange(8)), jax.random.key(3)
+    pool = {s: np.zeros((64, 2)) for s in view.mixing}
+    first = METHOD.model_copy(update={"pair_steps": 1})
+    then = MomentMatching(step=Ancestral(), steps=2)
+
+    def drawn(method):
+        return method.bind(part, priors, key=key, pool=pool).draw(observation_keys(key, 8))
+
+    ended, finished = drawn(first), drawn(Handover(first=first, then=then, at=0.3))
     # thirteen estimates of the network, then three with the priors, each with two products
-    assert (drawn.cost.forward, drawn.cost.products) == (13 + 3, 3 * 2)
-    ended = draw_posterior(part, priors, sampling, **options)
-    assert not np.allclose(drawn.samples["a"], ended.samples["a"])
+    assert (finished.cost.forward, finished.cost.products) == (13 + 3, 3 * 2)
+    assert not np.allclose(finished.samples["a"], ended.samples["a"])
     # a handover below where steps end leaves nothing to finish
-    low = draw_posterior(part, priors, finishing.model_copy(update={"handover": 1e-3}), **options)
-    assert low.cost == ended.cost
+    assert drawn(Handover(first=first, then=then, at=1e-3)).cost == ended.cost
 
 
 def test_models_of_a_view_are_those_of_its_observations(case):
@@ -111,16 +111,15 @@ def test_models_of_a_view_are_those_of_its_observations(case):
 
 
 def test_where_draws_are_exact_nothing_is_trained(case):
-    view, priors, sampling, *_ = case
-    assert conditional_of(view, priors, sampling, jax.random.key(0)) is None
-    drawn = draw_posterior(view, priors, sampling, key=jax.random.key(0))
-    assert drawn.cost.total == drawn.shared.total == 0
+    view, priors, *_ = case
+    bound = METHOD.bind(view, priors, key=jax.random.key(0))
+    assert bound.exact and bound.cost.total == bound.shared.total == 0
 
 
 def test_what_is_trained_is_counted(case):
-    _, priors, sampling, *_ = case
-    assert amortise_cost(priors, sampling, given=["a", "b"]).total == 2 * 800 * 256
-    assert amortise_cost(priors, sampling, given=["a"]).total == 2 * 800 * 256 + 16384 * 129
+    view, priors, *_ = case
+    task = Task(view, priors, jax.random.key(0), pool={"a": np.zeros((1, 2))})
+    assert METHOD.train_cost(task).total == 2 * 800 * 256 + 16384 * 129
 
 
 def test_large_observations_are_refused():
@@ -128,13 +127,15 @@ def test_large_observations_are_refused():
     sources = {s: Components(np.ones(1), np.zeros((1, 40)), np.eye(40)[None]) for s in large}
     view, _ = components_view(sources, 2, observed=2, noise=0.2)
     with pytest.raises(ValueError, match=r"up to 32 unknowns .* of their own; these have 80 \(a: 40, b: 40\)"):
-        amortise(view, large, SamplingConfig(**SETTINGS), key=jax.random.key(0))
+        METHOD.train(Task(view, large, jax.random.key(0)))
 
 
 @pytest.mark.slow
 def test_laps_continued_from_a_checkpoint_are_those_of_an_uninterrupted_run(tmp_path):
-    sampling = {**tiny_config().sampling.model_dump(), "posterior": "amortised", "step": "ancestral"}
-    sampling |= {"pair_steps": 8, "pair_batch": 16, "pair_width": 8, "finish_steps": 1}
+    first = {"kind": "amortised", "step": "ancestral", "steps": 3, "warm_steps": 2}
+    first |= {"pair_steps": 8, "pair_batch": 16, "pair_width": 8}
+    then = {"kind": "annealed", "step": "ancestral", "steps": 1}
+    sampling = {"kind": "handover", "first": first, "then": then, "cold_laps": 0, "batch": 16}
     config = tiny_config(sampling=sampling, mixture={"components": 1})
     problem = tiny_problem()
     fit = gaussian_em(problem, config.gaussian, seed=0)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior
-from dichroic.em import SamplingConfig, draw_posterior, estep
 from dichroic.operators import Mask, PerSample, take
+from dichroic.posterior import MomentMatching, batched, observation_keys
 from dichroic.problem import Problem, Source, View
 from dichroic.white.layout import split_alike
 
 N = 150
-SAMPLING = SamplingConfig(posterior="surrogate", steps=6, warm_steps=3)
+METHOD = MomentMatching(covariance="surrogate", steps=6, warm_steps=3)
 
 
 def two_kinds(rng, masked: str) -> View:
@@ -34,10 +34,15 @@ def prior() -> Prior:
 def test_kinds_are_drawn_as_every_observation_by_itself(monkeypatch, masked):
     rng = np.random.default_rng(0)
     view = two_kinds(rng, masked)
-    options = {"key": jax.random.key(0), "start": view.truth, "warm": rng.random(N) < 0.5}
-    together = draw_posterior(view, {"a": prior()}, SAMPLING, **options)
-    monkeypatch.setattr(estep, "_FEW", 10**9)
-    apart = draw_posterior(view, {"a": prior()}, SAMPLING, **options)
+    key, warm = jax.random.key(0), rng.random(N) < 0.5
+    keys = observation_keys(key, N)
+    kinds = METHOD.bind(view, {"a": prior()}, key=key)
+    together = kinds.draw(keys, start=view.truth, warm=warm)
+    some = rng.permutation(N)[:20]
+    part = kinds.draw(keys[some], some, start={"a": view.truth["a"][some]}, warm=warm[some])
+    np.testing.assert_allclose(part.samples["a"], together.samples["a"][some], atol=1e-5)
+    monkeypatch.setattr(batched, "_FEW", 10**9)
+    apart = METHOD.bind(view, {"a": prior()}, key=key).draw(keys, start=view.truth, warm=warm)
     np.testing.assert_allclose(together.samples["a"], apart.samples["a"], atol=1e-4)
     np.testing.assert_allclose(together.chi_square, apart.chi_square, atol=1e-3)
     assert together.cost == apart.cost
@@ -45,8 +50,9 @@ def test_kinds_are_drawn_as_every_observation_by_itself(monkeypatch, masked):
 
 def test_progress_over_kinds_never_falls():
     view, seen = two_kinds(np.random.default_rng(0), "operator"), []
-    sampling = SAMPLING.model_copy(update={"batch": 32})
-    draw_posterior(view, {"a": prior()}, sampling, key=jax.random.key(0), report=lambda *now: seen.append(now))
+    method, key = METHOD.model_copy(update={"batch": 32}), jax.random.key(0)
+    bound = method.bind(view, {"a": prior()}, key=key)
+    bound.draw(observation_keys(key, N), report=lambda *now: seen.append(now))
     done = [now for now, _ in seen]
     assert len(done) > 2
     assert done == sorted(done)

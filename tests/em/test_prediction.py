@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior, Schedule
-from dichroic.em import SamplingConfig
 from dichroic.em.prediction import prediction_scores
+from dichroic.posterior import Auto
 from dichroic.problem import Problem, Source, View
 
-SAMPLING = SamplingConfig(steps=4, batch=256)
+METHOD = Auto(steps=4, batch=256)
 
 
 def _problem(n: int, d: int) -> tuple[Problem, np.ndarray]:
@@ -26,7 +26,7 @@ def _prior(covariance: np.ndarray) -> dict[str, Prior]:
 
 
 def _score(problem: Problem, covariance: np.ndarray) -> np.ndarray:
-    return prediction_scores(problem.views["v"], _prior(covariance), SAMPLING, key=jax.random.key(0))
+    return prediction_scores(problem.views["v"], _prior(covariance), METHOD, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("wrong", ["too wide", "too narrow", "uncorrelated"])

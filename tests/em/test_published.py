@@ -24,7 +24,8 @@ def test_every_published_method_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_settings_run(name, tmp_path):
-    fewer = {"steps": 3, "warm_steps": 3} | ({"rounds": 2} if "gibbs" in name else {})
+    fewer = {"steps": 3, "warm_steps": 3}
+    fewer = {"rounds": 2, "inner": fewer} if "gibbs" in name else fewer
     config = preset(name, {**TINY, "sampling": fewer})
     if name == "diem":
         problem = masked_digits(0.5)[0].select({"masked": np.arange(64)})

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import Denoiser, DenoiserPrior, GaussianDenoiser
-from dichroic.em import PRESETS, SamplingConfig, draw_posterior, preset
+from dichroic.em import PRESETS, preset
 from dichroic.operators import Dense, DiagonalNoise
+from dichroic.posterior import MomentMatching, observation_keys
 from dichroic.problem import View
 from oracles import SIGMAS, random_covariance
 
@@ -49,13 +50,10 @@ def test_draws_of_a_preset_have_the_exact_standard_deviation(name, warm):
     view = View(np.tile(y, (n, 1)).astype(np.float32), {s: Dense(A[s].astype(np.float32)) for s in names}, std)
     view = view.bind({s: (5,) for s in names})
     start = rng.multivariate_normal(expected, covariance, size=n).astype(np.float32)
-    drawn = draw_posterior(
-        view,
-        {s: DenoiserPrior(opaque(mean[s], S[s]), preset(name).schedule) for s in names},
-        preset(name).sampling,
-        key=jax.random.key(1),
-        start={"a": start[:, :5], "b": start[:, 5:]} if warm else None,
-    )
+    priors = {s: DenoiserPrior(opaque(mean[s], S[s]), preset(name).schedule) for s in names}
+    bound = preset(name).sampling.bind(view, priors, key=jax.random.key(1))
+    start = {"a": start[:, :5], "b": start[:, 5:]} if warm else None
+    drawn = bound.draw(observation_keys(jax.random.key(1), n), start=start)
     x = np.concatenate([drawn.samples[s] for s in names], axis=1)
     ratio = x.std(0) / np.sqrt(np.diag(covariance))
     np.testing.assert_allclose(ratio, 1, atol=0.03)  # the standard error is 0.009
@@ -72,12 +70,14 @@ def test_em_on_a_gaussian_source_keeps_its_variance(name):
     n, d, laps, noise = 4096, 4, 64, 1.0
     y = (rng.normal(size=(n, d)) + noise * rng.normal(size=(n, d))).astype(np.float32)
     view = View(y, {"x": 1.0}, DiagonalNoise(noise)).bind({"x": (d,)})
-    sampling = SamplingConfig(**{**preset(name).sampling.model_dump(), "posterior": "exact"})
+    cold, warm = preset(name).sampling.runs
+    method = MomentMatching(covariance="exact", steps=cold, warm_steps=warm)
     likeliest = y.var(0) - noise**2  # the fixed point of exact EM
     mean, variance, found = np.zeros(d), np.ones(d), []
     for lap in range(laps):
         priors = {"x": DenoiserPrior(opaque(mean, np.diag(variance)), preset(name).schedule)}
-        x = draw_posterior(view, priors, sampling, key=jax.random.key(lap)).samples["x"]
+        key = jax.random.key(lap)
+        x = method.bind(view, priors, key=key).draw(observation_keys(key, n)).samples["x"]
         mean, variance = x.mean(0), x.var(0)
         found.append(variance.mean())
     # the last half of the laps, whose noise has a standard error of 0.7 %

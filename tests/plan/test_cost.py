@@ -14,10 +14,11 @@ from dichroic.cli import main
 from dichroic.cli.plan import _as_preset
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Cost, NetworkDenoiser
-from dichroic.em import PRESETS, Draws, make_plan, preset, split
+from dichroic.em import PRESETS, make_plan, preset, split
 from dichroic.plan import cost, estimate_costs
 from dichroic.plan.cost import count_passes
 from dichroic.plan.timing import BatchTime, Line, Timings
+from dichroic.posterior import Auto, Bound, Draws
 from run_cases import tiny_config, tiny_problem, write_tiny
 
 
@@ -33,20 +34,28 @@ from run_cases import tiny_config, tiny_problem, write_tiny
 def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     """The program itself, with nothing in the place of its expensive parts but a note that they were asked for."""
     from dichroic.em import loop, prediction
-    from dichroic.run import separation
 
     sampling = {"step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "refresh": 0.0, "batch": 16}
     config = tiny_config(patience=0, **{"sampling": sampling, **changes})
     done: Counter = Counter()
 
-    def draw(view, priors, sampling, *, start=None, warm=None, **_):
-        n, number = len(view), 0 if start is None else int(np.sum(warm))
-        names = frozenset(view.mixing)
-        networks = frozenset(s for s in names if isinstance(priors[s].denoiser(), NetworkDenoiser))
-        done[names, networks, sampling.steps] += n - number
-        done[names, networks, sampling.warm_steps] += number
-        samples = {s: np.zeros((n, *priors[s].shape), np.float32) for s in names}
-        return Draws(samples, np.ones(n), np.zeros(n), np.zeros(n, int), np.zeros(n, bool), Cost(1, 0))
+    class Counting(Bound):
+        cost, shared = Cost(1, 0), Cost()
+
+        def __init__(self, view, priors, runs):
+            self.view, self.priors, self.runs = view, priors, runs
+
+        def on(self, view):
+            return Counting(view, self.priors, self.runs)
+
+        def draw(self, keys, rows=None, *, start=None, warm=None, report=None):
+            n, number = len(keys), 0 if start is None else int(np.sum(warm))
+            names = frozenset(self.view.mixing)
+            networks = frozenset(s for s in names if isinstance(self.priors[s].denoiser(), NetworkDenoiser))
+            done[names, networks, self.runs[0]] += n - number
+            done[names, networks, self.runs[1]] += number
+            samples = {s: np.zeros((n, *self.priors[s].shape), np.float32) for s in names}
+            return Draws(samples, np.ones(n), np.zeros(n), np.zeros(n, int), np.zeros(n, bool), self.cost)
 
     def train(denoiser, schedule, samples, training, **_):
         done["training"] += training.steps
@@ -57,8 +66,7 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
 
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "gaussian_em", gaussian)
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "components_em", lambda *_, **__: None)
-    for module in (loop, prediction, separation):
-        monkeypatch.setattr(module, "draw_posterior", draw)
+    monkeypatch.setattr(Auto, "bind", lambda method, view, priors, **_: Counting(view, priors, method.runs))
     monkeypatch.setattr(prediction, "_whitened_mixture", lambda observations, *_: np.zeros(observations.y.value.shape))
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(loop, "_spread", lambda *_: None)
@@ -89,11 +97,11 @@ def test_refreshed_observations_are_counted_by_their_mean():
 
 
 def test_presets_are_planned_with_the_other_settings_of_the_file():
-    table = {"laps": 7, "plan": "sequential", "sampling": {"steps": 5, "tau": 0.2}, "training": {"batch": 8}}
+    table = {"laps": 7, "plan": "sequential", "sampling": {"steps": 5, "restart": 0.2}, "training": {"batch": 8}}
     for name in PRESETS:
         config, wanted = _as_preset(name, table), preset(name)
         assert (config.laps, config.training.steps) == (wanted.laps, wanted.training.steps)
-        assert config.sampling == wanted.sampling.model_copy(update={"tau": 0.2})
+        assert config.sampling == wanted.sampling.model_copy(update={"restart": 0.2})
         assert (config.plan, config.training.batch) == ("sequential", 8)
 
 
@@ -147,7 +155,7 @@ def test_prices(tmp_path, monkeypatch, capsys):
 
 
 def test_conditional_denoisers_are_priced_once_a_lap_and_before_the_final_draws():
-    sampling = {"posterior": "amortised", "pair_steps": 8, "pair_batch": 16, "cold_laps": 1}
+    sampling = {"kind": "amortised", "pair_steps": 8, "pair_batch": 16, "cold_laps": 1}
     config = tiny_config(sampling=sampling)
     kept, held = split(tiny_problem(), None, config)
     plan = make_plan(kept, config.plan)

@@ -20,11 +20,11 @@ from dichroic.diffusion import (
     train,
 )
 from dichroic.operators import Dense, DiagonalNoise, LinearFunction
-from dichroic.posterior import AmortisedPosterior, Conditional, joint_posterior
+from dichroic.posterior import AmortisedPosterior, Conditional
 from dichroic.posterior.gaussian import linear_model
 from dichroic.posterior.pairs import PairObjective, measure_ratios
 from oracles import SIGMAS, assert_gaussian, flatten
-from posterior_cases import CASES, Case, make_case, whiten
+from posterior_cases import CASES, Case, make_case, target_of, whiten
 
 SCHEDULE = Schedule(5e-3, 20.0)
 SMALL = MLPConfig(width=32, depth=2, embedding=16)
@@ -81,7 +81,7 @@ def test_a_network_of_zeros_is_the_closed_form(float64, rng, getkey):
     x_t, sigma = case.split(jnp.asarray(rng.normal(size=7))), jnp.asarray(0.7)
 
     def mean(conditional):
-        target = joint_posterior(case.denoisers, case.whitened(), "amortised", conditional=conditional)
+        target = target_of(case.denoisers, case.whitened(), "amortised", conditional=conditional)
         return eqx.filter_jit(target.mean)(x_t, sigma)[0]
 
     closed = mean(None)
@@ -190,7 +190,7 @@ def test_draws_of_a_trained_network_have_the_posteriors_moments(learned):
 
     # beside draws of the same random numbers with exact estimates, so that neither steps nor chance matter; an error of
     # 0.02 of the variance lets an estimate be off by a seventh of a deviation, and its gain by as much
-    exact = draws(joint_posterior(case.denoisers, case.whitened(), "exact"))
+    exact = draws(target_of(case.denoisers, case.whitened(), "exact"))
     for found, right in ((conditional, True), (Conditional.gaussian(wrong), False)):
         x = draws(AmortisedPosterior.create(found, case.whitened()))
         moved = np.linalg.norm(white @ (x.mean(0) - exact.mean(0)))
@@ -261,7 +261,7 @@ def test_what_cannot_be_is_refused(getkey, rng):
     with pytest.raises(
         ValueError, match="needs a Gaussian for source 'b', and its denoiser, a NetworkDenoiser, has none"
     ):
-        joint_posterior({**case.denoisers, "b": bare}, case.whitened(), "amortised")
+        target_of({**case.denoisers, "b": bare}, case.whitened(), "amortised")
     other = Conditional.gaussian({"a": case.denoisers["a"]})
     with pytest.raises(ValueError, match=r"is for sources {'a': .*}, the observation mixes {'b'"):
         AmortisedPosterior.create(other, case.whitened())

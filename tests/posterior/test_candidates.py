@@ -7,21 +7,19 @@ import pytest
 
 from dichroic.algebra import Components
 from dichroic.diffusion import (
+    Ancestral,
     ComponentsDenoiser,
     Denoiser,
     DenoiserPrior,
     GaussianDenoiser,
     LowRankGaussianDenoiser,
     Schedule,
-    WithComponents,
     components_cost,
     components_of,
     own_share,
 )
-from dichroic.em import SamplingConfig, draw_posterior
-from dichroic.em.method import prepare
 from dichroic.operators import Dense, DiagonalNoise
-from dichroic.posterior import CandidatePosterior
+from dichroic.posterior import Auto, CandidatePosterior, Candidates, Handover, MomentMatching, Task, observation_keys
 from dichroic.studies.experiments.exact_components import ComponentsPosterior, components_view
 from oracles import SIGMAS, Tally, assert_gaussian, random_covariance
 from posterior_cases import whiten
@@ -166,40 +164,50 @@ def learned():
     return view, priors, posteriors
 
 
-SETTINGS = {"posterior": "candidates", "components": 128, "tuples": 256, "steps": 4, "finish_steps": 1}
+def few_components(batch: int) -> Handover:
+    first = Candidates(components=128, tuples=256, steps=4)
+    return Handover(first=first, then=MomentMatching(steps=1), at=0.1, batch=batch)
 
 
 def test_a_draw_depends_on_its_observation_alone(learned):
     view, priors, _ = learned
     key = jax.random.key(3)
-    whole = draw_posterior(view, priors, SamplingConfig(**SETTINGS, batch=4), key=key)
-    some = np.array([4, 1])
-    part = draw_posterior(view.select(some), priors, SamplingConfig(**SETTINGS, batch=4), key=key, indices=some)
+    keys, some = observation_keys(key, len(view)), np.array([4, 1])
+    bound = few_components(4).bind(view, priors, key=key)
+    whole, part = bound.draw(keys), bound.draw(keys[some], some)
     for s in NAMES:
         np.testing.assert_array_equal(part.samples[s], whole.samples[s][some])
-    # one draw is a network's: two calls of one forward pass and two products, behind the mixtures
+    # one draw is a network's: two calls of one forward pass and two products, behind the components
     assert (whole.cost.forward, whole.cost.products) == (2, 4)
     assert whole.shared == components_cost(priors["a"].denoiser(), 128)
     assert whole.summary["evaluations"] == pytest.approx(6 + whole.shared.total / 6)
+    # what is shared is made once, for draws again and for other observations
+    again = bound.on(view.select(some)).draw(keys[some])
+    assert again.shared.total == 0
+    np.testing.assert_array_equal(again.samples["a"], part.samples["a"])
 
 
 def test_the_best_method_is_chosen_by_what_the_sources_are(learned):
     view, priors, _ = learned
-    best = SamplingConfig(posterior="best", components=128)
     key = jax.random.key(0)
-    found = prepare(view, priors, best, key)
-    assert (found.name, found.most) == ("candidates", 8)
-    assert all(isinstance(d, WithComponents) for d in found.denoisers.values())
+
+    def chosen(method: Auto, priors):
+        return method.choose(Task(view, priors, key))
+
+    found, tried = chosen(Auto(candidates=True, components=128), priors)
+    assert isinstance(found, Handover) and isinstance(found.first, Candidates)
+    assert (found.first.steps, tried.total) == (8, 0)
     wide = {s: DenoiserPrior(Opaque(GaussianDenoiser.from_covariance(np.zeros(2), np.eye(2)))) for s in NAMES}
-    few = prepare(view, wide, SamplingConfig(posterior="best", components=8), key)
-    assert few.name == "auto"  # eight places do not cover a Gaussian of two dimensions
-    assert prepare(view, priors, SamplingConfig(posterior="auto"), key).shared.total == 0
+    few, tried = chosen(Auto(candidates=True, components=8), wide)
+    assert isinstance(few, MomentMatching)  # eight places do not cover a Gaussian of two dimensions
+    assert tried == components_cost(wide["a"].denoiser(), 8)
+    assert chosen(Auto(), priors)[1].total == 0
 
 
 def test_levels_are_placed_by_the_size_of_the_sources(learned):
     view, priors, _ = learned
-    key = jax.random.key(0)
-    found = prepare(view, priors, SamplingConfig(posterior="exact"), key)
-    assert (found.low, found.high) == (0.02, pytest.approx(2.5 * 2**0.5))
-    other = prepare(view, priors, SamplingConfig(posterior="exact", step="ancestral"), key)
-    assert (other.low, other.high) == (5e-3, 20.0)
+    task = Task(view, priors, jax.random.key(0))
+    (found,), _ = MomentMatching().legs(task)
+    assert found.levels[0, [-1, 0]] == pytest.approx([0.02, 2.5 * 2**0.5])
+    (other,), _ = MomentMatching(step=Ancestral()).legs(task)
+    assert other.levels[0, [-1, 0]] == pytest.approx([5e-3, 20.0])

@@ -15,19 +15,22 @@ from dichroic.diffusion import (
     MLPConfig,
     NetworkDenoiser,
     Scaling,
+    Schedule,
 )
 from dichroic.operators import Dense, DiagonalNoise, Mask
-from dichroic.posterior import POSTERIORS, choose_method, joint_posterior
+from dichroic.posterior import COVARIANCES, MomentMatching
+from dichroic.posterior.moments import covariance_for
 from dichroic.white import WhitenedObservation
 from oracles import Tally, assert_gaussian, flatten
-from posterior_cases import CASES, Case, make_case, whiten
+from posterior_cases import CASES, Case, make_case, target_of, whiten
+from posterior_cases import WAYS as EVERY_WAY
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 # how each method is made exact: as many iterations as there are dimensions
 EXACT = {
     "exact": [lambda shapes, data: {}],
-    "surrogate": [lambda shapes, data: {}, lambda shapes, data: {"shared": True}],
+    "surrogate": [lambda shapes, data: {}, lambda shapes, data: {"alike": True}],
     "krylov": [
         lambda shapes, data: {
             "iterations": 2 * min(data, sum(map(prod, shapes.values()))) + 4,
@@ -48,7 +51,7 @@ every_method = pytest.mark.parametrize("method, way", WAYS)
 
 
 def build(denoisers, whitened: WhitenedObservation, method: str, way):
-    return joint_posterior(denoisers, whitened, method, **way(whitened.shapes, len(whitened.y)))
+    return target_of(denoisers, whitened, method, **way(whitened.shapes, len(whitened.y)))
 
 
 def posterior_of(case: Case, method: str, way):
@@ -66,7 +69,7 @@ def states(case: Case, rng) -> np.ndarray:
     return x + SIGMAS[:, None] * rng.normal(size=x.shape)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", EVERY_WAY)
 def test_every_registered_method_is_tested(name):
     assert EXACT.get(name), f"say how '{name}' is made exact"
 
@@ -185,7 +188,7 @@ def test_the_declared_cost_is_what_runs(method, way, name, rng):
         assert target.mean_cost.total == target.draw_cost.total == 0
         return
     counted = {s: tally.wrap(s, denoiser) for s, denoiser in case.denoisers.items()}
-    target = eqx.tree_at(lambda t: t.denoisers, target, counted)
+    target = eqx.tree_at(lambda t: t.covariance.denoisers, target, counted)
     x_t = case.split(jnp.asarray(states(case, rng)[1]))
     for run, cost in (
         (jax.jit(lambda: target.mean(x_t, jnp.asarray(1.0))), target.mean_cost),
@@ -209,18 +212,16 @@ def test_the_start_is_noise_in_every_source(method, way):
 def test_names_that_do_not_exist_are_errors():
     case = CASES["two sources"]()
     with pytest.raises(ValueError, match="no prior for source 'b'"):
-        joint_posterior({"a": case.denoisers["a"]}, case.whitened())
-    with pytest.raises(
-        ValueError, match="unknown posterior method 'magic'; known: exact, surrogate, krylov, candidates, amortised"
-    ):
-        joint_posterior(case.denoisers, case.whitened(), "magic")
+        MomentMatching().posterior({"a": case.denoisers["a"]}, case.whitened(), Schedule())
+    with pytest.raises(ValueError, match="unknown covariance 'magic'; known: auto, exact, surrogate, krylov"):
+        MomentMatching(covariance="magic")
 
 
 def test_priors_of_sources_that_do_not_enter_are_ignored(rng):
     case = CASES["one source"]()
     extra = {**CASES["two sources"]().denoisers, **case.denoisers}
     x_t = case.split(jnp.asarray(states(case, rng)[1]))
-    mean, _ = joint_posterior(extra, case.whitened()).mean(x_t, jnp.asarray(1.0))
+    mean, _ = target_of(extra, case.whitened(), "auto").mean(x_t, jnp.asarray(1.0))
     assert list(mean) == ["a"]
 
 
@@ -229,21 +230,22 @@ def test_the_method_chosen_is_the_best_there_is(getkey):
     large = GaussianDenoiser.from_covariance(np.zeros(17), np.eye(17))
     bare = LowRankGaussianDenoiser(np.zeros(17), np.ones(17), np.zeros((17, 1)))
     network = NetworkDenoiser.create((17,), MLPConfig(width=4, depth=1), key=getkey())
-    assert choose_method({"a": small}) == "exact"
-    assert choose_method({"a": small, "b": large}) == "surrogate"
-    assert choose_method({"a": large, "b": bare}) == choose_method({"b": network}) == "krylov"
+    assert covariance_for("auto", {"a": small}) is COVARIANCES["exact"]
+    assert covariance_for("auto", {"a": small, "b": large}) is COVARIANCES["surrogate"]
+    for denoisers in ({"a": large, "b": bare}, {"b": network}):
+        assert covariance_for("auto", denoisers) is COVARIANCES["krylov"]
 
 
 def test_the_surrogate_needs_a_covariance():
     case = CASES["one source"]()
     bare = LowRankGaussianDenoiser(np.zeros(4), np.ones(4), np.zeros((4, 1)))
     with pytest.raises(ValueError, match="for source 'a', and its prior has none"):
-        joint_posterior({"a": bare}, case.whitened(), "surrogate")
+        target_of({"a": bare}, case.whitened(), "surrogate")
 
 
 def test_a_posterior_can_be_an_argument_of_a_compiled_function(rng):
     case = make_case({"a": Dense(rng.normal(size=(2, 3)))})
-    target = joint_posterior(case.denoisers, case.whitened())
+    target = target_of(case.denoisers, case.whitened(), "auto")
     x_t = case.split(jnp.asarray(rng.normal(size=3)))
     run = eqx.filter_jit(lambda target, x_t: target.mean(x_t, jnp.asarray(1.0))[0])
     np.testing.assert_allclose(run(target, x_t)["a"], target.mean(x_t, jnp.asarray(1.0))[0]["a"], atol=1e-12)

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Decoupled, DenoiserPrior, GaussianDenoiser, Scaling, Schedule, run_sampler
-from dichroic.em import SamplingConfig, draw_posterior
+from dichroic.diffusion import (
+    Decoupled,
+    DenoiserPrior,
+    GaussianDenoiser,
+    PredictorCorrector,
+    Scaling,
+    Schedule,
+    run_sampler,
+)
 from dichroic.operators import Dense, DiagonalNoise, PerSample
-from dichroic.posterior import gibbs_rounds, joint_posterior
+from dichroic.posterior import Gibbs, MomentMatching, gibbs_rounds, observation_keys
 from dichroic.problem import View
 from oracles import Tally, assert_gaussian, flatten
-from posterior_cases import CASES, Case, make_case, whiten
+from posterior_cases import CASES, Case, make_case, target_of, whiten
 
 LEVELS = Schedule(1e-3, 100.0).levels(4)  # decoupled steps are exact on Gaussians at any number
 SEVERAL = {name: make for name, make in CASES.items() if len(make().names) > 1}
@@ -26,7 +33,7 @@ def chain(case: Case, method: str = "exact"):
     whitened = case.whitened()
 
     def draw(residual, key):
-        return run_sampler(joint_posterior(case.denoisers, residual, method), Decoupled(), LEVELS, key=key)
+        return run_sampler(target_of(case.denoisers, residual, method), Decoupled(), LEVELS, key=key)
 
     def one(key, rounds):
         zeros = {s: jnp.zeros(shape) for s, shape in case.shapes.items()}
@@ -93,7 +100,7 @@ def test_two_scalars():
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("method", ["exact", pytest.param("krylov", marks=pytest.mark.slow)])
-def test_rounds_converge_to_the_joint_posterior(method):
+def test_rounds_converge_to_the_target_of(method):
     rng = np.random.default_rng(3)
     case = make_case({s: Dense(rng.normal(size=(3, d))) for s, d in (("c", 3), ("a", 2), ("b", 2))}, std=1.0)
     mean, covariance = case.posterior()
@@ -148,8 +155,9 @@ def scaled(case: Case, samples) -> np.ndarray:
 def test_the_e_step_draws_in_rounds():
     case, view, priors = problem(6000)
     mean, covariance = case.posterior()
-    sampling = SamplingConfig(rounds=2, steps=6, warm_steps=6)
-    drawn = draw_posterior(view, priors, sampling, key=jax.random.key(2))
+    method = Gibbs(rounds=2, inner=MomentMatching(steps=6, warm_steps=6))
+    bound = method.bind(view, priors, key=jax.random.key(0))
+    drawn = bound.draw(observation_keys(jax.random.key(2), len(view)))
     expected = law(mean, covariance, [2, 2], 2)
     assert np.abs(expected[0] - mean).max() > 10 * np.sqrt(covariance.max() / len(view))
     assert_gaussian(scaled(case, drawn.samples), *expected)
@@ -158,7 +166,7 @@ def test_the_e_step_draws_in_rounds():
     exact = np.random.default_rng(0).multivariate_normal(mean, covariance, size=len(view))
     for offset, invariant in ((0.0, True), (2.0, False)):
         start = {s: case.scalings[s].to_user(x).astype(np.float32) for s, x in case.split(exact + offset).items()}
-        x = scaled(case, draw_posterior(view, priors, sampling, key=jax.random.key(3), start=start).samples)
+        x = scaled(case, bound.draw(observation_keys(jax.random.key(3), len(view)), start=start).samples)
         if invariant:
             assert_gaussian(x, mean, covariance)
         else:
@@ -176,8 +184,9 @@ def test_evaluations_are_counted():
         for s, d in sizes.items()
     }
     priors = {s: DenoiserPrior(tally.wrap(s, denoiser), Schedule()) for s, denoiser in unit.items()}
-    sampling = SamplingConfig(rounds=3, steps=4, step="pc", posterior="krylov", iterations=2, batch=1)
-    drawn = draw_posterior(view, priors, sampling, key=jax.random.key(0))
+    inner = MomentMatching(covariance="krylov", steps=4, step=PredictorCorrector(), iterations=2)
+    bound = Gibbs(rounds=3, inner=inner, batch=1).bind(view, priors, key=jax.random.key(0))
+    drawn = bound.draw(observation_keys(jax.random.key(0), 1))
     jax.effects_barrier()
     assert tally.forward == {s: drawn.cost.forward for s in sizes} == dict.fromkeys(sizes, 3 * (2 * 4 + 1))
     assert tally.products == {s: drawn.cost.products for s in sizes} == dict.fromkeys(sizes, 2 * 27)

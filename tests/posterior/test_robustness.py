@@ -8,11 +8,11 @@ import pytest
 
 from dichroic.diffusion import Decoupled, GaussianDenoiser, MLPConfig, NetworkDenoiser, Schedule, run_sampler
 from dichroic.operators import Convolve, Dense, DiagonalNoise, Mask
-from dichroic.posterior import POSTERIORS, Conditional, joint_posterior
+from dichroic.posterior import Conditional
 from oracles import MatrixDenoiser, assert_gaussian, flatten, largest_intermediate
-from posterior_cases import whiten
+from posterior_cases import WAYS, target_of, whiten
 
-every_method = pytest.mark.parametrize("method", POSTERIORS)
+every_method = pytest.mark.parametrize("method", WAYS)
 NAMES = ["a", "b"]
 SHAPES = {"a": (3,), "b": (2,)}
 
@@ -50,7 +50,7 @@ def test_bad_jacobians_give_finite_results(method, kind, float64, rng):
 
     def both(sigma, J, A, y, x_t, key):
         x_t = jax.tree.map(lambda x: sigma * x, x_t)
-        target = joint_posterior({s: MatrixDenoiser(J[s]) for s in NAMES}, observe(A, y), method)
+        target = target_of({s: MatrixDenoiser(J[s]) for s in NAMES}, observe(A, y), method)
         mean, info = target.mean(x_t, sigma)
         D = {s: J[s] @ x_t[s] for s in NAMES}
         residual = observe(A, y).y - target.observation.forward(D)
@@ -81,7 +81,7 @@ def test_a_frozen_solve_keeps_its_last_iterate(negative, float64):
     # the first search direction has the curvature of a covariance, the second less than noise alone: one step, kept
     J = np.diag([1.0, negative])
     whitened = whiten(np.array([1.0, 0.3]), {"x": Dense(np.eye(2))}, DiagonalNoise(1.0))
-    target = joint_posterior({"x": MatrixDenoiser(jnp.asarray(J))}, whitened, "krylov", iterations=5)
+    target = target_of({"x": MatrixDenoiser(jnp.asarray(J))}, whitened, "krylov", iterations=5)
     mean, info = target.mean({"x": jnp.zeros(2)}, jnp.asarray(1.0))
     C, r = np.eye(2) + J, np.array([1.0, 0.3])
     alpha = r @ r / (r @ C @ r)
@@ -96,7 +96,7 @@ def test_missing_entries_take_no_part_in_the_solve(float64, rng):
     c, std, y = 2.0, 0.5, np.where(observed, rng.normal(size=4), 0)
     gaussian = GaussianDenoiser.from_covariance(np.zeros(4), c * np.eye(4))
     whitened = whiten(y, {"x": Mask(np.ones(4))}, DiagonalNoise(std), observed=observed)
-    target = joint_posterior({"x": gaussian}, whitened, "krylov", iterations=1, root_iterations=1)
+    target = target_of({"x": gaussian}, whitened, "krylov", iterations=1, root_iterations=1)
     sigma, n = 1.0, 4000
     draw = jax.vmap(lambda key: target.draw({"x": jnp.zeros(4)}, jnp.asarray(sigma), key))
     x, info = jax.jit(draw)(jax.random.split(jax.random.key(2), n))
@@ -111,10 +111,10 @@ def test_more_iterations_never_leave_a_larger_error_in_the_energy_norm(float64, 
     whitened = observe({s: matrix[0] for s, matrix in A.items()}, y[0])
     x_t = {s: jnp.asarray(rng.normal(size=shape)) for s, shape in SHAPES.items()}
     denoisers = {s: MatrixDenoiser(jnp.asarray(J[s])) for s in NAMES}
-    exact, _ = joint_posterior(denoisers, whitened, "exact").mean(x_t, jnp.asarray(1.0))
+    exact, _ = target_of(denoisers, whitened, "exact").mean(x_t, jnp.asarray(1.0))
 
     def error(iterations):
-        mean, _ = joint_posterior(denoisers, whitened, "krylov", iterations).mean(x_t, jnp.asarray(1.0))
+        mean, _ = target_of(denoisers, whitened, "krylov", iterations=iterations).mean(x_t, jnp.asarray(1.0))
         # the prior's metric plus the data's: what conjugate gradients minimise
         off = {s: mean[s] - exact[s] for s in NAMES}
         prior = sum(off[s] @ np.linalg.solve(J[s], off[s]) for s in NAMES)
@@ -142,7 +142,7 @@ def test_a_draw_does_not_depend_on_its_batch(method, getkey, rng):
     @jax.jit
     @jax.vmap
     def draw(y, A, key):
-        target = joint_posterior(denoisers, observe(A, y), method, conditional=conditional)
+        target = target_of(denoisers, observe(A, y), method, **({"conditional": conditional} if conditional else {}))
         return run_sampler(target, Decoupled(), levels, key=key)
 
     keys = jax.random.split(getkey(), n)
@@ -172,7 +172,7 @@ def test_image_problems_never_build_a_matrix(method, rng):
 
     def steps(x_t, key):
         whitened = whiten(np.zeros(shape, np.float32), mixing, DiagonalNoise(0.1))
-        target = joint_posterior({s: gaussian for s in mixing}, whitened, method)
+        target = target_of({s: gaussian for s in mixing}, whitened, method)
         return target.mean(x_t, jnp.asarray(1.0)), target.draw(x_t, jnp.asarray(1.0), key)
 
     program = jax.make_jaxpr(steps)({s: jnp.zeros(shape) for s in mixing}, jax.random.key(0))

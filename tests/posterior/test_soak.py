@@ -9,8 +9,9 @@ PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from dichroic.diffusion import Decoupled, GaussianDenoiser, Scaling, Schedule, run_sampler
 from dichroic.operators import Dense, DiagonalNoise
-from dichroic.posterior import WhitenedObservation, joint_posterior
+from dichroic.posterior import MomentMatching
 from dichroic.problem import Observation
+from dichroic.white import WhitenedObservation
 
 rng = np.random.default_rng({seed})
 names, n = ("a", "b"), 64
@@ -22,7 +23,8 @@ levels = Schedule(1e-2, 50.0).levels(10_000)
 def draw(A, y, key):
     observation = Observation(y, np.ones(3, bool), {{s: Dense(A[s]) for s in names}}, DiagonalNoise(0.1))
     whitened = WhitenedObservation.of(observation, {{s: Scaling() for s in names}}, {{s: (5,) for s in names}})
-    return run_sampler(joint_posterior(denoisers, whitened, "exact"), Decoupled(), levels, key=key)[0]
+    target = MomentMatching(covariance="exact").build(denoisers, whitened, False)
+    return run_sampler(target, Decoupled(), levels, key=key)[0]
 
 A = {{s: rng.normal(size=(n, 3, 5)).astype(np.float32) for s in names}}
 x = draw(A, rng.normal(size=(n, 3)).astype(np.float32), jax.random.split(jax.random.key({seed}), n))

@@ -9,14 +9,15 @@ import pytest
 
 from dichroic import Problem, Source, View
 from dichroic.diffusion import Cost
-from dichroic.run import RunError, SamplingConfig, Separation, separate
+from dichroic.posterior import Method
+from dichroic.run import RunError, Separation, separate
 from dichroic.run.separation import SeparationWriter, check_free, write_npz
 from run_cases import tiny_config, tiny_problem
 
 SAMPLING = tiny_config().sampling
 
 
-def batches_of(n: int) -> SamplingConfig:
+def batches_of(n: int) -> Method:
     return SAMPLING.model_copy(update={"batch": n})
 
 

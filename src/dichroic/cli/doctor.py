@@ -64,7 +64,7 @@ def _self_test() -> dict[str, Any]:
     import jax.numpy as jnp
 
     from dichroic.diffusion import DenoiserPrior, GaussianDenoiser
-    from dichroic.em import SamplingConfig, draw_posterior
+    from dichroic.posterior import Auto, observation_keys
     from dichroic.problem import Problem, Source, View
 
     begin = time.perf_counter()
@@ -72,8 +72,9 @@ def _self_test() -> dict[str, Any]:
     problem = Problem({"x": Source((1,))}, {"v": View(np.full((n, 1), y, np.float32), {"x": 1.0}, 1.0)})
     one = jnp.ones(1)
     prior = DenoiserPrior(GaussianDenoiser(mean=0 * one, basis=jnp.eye(1), values=one, rest=jnp.zeros(())))
-    sampling = SamplingConfig(steps=8, batch=n)
-    x = draw_posterior(problem.views["v"], {"x": prior}, sampling, key=jax.random.key(0)).samples["x"]
+    key = jax.random.key(0)
+    bound = Auto().bind(problem.views["v"], {"x": prior}, key=key)
+    x = bound.draw(observation_keys(key, n)).samples["x"]
     mean, variance = float(x.mean()), float(x.var())
     # five standard errors
     near = abs(mean - y / 2) < 5 * np.sqrt(0.5 / n) and abs(variance - 0.5) < 5 * 0.5 * np.sqrt(2 / n)

@@ -113,46 +113,54 @@ class TrainingFlags:
 class SamplingFlags:
     """The E-step."""
 
-    step: Literal["ddim", "ancestral", "heun", "pc", "decoupled"] | None = None
-    """Sampling method of posterior draws."""
+    kind: str | None = None
+    """How posteriors are drawn: auto, annealed, closed_form, candidates, amortised, gibbs or handover."""
+    batch: int | None = None
+    """Observations drawn side by side; changes memory and speed, not results."""
+    refresh: float | None = None
+    """Share of observations drawn from pure noise at every lap all the same."""
+    cold_laps: int | None = None
+    """Laps that draw everything from pure noise."""
+    step: str | None = None
+    """Sampling method of posterior draws: ddim, ancestral, heun, pc or decoupled."""
     steps: int | None = None
     """Steps of a draw from pure noise."""
     warm_steps: int | None = None
     """Steps of a draw that continues the one of the lap before."""
     restart: float | None = None
     """Noise level such a draw starts at, in standard deviations of the source."""
-    refresh: float | None = None
-    """Share of observations drawn from pure noise at every lap all the same."""
-    cold_laps: int | None = None
-    """Laps that draw everything from pure noise."""
-    posterior: Literal["auto", "exact", "krylov", "surrogate", "candidates", "best", "amortised"] | None = None
-    """Linear algebra of the likelihood."""
+    target: str | None = None
+    """Annealed: how the likelihood enters; moments."""
+    covariance: str | None = None
+    """Annealed: covariances of the sources given a noisy state: auto, exact, surrogate or krylov."""
     iterations: int | None = None
-    """Krylov: iterations of a solve."""
+    """Covariance krylov: iterations of a solve."""
     root_iterations: int | None = None
-    """Krylov: iterations of a matrix root."""
+    """Covariance krylov: iterations of a matrix root."""
+    candidates: bool | None = None
+    """Auto: take candidates where sources are few and small."""
     components: int | None = None
-    """Candidates: Gaussians in the mixture that is made of every prior."""
+    """Candidates: Gaussians that are made of every prior."""
     tuples: int | None = None
     """Candidates: combinations weighed at every step."""
-    rounds: int | None = None
-    """Rounds in which sources are drawn one after the other; 0 draws all of them at once."""
     finish_steps: int | None = None
-    """Candidates, amortised: steps with the priors' networks at the end; 0 for none."""
-    handover: float | None = None
-    """Amortised: noise level at which those take over, in standard deviations of the source."""
+    """Auto: steps with the priors' networks after candidates; 0 for none."""
     pair_steps: int | None = None
     """Amortised: optimiser steps of the conditional network, per view and lap."""
     pair_batch: int | None = None
     """Amortised: simulated pairs per optimiser step."""
     pair_width: int | None = None
     """Amortised: units of a layer of the conditional network."""
-    corrections: int | None = None
-    """Method pc: Langevin corrections per step."""
-    tau: float | None = None
-    """Method pc: size of a correction."""
-    batch: int | None = None
-    """Observations drawn side by side; changes memory and speed, not results."""
+    rounds: int | None = None
+    """Gibbs: rounds in which sources are drawn one after the other."""
+    inner: str | None = None
+    """Gibbs: the method that draws one source, by its kind."""
+    first: str | None = None
+    """Handover: the method at high noise, by its kind."""
+    then: str | None = None
+    """Handover: the method at low noise, by its kind."""
+    at: float | None = None
+    """Handover: noise level between them, in standard deviations of the source."""
 
 
 @Parameter(name="*")
@@ -212,6 +220,7 @@ def settle(flags: Mapping[str, Any], table: Mapping[str, Any], preset: str | Non
 
     from dichroic.em.config import PRESETS, PUBLISHED
     from dichroic.em.config import preset as settings_of
+    from dichroic.posterior.old_settings import modern
 
     rest = dict(table)
     in_file = rest.pop("preset", "standard")
@@ -219,6 +228,8 @@ def settle(flags: Mapping[str, Any], table: Mapping[str, Any], preset: str | Non
     known = [*PRESETS, *PUBLISHED]
     if name not in known:
         raise SettingsError(f"preset: unknown preset {name!r}; known: {', '.join(known)}")
+    if isinstance(rest.get("sampling"), dict):
+        rest["sampling"] = modern(rest["sampling"], (PRESETS | PUBLISHED)[name].get("sampling"))
     merged = _merge(rest, flags)
     if isinstance(merged.get("network"), dict):
         merged["network"].setdefault("kind", "mlp")
@@ -233,9 +244,11 @@ def _merge(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(table)
     for key, value in flags.items():
         before = merged.get(key)
-        # settings of another kind of network would not fit the one asked for
+        # settings of another kind of network or method would not fit the one asked for
         other_kind = (
-            key == "network" and isinstance(before, dict) and value.get("kind") not in (None, before.get("kind"))
+            key in ("network", "sampling")
+            and isinstance(before, dict)
+            and value.get("kind") not in (None, before.get("kind"))
         )
         if isinstance(before, dict) and isinstance(value, dict) and key != "laps" and not other_kind:
             merged[key] = {**before, **value}
@@ -264,16 +277,19 @@ def _sentence(detail: Any, merged: Mapping[str, Any]) -> str:
 
 def _known(path: Iterable[str], merged: Mapping[str, Any]) -> set[str]:
     from dichroic.em import FitConfig
+    from dichroic.posterior import METHODS, Method
 
     model: Any = FitConfig
     for name in path:
+        merged = merged[name] if isinstance(merged.get(name), Mapping) else {}
+        if model.model_fields[name].annotation is Method:
+            model = METHODS[merged.get("kind", "auto")].variant(merged)
+            continue
         models = [model.model_fields[name].annotation]
         while any(get_args(m) for m in models):
             models = [part for m in models for part in (get_args(m) or (m,))]
         models = [m for m in models if hasattr(m, "model_fields")]
-        kinds = [
-            m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == merged[name]["kind"]
-        ]
+        kinds = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == merged["kind"]]
         model = (kinds or models)[0]
     return set(model.model_fields)
 

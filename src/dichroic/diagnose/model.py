@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.diffusion import Prior
-from dichroic.em import SamplingConfig, conditional_of, draw_posterior
+from dichroic.posterior import Auto, Bound, Method, observation_keys
 from dichroic.problem import View, blocks_of
 
 __all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
@@ -51,7 +51,13 @@ class LearnedModel:
     """Diffusion priors with posterior draws by moment matching, exactly as `separate` makes them."""
 
     priors: Mapping[str, Prior]
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: Method = field(default_factory=Auto)
+
+    def __post_init__(self):
+        if self.sampling.returns != "draws":
+            raise ValueError(
+                f"method {self.sampling.kind!r} gives one estimate per observation; checks of calibration need draws"
+            )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -67,13 +73,13 @@ class LearnedModel:
         return np.concatenate(parts)[:n]
 
     def given(self, view: View) -> PosteriorSampler:
-        """Draws of `draw_posterior`, NaN where they diverged."""
-        trained = []  # what all calls share, at the first of them
+        """Draws of the method, bound at the first of them; NaN where they diverged."""
+        bound: list[Bound] = []
 
         def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
-            if not trained:
-                trained.append(conditional_of(view, self.priors, self.sampling, key))
-            drawn = draw_posterior(view, self.priors, self.sampling, key=key, conditional=trained[0])
+            if not bound:
+                bound.append(self.sampling.bind(view, self.priors, key=key))
+            drawn = bound[0].draw(observation_keys(key, len(view)))
             for x in drawn.samples.values():
                 x[drawn.diverged] = np.nan
             return drawn.samples

@@ -22,7 +22,7 @@ from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import MLP, NETWORKS, AnyNetwork, MLPConfig, NetworkConfig, UNet, UNetConfig
 from dichroic.diffusion.objective import OBJECTIVES, AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.prior import PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of
-from dichroic.diffusion.sampler import Cost, Step, Target, noise_like, pure_noise, run_sampler
+from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
@@ -56,6 +56,7 @@ __all__ = [
     "LogDensity",
     "LowRankGaussianDenoiser",
     "MLPConfig",
+    "MomentTarget",
     "NetworkConfig",
     "NetworkDenoiser",
     "Objective",

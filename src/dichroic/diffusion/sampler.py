@@ -6,7 +6,7 @@ one noise level to the next. The loop knows neither observations nor networks.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dichroic.algebra import Info
 
-__all__ = ["Cost", "Step", "Target", "noise_like", "pure_noise", "run_sampler"]
+__all__ = ["Cost", "MomentTarget", "Step", "Target", "noise_like", "pure_noise", "run_sampler"]
 
 
 class Cost(eqx.Module):
@@ -37,15 +37,11 @@ class Cost(eqx.Module):
 
 
 class Target(eqx.Module):
-    """What the loop samples: anything with a mean, and a Gaussian of the same moments, given a noisy state."""
+    """What the loop samples: anything with a mean given a noisy state."""
 
     @abstractmethod
     def mean(self, x_t: PyTree, sigma: Float[Array, ""]) -> tuple[PyTree, Info]:
         r"""The denoised state :math:`\mathrm E[x_0 \mid x_t]` (given the observation, for a posterior)."""
-
-    @abstractmethod
-    def draw(self, x_t: PyTree, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[PyTree, Info]:
-        """A draw of `x_0` from the Gaussian with the moments of `p(x_0 | x_t)`."""
 
     @abstractmethod
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> PyTree:
@@ -56,6 +52,14 @@ class Target(eqx.Module):
     def mean_cost(self) -> Cost:
         """Cost of one `mean`."""
 
+
+class MomentTarget(Target):
+    """A target that knows a covariance beside its mean, and so can be drawn from."""
+
+    @abstractmethod
+    def draw(self, x_t: PyTree, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[PyTree, Info]:
+        """A draw of `x_0` from the Gaussian with the moments of `p(x_0 | x_t)`."""
+
     @property
     @abstractmethod
     def draw_cost(self) -> Cost:
@@ -63,7 +67,12 @@ class Target(eqx.Module):
 
 
 class Step(eqx.Module):
-    """How the state gets from noise level `sigma_t` to `sigma_s`; at `sigma_s = 0` it gets to the sample itself."""
+    """How the state gets from noise level `sigma_t` to `sigma_s`; at `sigma_s = 0` it gets to the sample itself.
+
+    One with `draws` asks its target for draws, and so for a `MomentTarget`; the others are content with a mean.
+    """
+
+    draws: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(

@@ -4,12 +4,14 @@ In all of them :math:`\hat x = D(x_t, \sigma_t)` is the target's mean; :math:`\s
 before and after the step and :math:`\epsilon` is unit normal.
 """
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dichroic.diffusion.sampler import Cost, Step, Target, noise_like
+from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like
 
 __all__ = ["DDIM", "STEPS", "Ancestral", "Decoupled", "Heun", "PredictorCorrector"]
 
@@ -109,12 +111,14 @@ class Decoupled(Step):
     at any number of steps. The sample is the last draw itself, with its own spread, not a mean.
     """
 
-    def __call__(self, target, x_t, sigma_t, sigma_s, key):
+    draws: ClassVar[bool] = True
+
+    def __call__(self, target: MomentTarget, x_t, sigma_t, sigma_s, key):
         draw_key, noise_key = jax.random.split(key)
         x_0, info = target.draw(x_t, sigma_t, draw_key)
         return _add_noise(noise_key, x_0, sigma_s), info
 
-    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
+    def cost(self, target: MomentTarget, steps: int, to_zero: bool = True) -> Cost:
         return target.draw_cost * (steps + 1)
 
 

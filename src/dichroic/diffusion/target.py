@@ -7,14 +7,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dichroic.algebra import Info, lanczos_root
 from dichroic.diffusion.denoiser import EXACT_SIZE, Denoiser
 from dichroic.diffusion.moments import exact_moments
-from dichroic.diffusion.sampler import Cost, Target, noise_like, pure_noise
+from dichroic.diffusion.sampler import Cost, MomentTarget, noise_like, pure_noise
 
 __all__ = ["PriorTarget"]
 
 _LANCZOS = 4
 
 
-class PriorTarget(Target):
+class PriorTarget(MomentTarget):
     """Independent sources, each with its own denoiser; the state is a dict of them."""
 
     denoisers: dict[str, Denoiser]

@@ -15,15 +15,21 @@ from jaxtyping import PRNGKeyArray
 from dichroic.algebra import Components
 from dichroic.closed.gaussian import GaussianFit
 from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import Denoiser, DenoiserPrior, NetworkDenoiser, Prior, Spread, measure_spread, train
-from dichroic.em.amortise import amortise, amortise_cost, conditional_of
+from dichroic.diffusion import (
+    Denoiser,
+    DenoiserPrior,
+    NetworkDenoiser,
+    Prior,
+    Spread,
+    measure_spread,
+    train,
+)
 from dichroic.em.config import FitConfig
-from dichroic.em.estep import Draws, draw_posterior
 from dichroic.em.plan import Stage
 from dichroic.em.prediction import prediction_scores
 from dichroic.em.state import EMState
 from dichroic.metrics.psnr import psnr
-from dichroic.posterior import Conditional
+from dichroic.posterior import Bound, Draws, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.white.parallel import side_by_side
 
@@ -202,16 +208,12 @@ def _expectation(
     draws, held_out_draws = {}, {}
     views: dict[str, Any] = {}
     names = list(context.problem.views)
-    conditionals = {v: _conditional(state, stage, v, names.index(v), context) for v in stage.views}
+    bounds: dict[str, Bound] = {}
     for v in stage.views:
-        draws[v], drawn = _draw_view(
-            state, v, context.problem.views[v], state.draws, names.index(v), 3, first, context, conditionals[v]
-        )
-        if conditionals[v] is not None:
-            priors = {s: state.priors[s] for s in context.problem.views[v].mixing}
-            drawn = replace(
-                drawn, shared=amortise_cost(priors, context.config.sampling, stage.learn if not first else ())
-            )
+        view = context.problem.views[v]
+        key = context.key(3, state.stage, state.lap, names.index(v))
+        bounds[v] = _bind(state, stage, v, key, context)
+        draws[v], drawn = _draw_view(state, v, view, bounds[v], state.draws, key, "draw", first, context)
         views[v] = drawn.summary
         if drawn.diverged.mean() > 0.5:
             raise Diverged(
@@ -225,8 +227,9 @@ def _expectation(
         if v not in held_out:
             continue
         view = held_out[v]
+        key = context.key(4, state.stage, state.lap, names.index(v))
         held_out_draws[v], drawn = _draw_view(
-            state, v, view, state.held_out_draws, names.index(v), 4, first, context, conditionals[v]
+            state, v, view, bounds[v].on(view), state.held_out_draws, key, "held-out", first, context
         )
         views[v]["held_out"] = drawn.summary | _truth_scores(view, drawn)
         # the same hidden entries and random numbers at every lap: what differs between laps is the priors
@@ -257,22 +260,22 @@ def _expectation(
     )
 
 
-def _conditional(state: EMState, stage: Stage, view: str, number: int, context: Expectation) -> Conditional | None:
-    """The conditional denoiser of a view in this lap, for the amortised posterior.
+def _bind(state: EMState, stage: Stage, view: str, key: PRNGKeyArray, context: Expectation) -> Bound:
+    """The method of the fit, bound to a view in this lap.
 
-    It is trained on the draws that the priors of this lap were trained on, and so stands for the same populations;
-    before there are any, on draws of the closed-form priors, unless draws given those are exact.
+    What is trained is trained on the draws that the priors of this lap were trained on, and so stands for the same
+    populations; before there are any, on draws of the closed-form priors.
     """
-    sampling, mixed = context.config.sampling, context.problem.views[view]
-    key = context.key(7, state.stage, state.lap, number)
-
-    def report(done: int, total: int) -> None:
-        context.report(f"pairs {view}", done, total)
-
-    if sampling.posterior != "amortised" or not state.draws:
-        return conditional_of(mixed, state.priors, sampling, key, report)
-    draws = {s: _usable(state, stage, s) for s in mixed.mixing if s in stage.learn}
-    return amortise(mixed, state.priors, sampling, key=key, draws=draws, report=report)
+    mixed, method = context.problem.views[view], context.config.sampling
+    trained = state.draws and method.training[0]
+    pool = {s: _usable(state, stage, s) for s in mixed.mixing if s in stage.learn} if trained else None
+    return method.bind(
+        mixed,
+        state.priors,
+        key=jax.random.fold_in(key, 0),
+        pool=pool,
+        report=lambda done, total: context.report(f"pairs {view}", done, total),
+    )
 
 
 def _usable(state: EMState, stage: Stage, source: str) -> np.ndarray:
@@ -319,30 +322,24 @@ def _draw_view(
     state: EMState,
     name: str,
     view: View,
+    bound: Bound,
     previous: Mapping[str, Mapping[str, np.ndarray]],
-    number: int,
-    kind: int,
+    key: PRNGKeyArray,
+    label: str,
     first: bool,
     context: Expectation,
-    conditional: Conditional | None,
 ) -> tuple[dict[str, np.ndarray], Draws]:
     """One E-step of one view: warm starts for most, and the previous draw kept where the new one diverged."""
-    sampling = context.config.sampling
-    key = context.key(kind, state.stage, state.lap, number)
+    method = context.config.sampling
     start = warm = None
-    if not first and state.lap > sampling.cold_laps and name in previous:
-        start = previous[name]
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, 1), i))(jnp.arange(len(view)))
-        warm = np.asarray(jax.vmap(jax.random.uniform)(keys)) >= sampling.refresh
-    label = "draw" if kind == 3 else "held-out"
-    drawn = draw_posterior(
-        view,
-        state.priors,
-        sampling,
-        key=jax.random.fold_in(key, 0),
+    if not first and state.lap > method.cold_laps and name in previous:
+        start = {s: previous[name][s] for s in view.mixing}
+        keys = observation_keys(jax.random.fold_in(key, 1), len(view))
+        warm = np.asarray(jax.vmap(jax.random.uniform)(keys)) >= method.refresh
+    drawn = bound.draw(
+        observation_keys(jax.random.fold_in(key, 0), len(view)),
         start=start,
         warm=warm,
-        conditional=conditional,
         report=lambda done, total: context.report(f"{label} {name}", done, total),
     )
     samples: dict[str, np.ndarray] = dict(drawn.samples)

@@ -18,9 +18,8 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.em.config import SamplingConfig
-from dichroic.em.estep import draw_posterior
 from dichroic.operators import take
+from dichroic.posterior import Method, observation_keys
 from dichroic.problem import View
 
 __all__ = ["prediction_scores"]
@@ -29,15 +28,13 @@ _HIDDEN = 0.25
 
 
 def prediction_scores(
-    view: View, priors: Mapping[str, Prior], sampling: SamplingConfig, *, key: PRNGKeyArray
+    view: View, priors: Mapping[str, Prior], method: Method, *, key: PRNGKeyArray
 ) -> Float[np.ndarray, " n"]:
     """The energy score of every observation of a view, per root of the number of hidden values; lower is better.
 
     Where an observation has a single value, that value is hidden and the prediction is the prior's. What is judged is
     the priors: a conditional denoiser, which has not learned what hidden entries are, is replaced by moment matching.
     """
-    if sampling.posterior == "amortised":
-        sampling = sampling.model_copy(update={"posterior": "auto"})
     mask_key, *draw_keys = jax.random.split(key, 3)
     size = int(np.prod(view.event_shape))
     order = np.asarray(jax.random.permutation(mask_key, size))
@@ -46,9 +43,10 @@ def prediction_scores(
     hidden = hidden.reshape(view.event_shape)
     shown = view.hide(hidden)
     white = [_white(jax.random.fold_in(k, 1), view.y) for k in draw_keys]
+    bound = method.untrained().bind(shown, priors, key=jax.random.fold_in(draw_keys[0], 0))
     predictions = []
     for k, noise in zip(draw_keys, white, strict=True):
-        drawn = draw_posterior(shown, priors, sampling, key=jax.random.fold_in(k, 0))
+        drawn = bound.draw(observation_keys(jax.random.fold_in(k, 0), len(shown)))
         # a diverged draw would swamp the mean of all others; it is counted where it matters, in the E-step
         samples = {s: np.where(np.isfinite(x), x, 0) for s, x in drawn.samples.items()}
         predictions.append(np.asarray(_whitened_mixture(view.observations, samples, noise)))

@@ -15,7 +15,8 @@ _ALWAYS = 1_000_000  # laps
 # nothing between the Gaussian stage and the networks, which start by themselves; all observations, all laps, the last
 # one; every draw from pure noise
 _PLAIN = {"patience": 0, "held_out": 0.0, "residual": False, "mixture": {"components": 1}}
-_PC = {"step": "pc", "corrections": 1, "tau": 0.1, "posterior": "krylov", "iterations": 1}
+_KRYLOV = {"kind": "annealed", "covariance": "krylov", "iterations": 1}
+_PC = {**_KRYLOV, "step": {"kind": "pc", "corrections": 1, "tau": 0.1}}
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     # arXiv 2405.13712, section 5.2: CIFAR-10. Of one source and one view; with more of them it is a joint DDPRISM
@@ -27,7 +28,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "sigma_max": 100.0,
         "gaussian": {"laps": 16, "ties": 0.0},
         "training": {"steps": 50_000, "batch": 256, "rate": 2e-4, "decay": "constant", "ema": 0.9999},
-        "sampling": {"step": "ancestral", "steps": 256, "posterior": "krylov", "iterations": 1, "cold_laps": _ALWAYS},
+        "sampling": {**_KRYLOV, "step": "ancestral", "steps": 256, "cold_laps": _ALWAYS},
     },
     # arXiv 2510.05205, tables 2 and 3, the contrastive manifolds: one source after the other
     "ddprism": {
@@ -44,5 +45,11 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 # the same with sources drawn in turn; the rounds go on where those of the lap before ended
 PUBLISHED["ddprism-gibbs"] = {
     **PUBLISHED["ddprism"],
-    "sampling": {**_PC, "rounds": 64, "steps": 256, "warm_steps": 256, "cold_laps": 0, "refresh": 0.0},
+    "sampling": {
+        "kind": "gibbs",
+        "rounds": 64,
+        "inner": {**_PC, "steps": 256, "warm_steps": 256},
+        "cold_laps": 0,
+        "refresh": 0.0,
+    },
 }

@@ -40,7 +40,8 @@ class Pass:
 
     def runs(self, config: FitConfig) -> list[tuple[float | int, int]]:
         """Numbers of observations with their sampling steps."""
-        return [(self.cold, config.sampling.steps), (self.warm, config.sampling.warm_steps)]
+        cold, warm = config.sampling.runs
+        return [(self.cold, cold), (self.warm, warm)]
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ def _kind(config: FitConfig) -> str:
             "draws": 1,
             "patience": 0,
             "training": config.training.model_copy(update={"steps": 1}),
-            "sampling": config.sampling.model_copy(
-                update={"steps": 1, "warm_steps": 1, "refresh": 0.0, "cold_laps": 0, "restart": 1.0}
-            ),
+            "sampling": config.sampling.counting(1, 1).model_copy(update={"refresh": 0.0, "cold_laps": 0}),
         }
     )
     return plain.model_dump_json()
@@ -160,7 +159,7 @@ def _price(
         if time.pairs and p.phase in ("E-step", "final draws"):  # those held out share what the E-step has trained
             times = p.times if p.phase == "E-step" else 1
             seconds["conditional denoisers"] = seconds.get("conditional denoisers", 0.0) + times * time.pairs
-            evaluations += times * 2 * config.sampling.pair_steps * config.sampling.pair_batch
+            evaluations += times * 2 * prod(config.sampling.training)
     # one program for every kind of prior of a view, and another one where entries are hidden; of training, one or two
     programs = {(p.view, p.learned, p.phase == "prediction") for p in passes}
     chunk = ceil(steps / _CHUNKS)

@@ -20,10 +20,9 @@ from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import DenoiserPrior, NetworkDenoiser, Prior, measure_spread, train
-from dichroic.em import EMState, FitConfig, Stage, amortise, draw_posterior, start_state
+from dichroic.em import EMState, FitConfig, Stage, start_state
 from dichroic.em.loop import network_base
-from dichroic.posterior import Conditional
-from dichroic.posterior.closed_form import has_closed_form
+from dichroic.posterior import Bound, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
 from dichroic.white.parallel import side_by_side
@@ -80,7 +79,7 @@ class BatchTime:
     pairs: float = 0.0
 
     def seconds(self, runs: Collection[tuple[float | int, int]]) -> float:
-        """One call of `draw_posterior`, for numbers of observations with their steps; the last batch is padded."""
+        """One draw of a view, for numbers of observations with their steps; the last batch is padded."""
         jobs = [(ceil(round(n, 6) / self.batch), steps) for n, steps in runs if n > 0]
         if not jobs:
             return 0.0
@@ -216,17 +215,17 @@ def time_training(
 
 def time_draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray) -> BatchTime:
     """Times the draws of one batch, and of more of them side by side, with few steps and with some more."""
-    sampling = config.sampling.model_copy(update={"steps": _MANY, "warm_steps": _FEW})
-    batch = sampling.batch_size({s: priors[s].shape for s in view.mixing})
+    method = config.sampling.counting(_MANY, _FEW, _PAIR_STEPS)
+    batch = method.batch_size({s: priors[s].shape for s in view.mixing})
     costs: dict[int, float] = {}
     start: dict[str, np.ndarray] = {}
-    pairs, conditional = _pairs(view, priors, config, key)
+    pairs, bound = _bind(view, priors, config, key)
 
     def run(batches: int, warm: bool) -> float:
-        part = view.select(np.arange(batches * batch) % len(view))
-        given = {s: np.resize(x, (len(part), *x.shape[1:])) for s, x in start.items()} if warm else None
-        options = {"key": key, "start": given, "conditional": conditional}
-        seconds, drawn = _timed(lambda: draw_posterior(part, priors, sampling, **options))
+        rows = np.arange(batches * batch) % len(view)
+        part, keys = bound.on(view.select(rows)), observation_keys(key, len(rows))
+        given = {s: np.resize(x, (len(rows), *x.shape[1:])) for s, x in start.items()} if warm else None
+        seconds, drawn = _timed(lambda: part.draw(keys, start=given))
         costs[_FEW if warm else _MANY] = float(drawn.cost.total)
         start.update(drawn.samples)
         return seconds
@@ -250,25 +249,24 @@ def time_draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: 
     return BatchTime(first, more, evaluations, batch, max(compiling - many, 0.0), pairs)
 
 
-def _pairs(
-    view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray
-) -> tuple[float, Conditional | None]:
-    """Seconds of the training of a conditional denoiser, and a hardly trained one; nothing where none is used."""
-    sampling = config.sampling
-    if sampling.posterior != "amortised" or has_closed_form(view, priors):
-        return 0.0, None
+def _bind(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray) -> tuple[float, Bound]:
+    """The method with few steps, hardly trained, and the seconds of its training in full; none where none is used."""
+    steps, _ = config.sampling.training
     # stand-ins for posterior draws: what they are does not change the time
-    draws = {s: np.asarray(jax.random.normal(key, (_SAMPLES, *priors[s].shape))) for s in view.mixing}
+    pool = {s: np.asarray(jax.random.normal(key, (_SAMPLES, *priors[s].shape))) for s in view.mixing}
 
-    def run(steps: int) -> tuple[float, Conditional]:
-        few = sampling.model_copy(update={"pair_steps": steps})
-        return _timed(lambda: jax.block_until_ready(amortise(view, priors, few, key=key, draws=draws)))
+    def run(training: int) -> tuple[float, Bound]:
+        method = config.sampling.counting(_MANY, _FEW, training)
+        return _timed(lambda: method.bind(view, priors, key=key, pool=pool if learned else None))
 
-    for steps in (1, _PAIR_STEPS):  # compiled
-        run(steps)
-    (one, _), (many, conditional) = run(1), run(_PAIR_STEPS)
+    learned = any(isinstance(prior.denoiser(), NetworkDenoiser) for prior in priors.values())
+    many, bound = run(_PAIR_STEPS)
+    if not steps or bound.exact:
+        return 0.0, bound
+    run(1)  # compiled
+    (one, _), (many, bound) = run(1), run(_PAIR_STEPS)
     per_step = max(many - one, 0.0) / (_PAIR_STEPS - 1)
-    return one + per_step * (sampling.pair_steps - 1), conditional
+    return one + per_step * (steps - 1), bound
 
 
 def _timed(run: Callable):

@@ -76,7 +76,7 @@ def try_settings(
     def draws(changed: FitConfig) -> float:
         return sum(
             time_draws(kept.views[v], {s: priors[s] for s in kept.views[v].mixing}, changed, key).seconds(
-                [(len(kept.views[v]), config.sampling.steps)]
+                [(len(kept.views[v]), config.sampling.runs[0])]
             )
             for v in last.views
         )

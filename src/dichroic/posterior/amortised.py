@@ -30,8 +30,8 @@ from dichroic.diffusion import (
     Cost,
     Denoiser,
     GaussianDenoiser,
+    MomentTarget,
     NetworkConfig,
-    Target,
     at_level,
     noise_like,
     trainable_in,
@@ -168,7 +168,7 @@ class Conditional(eqx.Module):
         return jnp.concatenate([x[s].reshape(-1) for s in self.shapes])
 
 
-class AmortisedPosterior(Target):
+class AmortisedPosterior(MomentTarget):
     """The joint posterior of one observation; the state is a dict of the sources that enter it.
 
     A `draw` has the covariance that the errors of the network were measured to have on simulated pairs.

@@ -17,23 +17,41 @@ at any noise level. No network is evaluated.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import PositiveInt
 
-from dichroic.algebra import Info
-from dichroic.algebra.small import cholesky, solve_lower, solve_upper
-from dichroic.diffusion import ComponentsDenoiser, Cost, Denoiser, Target, noise_like, pure_noise
+from dichroic.algebra import Info, matheron
+from dichroic.algebra.small import cholesky, solve_lower, solve_spd, solve_upper
+from dichroic.diffusion import (
+    COMPONENTS_LEVEL,
+    ComponentsDenoiser,
+    Cost,
+    Decoupled,
+    Denoiser,
+    MomentTarget,
+    components_cost,
+    components_of,
+    noise_like,
+    own_share,
+    pure_noise,
+)
+from dichroic.posterior.annealed import Stepped, leg
+from dichroic.posterior.method import Task
+from dichroic.posterior.sampler import Build
 from dichroic.white.observation import WhitenedObservation
 
-__all__ = ["CandidatePosterior"]
+__all__ = ["CandidatePosterior", "Candidates"]
 
 _TUPLES = 4096  # weighed per draw, unless told otherwise
+_SHARED = 2**32 - 1  # folded into the key for what all observations share: no observation has this index
 
 
-class CandidatePosterior(Target):
+class CandidatePosterior(MomentTarget):
     """The joint posterior of one observation; the state is a dict of the sources that enter it.
 
     `draw` takes random candidates. `mean` takes the most responsible ones, for it has nothing random; where there are
@@ -74,19 +92,23 @@ class CandidatePosterior(Target):
         log_weights, _, _ = self._weigh(chosen)
         index = jnp.argmax(log_weights + jax.random.gumbel(tuple_key, log_weights.shape, log_weights.dtype))
         parts = dict(zip(chosen, jnp.unravel_index(index.reshape(-1), log_weights.shape), strict=True))
-        # Matheron's rule in the component of every source
         n = jax.random.normal(noise_key, self.y.shape, self.y.dtype)
         epsilon = noise_like(latent_key, x_t)
-        mean, U = {}, {}
-        C, residual = jnp.eye(len(self.y), dtype=self.y.dtype), self.y - n
+        drawn, columns, C = {}, {}, jnp.eye(len(self.y), dtype=self.y.dtype)
         for s, c in chosen.items():
             mu, root = c.means[parts[s][0]], c.roots[parts[s][0]]
-            mean[s], U[s] = mu + root @ epsilon[s].reshape(-1), self.matrices[s] @ root
-            C, residual = C + U[s] @ U[s].T, residual - self.matrices[s] @ mean[s]
-            U[s] = root @ U[s].T
-        L = cholesky(C)
-        v = solve_upper(L, solve_lower(L, residual))
-        return {s: (m + U[s] @ v).reshape(x_t[s].shape) for s, m in mean.items()}, Info.none()
+            U = self.matrices[s] @ root
+            drawn[s], columns[s], C = mu + root @ epsilon[s].reshape(-1), root @ U.T, C + U @ U.T
+
+        def pull(r: Array) -> tuple[dict[str, Array], Info]:
+            v = solve_spd(C, r)
+            return {s: G @ v for s, G in columns.items()}, Info.none()
+
+        def forward(x: dict[str, Array]) -> Array:
+            return sum((self.matrices[s] @ x[s] for s in x), jnp.zeros_like(self.y))
+
+        x, info = matheron(drawn, self.y, n, forward, pull)
+        return {s: a.reshape(x_t[s].shape) for s, a in x.items()}, info
 
     def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
         chosen = {s: self._candidates(s, x_t[s], sigma, None) for s in self.mixtures}
@@ -180,3 +202,64 @@ def _counts(sizes: Mapping[str, int], tuples: int) -> dict[str, int]:
         counts[s] = max(1, min(sizes[s], share))
         left //= counts[s]
     return {s: counts[s] for s in sizes}
+
+
+class Candidates(Stepped):
+    """Components of every prior, weighed by their joint likelihood; for few sources of few numbers.
+
+    A mixture of `components` Gaussians is made of every prior that is none already, once for all draws. Draws anneal
+    with it in `steps` steps, weighing `tuples` combinations at each of them; more steps than the usual ones gain
+    nothing. They end where the source is made of Gaussians, in a draw of one.
+    """
+
+    kind: Literal["candidates"] = "candidates"
+    components: PositiveInt = 512
+    tuples: PositiveInt = _TUPLES
+    steps: PositiveInt = 8
+
+    def legs(self, task, high=None, low=None, *, afresh=False):
+        mixtures, shared, _ = self.mixtures(task)
+        way = leg(
+            _Weighed(mixtures, self.tuples),
+            Decoupled(),
+            self,
+            task.schedule,
+            task.size,
+            high,
+            low,
+            afresh=afresh,
+            bottom=COMPONENTS_LEVEL,
+        )
+        return way, shared
+
+    def mixtures(self, task: Task) -> tuple[dict[str, ComponentsDenoiser], Cost, float]:
+        """Every source as a mixture; the largest cost of one; the largest share of what a component covers that no
+        other does.
+
+        **Raises:** `ValueError` for a source that is too large.
+        """
+        made = ("mixtures", self.components)
+        if made in task.made:
+            return task.made[made]
+        found: dict[str, ComponentsDenoiser] = {}
+        cost, largest = Cost(), 0.0
+        for number, (s, denoiser) in enumerate(task.denoisers(self.kind).items()):
+            mixture = denoiser.components()
+            if mixture is None:
+                key = jax.random.fold_in(jax.random.fold_in(task.key, _SHARED), number)
+                mixture = components_of(denoiser, task.schedule, key=key, size=self.components)
+                cost = max(cost, components_cost(denoiser, self.components), key=lambda c: c.total)
+                largest = max(largest, float(own_share(mixture, COMPONENTS_LEVEL)))
+            found[s] = mixture
+        task.made[made] = found, cost, largest
+        return task.made[made]
+
+
+class _Weighed(Build):
+    """Candidates of the mixtures of all sources."""
+
+    mixtures: dict[str, ComponentsDenoiser]
+    tuples: int = eqx.field(static=True)
+
+    def __call__(self, observation, alike):
+        return CandidatePosterior.create(self.mixtures, observation, self.tuples)

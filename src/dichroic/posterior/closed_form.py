@@ -1,37 +1,81 @@
 """Exact posterior draws where every prior is a Gaussian or a mixture of them: no sampling steps, no network."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from dichroic.algebra import Components
 from dichroic.closed.evidence import Evidence
 from dichroic.closed.routes import bind_components, bind_dense
-from dichroic.diffusion import Prior
+from dichroic.diffusion import Cost, Prior
+from dichroic.posterior.draws import Draws, far_off
+from dichroic.posterior.method import Bound, Method, Report, Task
 from dichroic.problem import View
 
-__all__ = ["closed_form_draws", "has_closed_form"]
+__all__ = ["ClosedForm", "closed_form"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
 
 
-def closed_form_draws(
-    view: View, priors: Mapping[str, Prior], keys: Key[Array, " n"]
-) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " n"]] | None:
-    """One exact draw of every observation, and its chi-square per observed value; None where there is no such route."""
-    known = {s: priors[s].components() for s in view.mixing}
-    bound, components = _route(view, priors, known), {s: mixture for s, mixture in known.items() if mixture is not None}
-    if bound is None:
+class ClosedForm(Method):
+    """Exact draws, where every prior is a Gaussian or a mixture of them and the view is small enough."""
+
+    kind: Literal["closed_form"] = "closed_form"
+
+    def attach(self, task: Task) -> Bound:
+        found = closed_form(self, task)
+        if found is None:
+            bare = [s for s, prior in task.priors.items() if prior.components() is None]
+            why = (
+                f"the prior of source {bare[0]!r} is neither a Gaussian nor a mixture of them"
+                if bare
+                else "these observations are too large or too many for it"
+            )
+            raise ValueError(f"there is no closed form of the posterior: {why}")
+        return found
+
+
+class _Exact(Bound):
+    """A view whose draws need no sampling."""
+
+    cost, shared, exact = Cost(), Cost(), True
+
+    def __init__(self, method: Method, task: Task, route: Evidence, known: dict[str, Components]):
+        self.method, self.task, self.route, self.known = method, task, route, known
+
+    def on(self, view: View) -> Bound:
+        return self.method.attach(replace(self.task, view=view))
+
+    def draw(
+        self,
+        keys: Key[Array, " n"],
+        rows: np.ndarray | None = None,
+        *,
+        start: Mapping[str, np.ndarray] | None = None,
+        warm: np.ndarray | None = None,
+        report: Report | None = None,
+    ) -> Draws:
+        if rows is not None:
+            return self.on(self.task.view.select(rows)).draw(keys, report=report)
+        samples = self.route.draw(self.known, keys)
+        chi_square, none, n = self.route.chi_square(samples), np.zeros(len(keys)), len(keys)
+        samples = {s: x.astype(np.float32) for s, x in samples.items()}
+        if report is not None:
+            report(n, n)
+        return Draws(samples, chi_square, none, none.astype(int), far_off(samples, self.task.priors), Cost())
+
+
+def closed_form(method: Method, task: Task) -> Bound | None:
+    """The view of a task with exact draws, on behalf of a method; None where there is no such route."""
+    known = {s: prior.components() for s, prior in task.priors.items()}
+    route = _route(task.view, task.priors, known)
+    if route is None:
         return None
-    samples = bound.draw(components, keys)
-    return {s: x.astype(np.float32) for s, x in samples.items()}, bound.chi_square(samples)
-
-
-def has_closed_form(view: View, priors: Mapping[str, Prior]) -> bool:
-    """Whether draws of a view are exact."""
-    return _route(view, priors, {s: priors[s].components() for s in view.mixing}) is not None
+    return _Exact(method, task, route, {s: mixture for s, mixture in known.items() if mixture is not None})
 
 
 def _route(view: View, priors: Mapping[str, Prior], known: Mapping[str, Components | None]) -> Evidence | None:

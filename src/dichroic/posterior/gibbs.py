@@ -9,15 +9,23 @@ squared correlation of their posterior of what was wrong before, and the smaller
 """
 
 from collections.abc import Callable
+from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
+from pydantic import PositiveInt, model_validator
 
 from dichroic.algebra import Info
-from dichroic.white.observation import WhitenedObservation
+from dichroic.diffusion import Cost
+from dichroic.posterior.annealed import Sampled
+from dichroic.posterior.method import AnyMethod, Method, Task
+from dichroic.posterior.moments import MomentMatching
+from dichroic.posterior.sampler import Sampler
+from dichroic.white import WhitenedObservation
 
-__all__ = ["gibbs_rounds"]
+__all__ = ["Gibbs", "gibbs_rounds"]
 
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw is none
 
@@ -52,3 +60,72 @@ def gibbs_rounds(
         return z, info
 
     return jax.lax.fori_loop(0, rounds, one_round, ({s: start[s] for s in observation.shapes}, Info.none()))
+
+
+class Gibbs(Sampled):
+    """Sources drawn one after the other, each given the others, so many `rounds`, every time from pure noise, by the
+    method `inner`. Draws of the lap before are what the others start at.
+
+    A source by itself has nothing to be given, and is drawn once.
+    """
+
+    kind: Literal["gibbs"] = "gibbs"
+    rounds: PositiveInt = 8
+    inner: AnyMethod = MomentMatching()
+
+    def sampler(self, task: Task, *, afresh: bool = False) -> tuple[Sampler, Cost]:
+        if len(task.priors) == 1:
+            return self._inner.sampler(task, afresh=afresh)
+        inner, shared = self._inner.sampler(task, afresh=True)
+        return Turns(inner, self.rounds), shared
+
+    @model_validator(mode="after")
+    def _check(self) -> "Gibbs":
+        if not isinstance(self.inner, Sampled) or isinstance(self.inner, Gibbs) or self.inner.training[0]:
+            raise ValueError(
+                f"method {self.inner.kind!r} draws all sources together; rounds, one after the other: use one"
+            )
+        return self
+
+    @property
+    def _inner(self) -> Sampled:
+        assert isinstance(self.inner, Sampled)
+        return self.inner
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        return self.inner.runs
+
+    def counting(self, cold: int, warm: int, training: int = 1) -> Method:
+        return self.model_copy(update={"inner": self.inner.counting(cold, warm, training)})
+
+    @property
+    def title(self) -> str:
+        return f"{self.inner.title}, each source given the others, {self.rounds} rounds"
+
+
+class Turns(Sampler):
+    """Gibbs sampling of one observation."""
+
+    inner: Sampler
+    rounds: int = eqx.field(static=True)
+
+    def draw(self, observation, last, warm, alike, *, key):
+        _, run_key = jax.random.split(key)
+
+        def one(residual: WhitenedObservation, key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
+            zeros = {s: jnp.zeros(shape, residual.dtype) for s, shape in residual.shapes.items()}
+            return self.inner.draw(residual, zeros, warm, alike, key=key)
+
+        start = jax.tree.map(lambda x: jnp.where(warm, x, 0), last)
+        return gibbs_rounds(observation, one, start, self.rounds, key=run_key)
+
+    def cost(self, observation, warm, alike):
+        """Of the dearest source."""
+        known = {s: jnp.zeros(shape) for s, shape in observation.shapes.items()}
+        residuals = [observation.given({c: x for c, x in known.items() if c != s}) for s in known]
+        return max((self.inner.cost(r, warm, alike) for r in residuals), key=lambda cost: cost.total) * self.rounds
+
+    @property
+    def gains(self):
+        return self.inner.gains

@@ -137,7 +137,7 @@ def _deviations(view: View) -> np.ndarray | None:
 
 def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tuple[str, str]]:
     """The settings that matter most, each with what it says."""
-    training, sampling = config.training, config.sampling
+    training = config.training
     laps = config.laps if isinstance(config.laps, int) else ", ".join(f"{s}: {n}" for s, n in config.laps.items())
     networks = {s: config.network_for(shape) for s, shape in shapes.items()}
     described = {
@@ -159,11 +159,7 @@ def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tupl
             if same
             else "; ".join(f"{s}: {text.replace('kind ', '')}" for s, text in described.items()),
         ),
-        (
-            "Sampler",
-            f"{sampling.step}, {sampling.steps} steps from noise, {sampling.warm_steps} from an earlier draw"
-            + (f", each source given the others, {sampling.rounds} rounds" if sampling.rounds else ""),
-        ),
+        ("Sampler", config.sampling.title),
         ("Draws", f"{config.draws} per held-out observation"),
         ("Seed", str(config.seed)),
         ("Precision", config.precision),

@@ -1,6 +1,6 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
-from dichroic.em.config import PRESETS, FitConfig, SamplingConfig, preset  # noqa: F401
+from dichroic.em.config import PRESETS, FitConfig, preset  # noqa: F401
 from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder

@@ -9,7 +9,8 @@ import jax
 
 from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, judge, load_panel, run_panel
 from dichroic.diagnose.panel import few_observations
-from dichroic.em import SamplingConfig, split
+from dichroic.em import split
+from dichroic.posterior import Method
 from dichroic.problem import Problem, load_problem
 from dichroic.run.folder import RunError
 from dichroic.run.progress import Progress, Quiet
@@ -36,7 +37,7 @@ def diagnose(
     *,
     budget: Budget | None = None,
     checks: Iterable[str] | None = None,
-    sampling: SamplingConfig | None = None,
+    sampling: Method | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Is the result good? All checks of `dichroic.diagnose.CHECKS`, on observations the fit did not learn from.
@@ -96,7 +97,7 @@ def _held_out(run: Run, limit: int) -> Problem:
     return held_out
 
 
-def _identity(run: Run, sampling: SamplingConfig) -> str:
+def _identity(run: Run, sampling: Method) -> str:
     digest = sha256(sampling.model_dump_json().encode())
     for file in sorted((run.path / "priors").glob("*.safetensors")):
         digest.update(file.read_bytes())

@@ -240,7 +240,7 @@ class _Fit:
         shares = {}
         if self.stage < len(self.plan):
             stage = self.plan[self.stage]
-            pairs = 0.3 if self.config.sampling.posterior == "amortised" else 0.0
+            pairs = 0.3 if self.config.sampling.training[0] else 0.0
             shares = {
                 "train": (0.65 - pairs, stage.learn),
                 "pairs": (pairs, stage.views),

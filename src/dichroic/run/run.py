@@ -10,7 +10,8 @@ import numpy as np
 
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
-from dichroic.em import FitConfig, SamplingConfig, split
+from dichroic.em import FitConfig, split
+from dichroic.posterior import Method
 from dichroic.problem import Problem, as_complex, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -80,7 +81,7 @@ class Run:
         problem: Problem | None = None,
         *,
         draws: int = 8,
-        sampling: SamplingConfig | None = None,
+        sampling: Method | None = None,
         out: str | Path | None = None,
         overwrite: bool = False,
         seed: int = 0,

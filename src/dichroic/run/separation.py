@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.em import SamplingConfig, conditional_of, draw_posterior
+from dichroic.posterior import Auto, Method, observation_keys
 from dichroic.problem import Problem, as_complex
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
@@ -33,15 +33,14 @@ def separate(
     *,
     key: PRNGKeyArray,
     draws: int = 8,
-    sampling: SamplingConfig | None = None,
+    sampling: Method | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> "Separation":
     """Joint posterior draws of all sources of every observation, with any priors; nothing is fitted.
 
-    With the amortised posterior, a conditional denoiser of every view is trained first, on draws of the priors and on
-    the operators of the view; it serves all draws.
+    The method is bound to every view once: what it chooses, factorises or trains serves all draws.
 
     **Arguments:** `draws`, per observation; `out`, a Zarr store to stream to, which appears when it is whole;
     `overwrite`, whether to replace the one that is there; `report(done, total)` is called now and then.
@@ -58,20 +57,18 @@ def separate(
         for name, view in problem.views.items()
     }
     pairs = {s for s, source in problem.sources.items() if source.is_complex}
-    sampling = sampling or SamplingConfig()
+    sampling = sampling or Auto()
+    point = sampling.returns == "estimate"
+    draws = 1 if point else draws
     total = sum(len(view) for view in problem.views.values()) * draws
     done = 0
-    with SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, pairs=pairs) as writer:
+    with SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, point, pairs) as writer:
         for number, (name, view) in enumerate(problem.views.items()):
             view_key = jax.random.fold_in(key, number)
-            conditional = conditional_of(view, priors, sampling, view_key)
+            bound = sampling.bind(view, priors, key=view_key)
             for draw in range(draws):
-                drawn = draw_posterior(
-                    view,
-                    priors,
-                    sampling,
-                    key=jax.random.fold_in(view_key, draw),
-                    conditional=conditional,
+                drawn = bound.draw(
+                    observation_keys(jax.random.fold_in(view_key, draw), len(view)),
                     report=None if report is None else lambda n, _, before=done: report(before + n, total),
                 )
                 writer.write(name, draw, drawn)
@@ -86,8 +83,8 @@ class Separation:
     **Fields:** `samples`, `{view: {source: (n, draws, ...)}}` (Zarr arrays when read from disk); `chi_square`, `{view:
     (n, draws)}`, the residual of each draw per observed value, 1 on average for an exact posterior, NaN where not all
     sources of the view were estimated; `diverged`, `{view: (n, draws)}`, draws that are not to be used; `evaluations`,
-    network evaluations per draw and source; `point`, true for point estimates in place of draws: one per observation,
-    without a spread.
+    network evaluations per draw and source, those that all draws share included; `point`, true for point estimates in
+    place of draws: one per observation, without a spread.
     """
 
     samples: Mapping[str, Mapping[str, Any]]
@@ -243,7 +240,7 @@ class SeparationWriter:
             self.samples[view][s][:, draw] = as_complex(x) if s in self._pairs else x
         self.chi_square[view][:, draw] = drawn.chi_square
         self.diverged[view][:, draw] = drawn.diverged
-        self.evaluations = max(self.evaluations, drawn.cost.total)
+        self.evaluations = max(self.evaluations, round(drawn.evaluations(self._draws)))
 
     def finish(self) -> Separation:
         """The result."""

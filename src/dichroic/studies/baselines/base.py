@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 from pydantic import BaseModel, ConfigDict
 
 from dichroic.diffusion import Cost
-from dichroic.em import Draws
+from dichroic.posterior import Draws
 from dichroic.problem import Problem, ProblemError
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import Separation

@@ -22,7 +22,7 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.routes import bind_dense
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule, denoisers_of
-from dichroic.posterior import joint_posterior
+from dichroic.posterior import MomentMatching
 from dichroic.problem import Problem, View
 from dichroic.studies.baselines.base import Baseline, BaselineConfig
 from dichroic.studies.baselines.batches import over_observations
@@ -140,7 +140,7 @@ class _Linear(eqx.Module):
     def __call__(self, observation, key):
         shapes = {s: denoiser.shape for s, denoiser in self.denoisers.items()}
         w = WhitenedObservation.of(observation, self.scalings, shapes)
-        target = joint_posterior(self.denoisers, w)
+        target = MomentMatching().build({s: self.denoisers[s] for s in w.shapes}, w, alike=False)
         x_t = {s: jnp.zeros(shape, w.dtype) for s, shape in shapes.items()}
         sigma = jnp.asarray(_FAR, w.dtype)
         z, info = target.mean(x_t, sigma) if key is None else target.draw(x_t, sigma, key)

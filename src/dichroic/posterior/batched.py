@@ -1,0 +1,159 @@
+"""From one observation to a view: the one place with `vmap`, padding, batches and threads."""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from dichroic.algebra import Info
+from dichroic.diffusion import Cost, Prior
+from dichroic.operators import take
+from dichroic.posterior.draws import Draws, far_off, join
+from dichroic.posterior.method import Bound, Report
+from dichroic.posterior.sampler import Sampler
+from dichroic.problem import View
+from dichroic.white import WhitenedObservation
+from dichroic.white.layout import split_alike
+from dichroic.white.parallel import side_by_side
+
+__all__ = ["batched"]
+
+_FEW = 64  # observations of a kind, below which it does not pay to treat it by itself
+_SMALL = 16  # data per observation up to which every one is a system of its own
+_DENSE = 2048  # data per observation up to which a shared system is factorised
+
+
+def batched(view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int) -> Bound:
+    """Draws of a view by the sampler of one observation; kind by kind, where that takes one system in place of many."""
+    parts = [(np.arange(len(view)), view)]
+    if sampler.gains and not view.shared and _SMALL < view.data_size <= _DENSE:
+        parts = split_alike(view, _FEW)
+    if len(parts) == 1:
+        return Batched(parts[0][1], priors, sampler, shared, batch)
+    return ByKind([(rows, Batched(part, priors, sampler, shared, batch)) for rows, part in parts])
+
+
+class Batched(Bound):
+    """A view drawn in batches of one size, which one program serves."""
+
+    def __init__(self, view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int):
+        self.view, self.priors, self.sampler, self.shared, self.batch = view, priors, sampler, shared, batch
+        self.shapes = {s: priors[s].shape for s in view.mixing}
+        self.scalings = {s: priors[s].scaling for s in view.mixing}
+        self.alike = view.shared and view.data_size <= _DENSE
+        self.cost = self._cost(warm=False)
+
+    def on(self, view: View) -> Bound:
+        return batched(view, self.priors, self.sampler, Cost(), self.batch)
+
+    def draw(
+        self,
+        keys: Array,
+        rows: np.ndarray | None = None,
+        *,
+        start: Mapping[str, np.ndarray] | None = None,
+        warm: np.ndarray | None = None,
+        report: Report | None = None,
+    ) -> Draws:
+        rows = np.arange(len(self.view)) if rows is None else rows
+        n, done = len(rows), 0
+        warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
+        samples = {s: np.empty((n, *shape), np.float32) for s, shape in self.shapes.items()}
+        chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+
+        def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
+            is_warm, chosen = job
+            # padded, with the kind of start as data: one program serves all batches of a view
+            padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch - len(chosen))])
+            if start is not None and is_warm:
+                last = {s: np.asarray(start[s][padded], np.float32) for s in self.shapes}
+            else:
+                last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
+            observations = self.view.select(rows[padded]).observations
+            static = (tuple(self.shapes.items()), self.alike)
+            drawn = _draw(
+                self.sampler, self.scalings, observations, last, jnp.asarray(is_warm), keys[jnp.asarray(padded)], static
+            )
+            return jax.block_until_ready(drawn)
+
+        jobs = [
+            (is_warm, members[begin : begin + self.batch])
+            for is_warm, members in ((False, np.flatnonzero(~warm)), (True, np.flatnonzero(warm)))
+            for begin in range(0, len(members), self.batch)
+        ]
+        for (_, chosen), (out, info, chi_square) in side_by_side(draw, jobs, alike=True):
+            for s in self.shapes:
+                samples[s][chosen] = np.asarray(out[s])[: len(chosen)]
+            chi[chosen] = np.asarray(chi_square)[: len(chosen)]
+            residual[chosen] = np.asarray(info.residual)[: len(chosen)]
+            stopped[chosen] = np.asarray(info.stopped)[: len(chosen)]
+            done += len(chosen)
+            if report is not None:
+                report(done, n)
+        cost = self._cost(warm=True) if warm.any() else self.cost
+        return Draws(samples, chi, residual, stopped, far_off(samples, self.priors), cost, self.shared)
+
+    def _cost(self, warm: bool) -> Cost:
+        """From the shapes alone."""
+        found: list[Cost] = []
+
+        def count():
+            observation = take(self.view.select(np.zeros(1, int)).observations, 0)
+            whitened = WhitenedObservation.of(observation, self.scalings, self.shapes)
+            found.append(self.sampler.cost(whitened, warm, self.alike))
+
+        jax.eval_shape(count)
+        return found[0]
+
+
+class ByKind(Bound):
+    """A view drawn kind by kind: the observations of most parts share their operators, noise and mask."""
+
+    def __init__(self, parts: list[tuple[np.ndarray, Batched]]):
+        self.parts, self.shared = parts, parts[0][1].shared
+        self.cost = max((part.cost for _, part in parts), key=lambda cost: cost.total)
+
+    def on(self, view: View) -> Bound:
+        return self.parts[0][1].on(view)
+
+    def draw(
+        self,
+        keys: Array,
+        rows: np.ndarray | None = None,
+        *,
+        start: Mapping[str, np.ndarray] | None = None,
+        warm: np.ndarray | None = None,
+        report: Report | None = None,
+    ) -> Draws:
+        rows = np.arange(sum(len(members) for members, _ in self.parts)) if rows is None else rows
+        drawn, before = [], 0
+        for members, part in self.parts:
+            chosen = np.flatnonzero(np.isin(rows, members))
+            if not len(chosen):
+                continue
+            own = part.draw(
+                keys[jnp.asarray(chosen)],
+                np.searchsorted(members, rows[chosen]),
+                start=None if start is None else {s: x[chosen] for s, x in start.items()},
+                warm=None if warm is None else warm[chosen],
+                report=None if report is None else lambda done, _, before=before: report(before + done, len(rows)),
+            )
+            drawn.append((chosen, own))
+            before += len(chosen)
+        return join(drawn)
+
+
+@eqx.filter_jit
+def _draw(sampler, scalings, observations, previous, warm, keys, static):
+    shapes, alike = static
+
+    def one(i, key) -> tuple[dict[str, Array], Info, Array]:
+        whitened = WhitenedObservation.of(take(observations, i), scalings, dict(shapes))
+        last = {s: scalings[s].to_scaled(x[i]) for s, x in previous.items()}
+        z, info = sampler.draw(whitened, last, warm, alike, key=key)
+        return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
+
+    return jax.vmap(one)(jnp.arange(len(keys)), keys)

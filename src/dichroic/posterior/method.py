@@ -1,0 +1,200 @@
+"""The two nouns of this package: a *method* is a way of drawing posteriors, its settings and nothing else; *bound* to a
+view and its priors it has chosen, factorised and trained what all draws share, and is drawn from again and again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, SerializeAsAny, WrapValidator
+
+from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
+from dichroic.posterior.draws import Draws
+from dichroic.posterior.old_settings import modern
+from dichroic.problem import View
+
+__all__ = ["METHODS", "AnyMethod", "Bound", "Method", "Report", "Share", "Task", "observation_keys", "read_method"]
+
+METHODS: dict[str, type["Method"]] = {}  # every way of drawing posteriors by its kind; filled in the package
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Report = Callable[[int, int], None]  # report(done, total)
+
+
+class Bound(ABC):
+    """What can be drawn from, again and again.
+
+    `cost`, network evaluations of a draw per source; `shared`, those that binding took, for all draws together;
+    `exact`, whether draws are of the exact posterior.
+    """
+
+    cost: Cost
+    shared: Cost
+    exact: bool = False
+
+    @abstractmethod
+    def draw(
+        self,
+        keys: Key[Array, " n"],
+        rows: np.ndarray | None = None,
+        *,
+        start: Mapping[str, np.ndarray] | None = None,
+        warm: np.ndarray | None = None,
+        report: Report | None = None,
+    ) -> Draws:
+        """Draws every source of every observation once from the joint posterior.
+
+        A draw depends on its key and its observation alone, neither on batches nor on order.
+
+        **Arguments:** `keys`, one per draw, see `observation_keys`; `rows`, the observations drawn (all when None);
+        `start`, draws of the same observations before, in the user's units, to go on from, and `warm`, which of them do
+        (all when None).
+        """
+
+    @abstractmethod
+    def on(self, view: View) -> "Bound":
+        """The same for other observations through operators of the same kinds: what is shared is not made again."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is bound to.
+
+    **Fields:** `priors`, of the sources that the view mixes, in that order; `key`, of everything random that all draws
+    share; `pool`, usable draws of sources in the user's units, `{source: (n, ...)}`, where there are any: what an
+    amortised method is trained on; `report(done, total)` is called now and then; `made`, what has been made for the
+    task, so that it is not made again when another method is tried.
+    """
+
+    view: View
+    priors: dict[str, Prior]
+    key: PRNGKeyArray
+    pool: Mapping[str, np.ndarray] | None = None
+    report: Report | None = None
+    made: dict[Any, Any] = field(default_factory=dict)
+
+    def denoisers(self, needed_by: str) -> dict[str, Denoiser]:
+        """Of every source.
+
+        **Raises:** `ValueError` where a prior has none.
+        """
+        return denoisers_of(self.priors, f"method {needed_by!r}")
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise levels, which all sources share."""
+        return next(iter(self.priors.values())).schedule
+
+    @property
+    def size(self) -> int:
+        """Numbers in the largest source."""
+        return max(prod(prior.shape) for prior in self.priors.values())
+
+
+class Method(BaseModel, ABC):
+    """A way of drawing posteriors. Its fields are its settings, in files and on the command line.
+
+    In an E-step all draws are cold, from pure noise, up to lap `cold_laps`. After that they start from those of the lap
+    before, but for a share `refresh` of the observations, chosen anew every lap, against stuck modes. `batch` is how
+    many observations run side by side (None: chosen by size); results do not depend on it.
+
+    A new method subclasses this (or `Sampled`, where one observation is drawn by itself), says its `kind`, and goes
+    into `METHODS`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    # EM, simulation-based calibration and coverage need draws; a point estimate has no spread
+    returns: ClassVar[Literal["draws", "estimate"]] = "draws"
+
+    kind: str
+    batch: PositiveInt | None = None
+    cold_laps: NonNegativeInt = 2
+    refresh: Share = 0.1
+
+    def bind(
+        self,
+        view: View,
+        priors: Mapping[str, Prior],
+        *,
+        key: PRNGKeyArray,
+        pool: Mapping[str, np.ndarray] | None = None,
+        report: Report | None = None,
+    ) -> Bound:
+        """Everything that draws share, chosen, factorised and trained; arguments as in `Task`.
+
+        **Raises:** `ValueError` where the method cannot be had for these sources and observations, in words.
+        """
+        missing = [s for s in view.mixing if s not in priors]
+        if missing:
+            raise ValueError(f"no prior for source {missing[0]!r}; there are priors for {list(priors)}")
+        return self.attach(Task(view, {s: priors[s] for s in view.mixing}, key, pool, report))
+
+    @abstractmethod
+    def attach(self, task: Task) -> Bound:
+        """What `bind` does, with its arguments in order."""
+
+    @classmethod
+    def variant(cls, table: Mapping[str, Any]) -> type["Method"]:
+        """The class that reads a table of this kind, where there are several."""
+        return cls
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """Sampling steps of a cold and of a warm draw, of which its cost is an affine function."""
+        return 1, 1
+
+    @property
+    def training(self) -> tuple[int, int]:
+        """Optimiser steps that binding takes, and simulated samples of each."""
+        return 0, 0
+
+    def counting(self, cold: int, warm: int, training: int = 1) -> "Method":
+        """The same with other numbers of steps, where it has any: for estimates of what it costs."""
+        return self
+
+    def untrained(self) -> "Method":
+        """What stands in for it on observations that nothing was trained for."""
+        return self
+
+    @property
+    def title(self) -> str:
+        """What it does, in a few words."""
+        return self.kind.replace("_", " ")
+
+    def batch_size(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Observations per batch: fewer the larger the sources."""
+        return self.batch or int(min(512, max(8, 2**16 // max(prod(shape) for shape in shapes.values()))))
+
+
+def read_method(value: Any) -> Method:
+    """A method from a table, its name, or itself. Tables of older versions are read too.
+
+    **Raises:** `ValueError` for an unknown kind; pydantic's `ValidationError` for unknown or impossible settings.
+    """
+    if isinstance(value, Method):
+        return value
+    table = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping):
+        raise ValueError("expected a table, or the name of a method")
+    table = modern(table)
+    kind = table.get("kind", "auto")
+    if kind not in METHODS:
+        raise ValueError(f"unknown kind {kind!r}; known: {', '.join(METHODS)}")
+    return METHODS[kind].variant(table).model_validate(dict(table))
+
+
+# the field of a settings model that holds any method; a new entry of `METHODS` is known to it unasked
+AnyMethod = Annotated[SerializeAsAny[Method], WrapValidator(lambda value, _: read_method(value))]
+
+
+def observation_keys(key: PRNGKeyArray, rows: np.ndarray | int) -> Key[Array, " n"]:
+    """A key for every observation, by its index alone; `rows`, the indices or how many there are."""
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows) if np.ndim(rows) == 0 else jnp.asarray(rows))

@@ -1,0 +1,98 @@
+r"""Moment matching: :math:`p(x_0 \mid x_t)` is taken for the Gaussian with its moments; given that, it is exact.
+
+With the means :math:`D_s` and covariances :math:`V_s` of the sources given their noisy states, and white data,
+
+.. math:: \mathrm E[x_s \mid x_t, y] = D_s + V_s A_s^\top \Big(I + \sum_c A_c V_c A_c^\top\Big)^{-1}
+    \Big(y - \sum_c A_c D_c\Big),
+
+and a draw comes from one of :math:`\mathcal N(D, V)` by Matheron's rule. This is MMPS (arXiv 2405.13712) and, over
+several sources, DDPRISM's eq. 17 (arXiv 2510.05205). Exact for Gaussian sources.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import PositiveInt, field_validator
+
+from dichroic.algebra import Info, matheron
+from dichroic.diffusion import Cost, Denoiser, MomentTarget, pure_noise
+from dichroic.posterior.annealed import Annealed
+from dichroic.posterior.covariance import COVARIANCES, Covariance
+from dichroic.white import WhitenedObservation
+
+__all__ = ["MomentMatching", "Moments", "covariance_for"]
+
+
+def covariance_for(name: str, denoisers: Mapping[str, Denoiser]) -> type[Covariance]:
+    """The way to a covariance of that name, or the first that suits the sources."""
+    if name in COVARIANCES:
+        return COVARIANCES[name]
+    return next(cls for cls in COVARIANCES.values() if cls.suits(denoisers))
+
+
+class MomentMatching(Annealed):
+    """Annealing with the moments of the priors at every noise level.
+
+    `covariance` is how their covariances are had, one of `COVARIANCES`: "exact", full Jacobians; "surrogate", measured
+    ones; "krylov", Jacobian products, with `iterations` of the solver and `root_iterations` of the square root that
+    draws need; "auto", the first of them that suits the sources.
+    """
+
+    draws: ClassVar[bool] = True
+
+    kind: Literal["annealed"] = "annealed"
+    target: Literal["moments"] = "moments"
+    covariance: str = "auto"
+    iterations: PositiveInt = 4
+    root_iterations: PositiveInt = 4
+
+    @field_validator("covariance")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ("auto", *COVARIANCES):
+            raise ValueError(f"unknown covariance {name!r}; known: auto, {', '.join(COVARIANCES)}")
+        return name
+
+    def build(self, denoisers: dict[str, Denoiser], observation: WhitenedObservation, alike: bool) -> "Moments":
+        way = covariance_for(self.covariance, denoisers)
+        return Moments(way.create(denoisers, observation, alike, self.iterations, self.root_iterations), observation.y)
+
+    def gains(self, denoisers: dict[str, Denoiser]) -> bool:
+        return covariance_for(self.covariance, denoisers).gains()
+
+
+class Moments(MomentTarget):
+    """The joint posterior of one observation; the state is a dict of the sources that enter it."""
+
+    covariance: Covariance
+    y: Float[Array, " m"]
+
+    def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
+        means, pull = self.covariance.mean(x_t, sigma)
+        return matheron(means, self.y, 0, self.observation.forward, pull)
+
+    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
+        latent_key, noise_key = jax.random.split(key)
+        means, noise, pull = self.covariance.draw(x_t, sigma)
+        n = self.observation.observed * jax.random.normal(noise_key, self.y.shape, self.y.dtype)
+        x = jax.tree.map(jnp.add, means, noise(latent_key))
+        return matheron(x, self.y, n, self.observation.forward, pull)
+
+    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
+
+    @property
+    def observation(self) -> WhitenedObservation:
+        """What is observed."""
+        return self.covariance.observation
+
+    @property
+    def mean_cost(self) -> Cost:
+        return self.covariance.mean_cost
+
+    @property
+    def draw_cost(self) -> Cost:
+        return self.covariance.draw_cost
