@@ -1,7 +1,6 @@
 """Separating: in memory or on disk, in any batches, whole or not there."""
 
 import warnings
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from dichroic import Problem, Source, View
 from dichroic.diffusion import Cost
-from dichroic.posterior import Method
+from dichroic.posterior import Draws, Method
 from dichroic.run import RunError, Separation, separate
 from dichroic.run.separation import SeparationWriter, check_free, write_npz
 from run_cases import tiny_config, tiny_problem
@@ -169,7 +168,31 @@ def test_a_writer_counts_evaluations():
     ones = np.ones(2, np.float32)
     with SeparationWriter(None, {"v": (2, {"s": (1,)})}, 2) as writer:
         for draw, cost in enumerate((Cost(3, 1), Cost(1, 0))):
-            writer.write(
-                "v", draw, SimpleNamespace(samples={"s": ones[:, None]}, chi_square=ones, diverged=ones > 2, cost=cost)
-            )
-    assert writer.finish().evaluations == 4
+            writer.write("v", draw, Draws({"s": ones[:, None]}, ones, ones, ones > 2, ones > 2, cost, Cost(12)))
+    # and what all four draws share
+    assert writer.finish().evaluations == 4 + 12 // 4
+
+
+def test_evaluations_are_those_of_the_summary_and_bound_once(finished):
+    view = tiny_problem(20, seed=3).select({"both": np.arange(20), "empty": np.arange(20)})
+    priors, calls = finished.priors, []
+    method = Auto(candidates=True, components=8, steps=2, batch=16)
+    bind = type(method).attach
+
+    def counted(self, task):
+        calls.append(list(task.view.mixing))
+        return bind(self, task)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(method), "attach", counted)
+        found = separate(view, priors, key=jax.random.key(0), draws=1, sampling=method)
+        separate(view, priors, key=jax.random.key(0), draws=3, sampling=method)
+    assert len(calls) == 2 * len(view.views)
+    largest = 0.0
+    for number, v in enumerate(view.views.values()):
+        key = jax.random.fold_in(jax.random.key(0), number)
+        bound = method.bind(v, priors, key=key)
+        drawn = bound.draw(observation_keys(jax.random.fold_in(key, 0), len(v)))
+        assert drawn.shared.total == bound.shared.total > 0
+        largest = max(largest, drawn.summary["evaluations"])
+    assert found.evaluations == round(largest)

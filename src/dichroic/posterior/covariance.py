@@ -202,7 +202,7 @@ class Measured(Covariance):
 
     def draw(self, x_t, sigma):
         means = {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}
-        models = {s: denoiser.moments_given(sigma) for s, denoiser in self.denoisers.items()}
+        models = {s: known for s, d in self.denoisers.items() if (known := d.moments_given(sigma)) is not None}
 
         def noise(key: PRNGKeyArray) -> Sources:
             drawn = {}
