@@ -8,7 +8,7 @@ import pytest
 
 from dichroic import Problem, Source, View
 from dichroic.diffusion import Cost
-from dichroic.posterior import Draws, Method
+from dichroic.posterior import Auto, Draws, Method, observation_keys
 from dichroic.run import RunError, Separation, separate
 from dichroic.run.separation import SeparationWriter, check_free, write_npz
 from run_cases import tiny_config, tiny_problem
