@@ -155,6 +155,7 @@ def test_a_kernel_that_may_be_one_per_channel_is_asked_about(channels):
     with pytest.raises(ValueError, match="one kernel per channel"):
         Convolve(np.ones((5, channels)), (12, channels))(x[0])
     Convolve(np.ones((5, 5, 1)), (12, 12, 1))(x[..., :1])  # both would be the same
+    Convolve(np.ones((3, 3)), (12, 3))(x[0, :, :3])
     Convolve(np.ones((5, 5)), x.shape)(x)
     Convolve(np.ones((5, 5, 7)), x.shape)(x)
     for kernel in ((5, 5), (5, 5, channels + 1), (5, channels)):

@@ -359,7 +359,7 @@ def test_fingerprints_of_functions():
 SCRIPT = """
 import numpy as np
 from dichroic.problem import load_problem
-print(load_problem({path!r}).problem.fingerprint())
+print(load_problem({path!r}, allow_code=True).problem.fingerprint())
 """
 
 

@@ -73,7 +73,9 @@ class Convolve(Operator):
     def __call__(self, x: Array) -> Array:
         kernel = jnp.asarray(self.kernel, dtype=x.dtype)
         axes = kernel.ndim
-        if axes == x.ndim > 1 and kernel.shape[-1] == x.shape[-1] > 1 and kernel.shape != x.shape:
+        # a square kernel of two axes is a point spread function, whatever the width of the image
+        whole = axes == x.ndim > 1 and kernel.shape[-1] == x.shape[-1] > 1 and kernel.shape != x.shape
+        if whole and not (axes == 2 and kernel.shape[0] == kernel.shape[1]):
             raise ValueError(
                 f"Convolve: a kernel {kernel.shape} for {x.shape} has an axis for the channels: one kernel per channel "
                 "is `convolve_channels`; to convolve the channels with each other, give it another width there (zeros)"
