@@ -229,7 +229,8 @@ def settle(flags: Mapping[str, Any], table: Mapping[str, Any], preset: str | Non
     if name not in known:
         raise SettingsError(f"preset: unknown preset {name!r}; known: {', '.join(known)}")
     if isinstance(rest.get("sampling"), dict):
-        rest["sampling"] = modern(rest["sampling"], (PRESETS | PUBLISHED)[name].get("sampling"))
+        base = (PRESETS | PUBLISHED)[name].get("sampling", {})
+        rest["sampling"] = {"kind": base.get("kind", "auto"), **modern(rest["sampling"], base)}
     merged = _merge(rest, flags)
     if isinstance(merged.get("network"), dict):
         merged["network"].setdefault("kind", "mlp")

@@ -14,6 +14,14 @@ _PAIRS = ("pair_steps", "pair_batch", "pair_width")
 _STEP = ("corrections", "tau")
 _GONE = {"posterior", "rounds", "handover", "finish_steps", *_MIXTURE, *_PAIRS, *_STEP}  # or in another place now
 _OLD = {"step", *_LOOP, *_COUNTS, *_KRYLOV, *_GONE}
+# what the methods know of it, beside what all of them do
+_KNOWN = {
+    "auto": ("step", *_COUNTS, *_KRYLOV, *_MIXTURE, "finish_steps"),
+    "annealed": ("step", *_COUNTS, *_KRYLOV),
+    "candidates": (*_COUNTS, *_MIXTURE),
+    "amortised": ("step", *_COUNTS, *_PAIRS),
+    "gibbs": ("rounds",),
+}
 _MOST_STEPS, _LEVEL, _HANDOVER, _FINISH = 8, 0.1, 0.5, 2  # what used to be fixed, or not said
 
 
@@ -24,26 +32,14 @@ def modern(table: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> d
     taken from there.
     """
     table, base = dict(table), dict(base or {})
-    if "kind" in table or not table.keys() & _GONE or not table.keys() <= _OLD:
+    known = {*_LOOP, *_KNOWN.get(base.get("kind", "auto"), ())}
+    if "kind" in table or not table.keys() <= _OLD or ("posterior" not in table and table.keys() <= known):
         return table
-    if "posterior" not in table and not _lacks(table, base):
-        return table
-    old = {**_flat(base), **table}
-    new = _method(old)
-    said = ", ".join(f"{name} = {_said(table[name])}" for name in table if name in _GONE)
+    new = _method({**_flat(base), **table})
+    named = [name for name in ("posterior", "rounds") if table.get(name)] or list(table.keys() & _GONE) or list(table)
+    said = ", ".join(f"{name} = {_said(table[name])}" for name in named)
     warnings.warn(f"settings of an older version: {said} became kind = {_said(new['kind'])}", UserWarning, stacklevel=2)
     return new
-
-
-def _lacks(table: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Whether a table without a kind names anything that the method it is laid over does not have."""
-    present = {
-        "auto": {"finish_steps", *_MIXTURE},
-        "candidates": {*_MIXTURE},
-        "amortised": {*_PAIRS},
-        "gibbs": {"rounds"},
-    }.get(base.get("kind", "auto"), set())
-    return not table.keys() & _GONE <= present
 
 
 def _method(old: Mapping[str, Any]) -> dict[str, Any]:
