@@ -4,7 +4,7 @@ from dichroic.diagnose.case import Budget, Case
 from dichroic.diagnose.codes import CODES
 from dichroic.diagnose.model import GaussianModel, LearnedModel, Model
 from dichroic.diagnose.panel import CHECKS, load_panel, run_panel
-from dichroic.diagnose.result import Part, Result
+from dichroic.diagnose.result import Question, Result
 from dichroic.diagnose.verdict import Verdict, judge
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "GaussianModel",
     "LearnedModel",
     "Model",
-    "Part",
+    "Question",
     "Result",
     "Verdict",
     "judge",

@@ -14,7 +14,7 @@ import numpy as np
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import chi_square_test, normal_scores, score_tests
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 from dichroic.diagnose.white import WhiteView
 from dichroic.operators import PerSample
 
@@ -44,20 +44,20 @@ def chi_square(case: Case, report: Report) -> Result:
     return conclude("chi_square", parts, case.checks, diverged, observations=total - failed, draws=1, arrays=arrays)
 
 
-def _size(name: str, chi: np.ndarray, m: np.ndarray) -> Iterator[Part]:
+def _size(name: str, chi: np.ndarray, m: np.ndarray) -> Iterator[Question]:
     from scipy import stats
 
     p = chi_square_test(float((m * chi).sum()), float(m.sum()))
-    yield Part(name, "mean", float(chi.mean()), 1.0, p, 0.05, 0.2, weight=3.0)
+    yield Question(name, "mean", float(chi.mean()), 1.0, p, 0.05, 0.2, weight=3.0)
     u = np.clip(stats.chi2.cdf(m * chi, m), 1e-15, 1 - 1e-15)
     width = float(np.sqrt(np.mean((chi - chi.mean()) ** 2 * m / 2)))
     # a width beyond the mean's own doing: the scores are centred first
     s = normal_scores(u)
     centred = (s - s.mean()) * np.sqrt(len(s) / (len(s) - 1))
-    yield Part(name, "width", width, 1.0, score_tests(centred)["spread"][1], 0.15, 0.5)
+    yield Question(name, "width", width, 1.0, score_tests(centred)["spread"][1], 0.15, 0.5)
 
 
-def _structure(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arrays: dict) -> Iterator[Part]:
+def _structure(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arrays: dict) -> Iterator[Question]:
     """What the noise would not leave: the same residual again and again, or one that resembles its neighbours."""
     from scipy import stats
 
@@ -67,7 +67,7 @@ def _structure(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arr
     excess = float((n * mean**2)[enough].sum())
     p = float(stats.chi2.sf(excess, int(enough.sum())))
     size = np.sqrt(max(0.0, float(np.mean((mean**2 - 1 / n)[enough]))))
-    yield Part(name, "mean residual", size, 0.0, p, 0.1, 0.5)
+    yield Question(name, "mean residual", size, 0.0, p, 0.1, 0.5)
     shape = (2, *white.view.event_shape) if np.iscomplexobj(white.view.y) else white.view.event_shape
     arrays[f"{name}/mean"] = np.where(enough, mean, np.nan).reshape(shape)
     arrays[f"{name}/variance"] = np.where(enough, variance, np.nan).reshape(shape)
@@ -86,11 +86,13 @@ def _structure(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arr
         # relative to the residual's own size, so that noise of the wrong size is not told as structure
         unit = max(float((r[seen] ** 2).mean()), 1e-12)
         z = size / unit * np.sqrt(pairs)
-        yield Part(name, f"neighbours, axis {axis - 1}", size / unit, 0.0, float(2 * stats.norm.sf(abs(z))), 0.05, 0.3)
+        yield Question(
+            name, f"neighbours, axis {axis - 1}", size / unit, 0.0, float(2 * stats.norm.sf(abs(z))), 0.05, 0.3
+        )
     arrays[f"{name}/neighbours"] = np.asarray(correlations)
 
 
-def _noise_level(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arrays: dict) -> Iterator[Part]:
+def _noise_level(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, arrays: dict) -> Iterator[Question]:
     """Chi-square per bin of the stated noise, where that varies from value to value."""
     from scipy import stats
 
@@ -112,4 +114,4 @@ def _noise_level(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, a
     unit = max(float(square.mean()), 1e-12)
     error = np.sqrt(2 / len(bins[0]) + 2 / len(bins[-1]))
     z = (high - low) / unit / error
-    yield Part(name, "noise level", (high - low) / unit, 0.0, float(2 * stats.norm.sf(abs(z))), 0.1, 0.5)
+    yield Question(name, "noise level", (high - low) / unit, 0.0, float(2 * stats.norm.sf(abs(z))), 0.1, 0.5)

@@ -1,6 +1,6 @@
 """The codes of warnings. Each has a section in `docs/codes.md` that says what it means and what to do."""
 
-from dichroic.diagnose.result import Part
+from dichroic.diagnose.result import Question
 
 __all__ = ["CODES", "WEAKLY_INFORMED", "code_of"]
 
@@ -60,7 +60,7 @@ CODES: dict[str, str] = {
 }
 
 
-def code_of(check: str, part: Part) -> str:
+def code_of(check: str, part: Question) -> str:
     """The code of a part that is not green."""
     up, what = part.effect > 0, part.what
     if what == "diverged":

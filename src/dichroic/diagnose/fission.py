@@ -14,7 +14,7 @@ import numpy as np
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import RankCounter, gamma_test, mean_test, normal_scores, score_tests
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 
 __all__ = ["fission", "split_data"]
 
@@ -61,7 +61,7 @@ def fission(case: Case, report: Report) -> Result:
     return conclude("fission", parts, case.checks, diverged, observations=counted, draws=draws, arrays=arrays)
 
 
-def _parts(name: str, s: np.ndarray, projected: np.ndarray) -> list[Part]:
+def _parts(name: str, s: np.ndarray, projected: np.ndarray) -> list[Question]:
     """Entries of one observation depend on each other, observations do not: tested are means of observations."""
     if len(s) < 8:
         return []
@@ -71,8 +71,8 @@ def _parts(name: str, s: np.ndarray, projected: np.ndarray) -> list[Part]:
     spread = min(tests, key=lambda t: t["spread"][1])["spread"]
     shift = min(tests, key=lambda t: t["bias"][1])["bias"]
     return [
-        Part(name, "bias", bias, 0.0, p_bias, 0.1, 0.5),
-        Part(name, "spread", float(np.sqrt(square)), 1.0, p_spread, 0.05, 0.25),
-        Part(name, "bias, any direction", shift[0], 0.0, min(1.0, len(tests) * shift[1]), 0.2, 0.7),
-        Part(name, "spread, any direction", spread[0], 1.0, min(1.0, len(tests) * spread[1]), 0.1, 0.35),
+        Question(name, "bias", bias, 0.0, p_bias, 0.1, 0.5),
+        Question(name, "spread", float(np.sqrt(square)), 1.0, p_spread, 0.05, 0.25),
+        Question(name, "bias, any direction", shift[0], 0.0, min(1.0, len(tests) * shift[1]), 0.2, 0.7),
+        Question(name, "spread, any direction", spread[0], 1.0, min(1.0, len(tests) * spread[1]), 0.1, 0.35),
     ]

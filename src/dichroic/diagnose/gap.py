@@ -16,7 +16,7 @@ less the distance of two prior samples of the same size.
 import numpy as np
 
 from dichroic.diagnose.case import Case, Report, flat
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 
 __all__ = ["frechet", "gap"]
 
@@ -49,7 +49,7 @@ def gap(case: Case, report: Report) -> Result:
     return conclude("gap", parts, case.checks, diverged, observations=total - failed, draws=1, arrays=arrays)
 
 
-def _parts(source: str, z: np.ndarray, z0: np.ndarray, scale: np.ndarray) -> list[Part]:
+def _parts(source: str, z: np.ndarray, z0: np.ndarray, scale: np.ndarray) -> list[Question]:
     n = len(z)
     half = min(n, len(z0) // 2)
     weights = scale**2
@@ -64,8 +64,8 @@ def _parts(source: str, z: np.ndarray, z0: np.ndarray, scale: np.ndarray) -> lis
     ratio = float(np.sqrt((weights @ z.var(0)) / (weights @ z0.var(0))))
     p_size = min(1.0, 2 * min(float(p_norm[0]), len(p_width) * float(p_width.min())))
     return [
-        Part(source, "distance", max(size, 0.0), 0.0, min(1.0, len(p) * float(p.min())), 0.02, 0.1),
-        Part(source, "width", ratio, 1.0, p_size, 0.08, 0.25),
+        Question(source, "distance", max(size, 0.0), 0.0, min(1.0, len(p) * float(p.min())), 0.02, 0.1),
+        Question(source, "width", ratio, 1.0, p_size, 0.08, 0.25),
     ]
 
 

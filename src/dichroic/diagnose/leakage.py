@@ -21,7 +21,7 @@ import numpy as np
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import mean_test
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 from dichroic.diagnose.white import WhiteView
 
 __all__ = ["leakage"]
@@ -51,7 +51,7 @@ def leakage(case: Case, report: Report) -> Result:
         counted, failed = counted + int(usable.sum()), failed + int((~recovery.usable).sum())
         for t, (slope, expected, p) in recovery.slopes(usable).items():
             what = "recovered" if t == s else "leaked"
-            parts.append(Part(f"{name}: {s} into {t}", what, slope, expected, p, 0.03, 0.15))
+            parts.append(Question(f"{name}: {s} into {t}", what, slope, expected, p, 0.03, 0.15))
             arrays[f"{name}/{s}/{t}"] = np.array([slope, expected])
         along, size = recovery.along(s)[usable], recovery.size[usable]
         arrays[f"{name}/{s}/returned"] = np.stack([np.sqrt(size), along / np.sqrt(np.maximum(size, 1e-30))])

@@ -18,7 +18,7 @@ import numpy as np
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import RankCounter, mean_test, normal_scores, score_tests
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 from dichroic.diagnose.white import WhiteView
 from dichroic.problem import blocks_of
 
@@ -60,20 +60,20 @@ def replay(case: Case, report: Report) -> Result:
     return conclude("replay", parts, case.checks, observations=total, draws=draws, arrays=arrays)
 
 
-def _parts(view: str, quantity: str, u: np.ndarray) -> list[Part]:
+def _parts(view: str, quantity: str, u: np.ndarray) -> list[Question]:
     tests = score_tests(normal_scores(u))
     limits = {"bias": (0.0, 0.06, 0.35), "spread": (1.0, 0.06, 0.3), "shape": (0.0, 0.06, 0.2)}
     return [
-        Part(view, f"{quantity}, {what}", value, limits[what][0], p, *limits[what][1:])
+        Question(view, f"{quantity}, {what}", value, limits[what][0], p, *limits[what][1:])
         for what, (value, p) in tests.items()
     ]
 
 
-def _size(view: str, norm: np.ndarray, replayed: np.ndarray) -> Part:
+def _size(view: str, norm: np.ndarray, replayed: np.ndarray) -> Question:
     """The best single question, with most of the permitted alarms: means see what ranks forgive, a heavy tail."""
     p = mean_test(norm - replayed)[1]
     ratio = float(norm.mean() / max(float(replayed.mean()), 1e-30)) if len(norm) else float("nan")
-    return Part(view, "size", ratio, 1.0, p, 0.02, 0.3, _MAIN)
+    return Question(view, "size", ratio, 1.0, p, 0.02, 0.3, _MAIN)
 
 
 class _Standard:

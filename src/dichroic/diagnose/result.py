@@ -10,7 +10,7 @@ import numpy as np
 from dichroic.design.finding import Finding, Level
 from dichroic.store import Format, StoreError, load_arrays, load_json, reading, save_arrays
 
-__all__ = ["ALARMS", "LEVELS", "Part", "Result", "conclude", "load_result", "save_result", "worst"]
+__all__ = ["ALARMS", "LEVELS", "Question", "Result", "conclude", "load_result", "save_result", "worst"]
 
 _RESULT = Format("dichroic check", 2, unmarked=True)
 
@@ -22,7 +22,7 @@ ALARMS = 0.03
 
 
 @dataclass(frozen=True)
-class Part:
+class Question:
     """One question of a check.
 
     **Fields:** `where`, the view, source or both; `what` was asked; `value`, what was found, and `expected`, what a
@@ -63,7 +63,7 @@ class Result:
     check: str
     p: float
     level: Level
-    parts: list[Part]
+    parts: list[Question]
     loud: list[int]
     notes: list[Finding] = field(default_factory=list)
     observations: int = 0
@@ -71,11 +71,11 @@ class Result:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
-    def alarms(self) -> list[Part]:
+    def alarms(self) -> list[Question]:
         """The parts that are not green."""
         return [self.parts[i] for i in self.loud]
 
-    def about(self, what: str) -> list[Part]:
+    def about(self, what: str) -> list[Question]:
         """The parts that are not green and ask this."""
         return [part for part in self.alarms if part.what == what]
 
@@ -95,14 +95,14 @@ def worst(levels: Iterable[Level]) -> Level:
     return "green"
 
 
-def conclude(check: str, parts: list[Part], checks: int, diverged: float = 0.0, **fields: Any) -> Result:
+def conclude(check: str, parts: list[Question], checks: int, diverged: float = 0.0, **fields: Any) -> Result:
     """The result of a check from its parts, when `checks` of them share the permitted false alarms.
 
     **Arguments:** `diverged`, the share of draws that failed; it becomes a part with certainty as its p-value.
     """
     asked = max(sum(part.weight for part in parts), 1.0)
     p = min([1.0, *(asked / part.weight * part.p for part in parts if np.isfinite(part.p))])
-    parts = [*parts, Part("draws", "diverged", diverged, 0.0, 0.0 if diverged else 1.0, 0.01, 0.1)]
+    parts = [*parts, Question("draws", "diverged", diverged, 0.0, 0.0 if diverged else 1.0, 0.01, 0.1)]
     levels: list[Level] = [part.level(ALARMS / checks * part.weight / asked) for part in parts]
     loud = [i for i, level in enumerate(levels) if level != "green"]
     return Result(check, float(p), worst(levels), parts, loud, **fields)
@@ -134,9 +134,9 @@ def load_result(check: str, folder: Path, signature: str | None = None) -> Resul
         return None
 
 
-def _part(stored: dict[str, Any]) -> Part:
+def _part(stored: dict[str, Any]) -> Question:
     filled: dict[str, Any] = {key: float("nan") if value is None else value for key, value in stored.items()}
-    return Part(**filled)
+    return Question(**filled)
 
 
 def _finite(content: Any) -> Any:

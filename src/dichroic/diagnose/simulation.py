@@ -17,7 +17,7 @@ import numpy as np
 
 from dichroic.diagnose.case import Case, Report, Simulated, flat
 from dichroic.diagnose.ranks import RankCounter, normal_scores, score_tests
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 
 __all__ = ["ranks_of_simulations", "sbc", "tarp"]
 
@@ -47,7 +47,7 @@ def _judge(check: str, ranks: dict[str, np.ndarray], case: Case, diverged: float
         limits = {"bias": (0.0, 0.15, 0.5), "spread": (1.0, 0.1, 0.3), "shape": (0.0, 0.1, 0.25)}
         for what, (value, p) in tests.items():
             expected, tolerance, severe = limits[what]
-            parts.append(Part(quantity, what, value, expected, p, tolerance, severe))
+            parts.append(Question(quantity, what, value, expected, p, tolerance, severe))
         u = u[np.isfinite(u)]
         arrays[f"{quantity}/ranks"] = np.histogram(u, np.linspace(0, 1, _BLOCKS + 1))[0]
         arrays[f"{quantity}/ecdf"] = np.array([np.mean(u <= level) for level in np.linspace(0, 1, 51)])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from dichroic.design.finding import Level
-from dichroic.diagnose.result import Part, Result, worst
+from dichroic.diagnose.result import Question, Result, worst
 
 __all__ = ["LABELS", "PATTERNS", "Cause", "Pattern", "Signs", "Verdict", "judge"]
 
@@ -204,11 +204,11 @@ def _causes(signs: Signs) -> list[Cause]:
 def read(results: Mapping[str, Result]) -> Signs:
     """The signs that the patterns look for."""
 
-    def parts(check: str, what: str = "") -> list[Part]:
+    def parts(check: str, what: str = "") -> list[Question]:
         found = results[check].alarms if check in results else []
         return [part for part in found if part.what != "diverged" and part.what.startswith(what)]
 
-    def sign(found: list[Part]) -> int:
+    def sign(found: list[Question]) -> int:
         up, down = (any(part.effect * s > 0 for part in found) for s in (1, -1))
         return int(up) - int(down)
 

@@ -13,7 +13,7 @@ from dichroic.studies.baselines import PCPCA, Wiener
 from dichroic.studies.reproduce import (
     Ablation,
     AblationRow,
-    Target,
+    Estimand,
     as_markdown,
     collect,
     load_experiment,
@@ -153,7 +153,7 @@ def test_the_fit_is_a_method(tmp_path, rng):
     file = save_problem(problem, tmp_path / "data")
     method, folder = method_named("dichroic", {**SETTINGS, "laps": 1}), tmp_path / "cell"
     method.fit(problem, folder, file, 0, Quiet())
-    found = method.separate(problem, folder, [Target(view="one", source="star")], 2, 0)
+    found = method.separate(problem, folder, [Estimand(view="one", source="star")], 2, 0)
     assert found.draws("one", "star").shape == (64, 2, 2)
     assert method.sample(folder, "star", 5, 0).shape == (5, 2)
     effort = method.effort(folder)

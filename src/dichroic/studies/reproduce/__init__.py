@@ -3,16 +3,16 @@
 from dichroic.studies.reproduce.ablation import Ablation, AblationRow, ablation_names, load_ablation
 from dichroic.studies.reproduce.experiment import (
     SCALES,
+    Estimand,
     Experiment,
     Published,
     Scoring,
-    Target,
     experiment_names,
     load_experiment,
 )
 from dichroic.studies.reproduce.generators import GENERATORS, MissingData
 from dichroic.studies.reproduce.measures import MEASURES, Estimates, Measure, Measured, measure
-from dichroic.studies.reproduce.methods import METHODS, Method, method_named
+from dichroic.studies.reproduce.methods import METHODS, Contender, method_named
 from dichroic.studies.reproduce.run import collect, reproduce, reproduce_ablation
 from dichroic.studies.reproduce.sweep import sweep
 from dichroic.studies.reproduce.table import as_markdown
@@ -25,15 +25,15 @@ __all__ = [
     "SCALES",
     "Ablation",
     "AblationRow",
+    "Contender",
+    "Estimand",
     "Estimates",
     "Experiment",
     "Measure",
     "Measured",
-    "Method",
     "MissingData",
     "Published",
     "Scoring",
-    "Target",
     "ablation_names",
     "as_markdown",
     "collect",

@@ -16,16 +16,16 @@ from dichroic.problem import ProblemError
 from dichroic.run import Progress, RunError, Separation, Stopped
 from dichroic.run.provenance import provenance
 from dichroic.studies.reproduce.features import features_of
-from dichroic.studies.reproduce.material import Material, write_json
+from dichroic.studies.reproduce.material import ExperimentData, write_json
 from dichroic.studies.reproduce.measures import Estimates, as_dict, measure
-from dichroic.studies.reproduce.methods import Method
+from dichroic.studies.reproduce.methods import Contender
 from dichroic.studies.reproduce.stopwatch import timed
 
 __all__ = ["machine", "read_cell", "run_cell"]
 
 
 def run_cell(
-    method: Method, material: Material, folder: Path, seed: int, data: Path | None, progress: Progress
+    method: Contender, material: ExperimentData, folder: Path, seed: int, data: Path | None, progress: Progress
 ) -> dict[str, Any]:
     """Fits, separates and scores; what is done already is not done again.
 
@@ -89,8 +89,8 @@ def machine() -> dict[str, Any]:
 
 
 def _work(
-    method: Method,
-    material: Material,
+    method: Contender,
+    material: ExperimentData,
     folder: Path,
     seed: int,
     data: Path | None,
@@ -130,7 +130,7 @@ def _work(
 
 
 def _scores(
-    method: Method, material: Material, folder: Path, found: Separation, seed: int, data: Path | None
+    method: Contender, material: ExperimentData, folder: Path, found: Separation, seed: int, data: Path | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The numbers of every target; and measures that cannot be had, with the reason."""
     experiment, scoring = material.experiment, material.experiment.scoring

@@ -19,11 +19,11 @@ from dichroic.run import RunError
 __all__ = [
     "FAMILIES",
     "SCALES",
+    "Estimand",
     "Experiment",
     "Published",
     "Range",
     "Scoring",
-    "Target",
     "experiment_names",
     "load_experiment",
 ]
@@ -50,7 +50,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Target(_Table):
+class Estimand(_Table):
     """A source that is scored in a view; `peak` is its dynamic range, for the PSNR."""
 
     view: str
@@ -105,7 +105,7 @@ class Experiment(_Table):
     scale: Scale
     generator: str
     arguments: dict[str, Any] = {}
-    targets: list[Target] = []
+    targets: list[Estimand] = []
     methods: list[str] = ["dichroic"]
     settings: dict[str, dict[str, Any]] = {}
     measures: list[str] = ["psnr", "psnr_mean"]

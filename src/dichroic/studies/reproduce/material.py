@@ -13,11 +13,11 @@ from dichroic.store import write
 from dichroic.studies.reproduce.experiment import Experiment
 from dichroic.studies.reproduce.generators import generate
 
-__all__ = ["Material", "prepare_material", "write_json"]
+__all__ = ["ExperimentData", "prepare_material", "write_json"]
 
 
 @dataclass(frozen=True)
-class Material:
+class ExperimentData:
     """The data of an experiment in the folders `train` and `test`, and the identifiability of its design."""
 
     folder: Path
@@ -66,7 +66,7 @@ class Material:
         return json.loads(file.read_text())
 
 
-def prepare_material(experiment: Experiment, folder: Path, seed: int, data: Path | None) -> Material:
+def prepare_material(experiment: Experiment, folder: Path, seed: int, data: Path | None) -> ExperimentData:
     """Makes the observations, unless they are there.
 
     **Raises:** `MissingData` where a data set is; `RunError` when the folder holds those of other arguments.
@@ -79,12 +79,12 @@ def prepare_material(experiment: Experiment, folder: Path, seed: int, data: Path
             raise RunError(
                 f"{folder} holds the data of other arguments ({before}, now {made}); choose another --out or remove it"
             )
-        return Material(folder, experiment)
+        return ExperimentData(folder, experiment)
     problem, held_out = generate(experiment.generator, experiment.arguments, seed, data)
     save_problem(problem, folder / "train")
     save_problem(held_out, folder / "test")
     write_json(note, made)  # goes last: what has it is whole
-    return Material(folder, experiment)
+    return ExperimentData(folder, experiment)
 
 
 def write_json(file: Path, content: Any) -> None:

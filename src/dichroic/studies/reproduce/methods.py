@@ -15,12 +15,12 @@ from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
 from dichroic.run.separation import SeparationWriter
 from dichroic.studies.baselines import BASELINES, Baseline, load_baseline
 from dichroic.studies.experiments.references import oracle_wiener
-from dichroic.studies.reproduce.experiment import Target
+from dichroic.studies.reproduce.experiment import Estimand
 
-__all__ = ["METHODS", "Method", "method_named"]
+__all__ = ["METHODS", "Contender", "method_named"]
 
 
-class Method(ABC):
+class Contender(ABC):
     """A method with its settings.
 
     **Fields:** `name`; `title`, for tables; `settings`, all of them, fit for JSON.
@@ -40,7 +40,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+    def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
         """Separates held-out observations, into `separated.zarr` in the folder."""
 
     def sample(self, folder: Path, source: str, n: int, seed: int) -> np.ndarray | None:
@@ -52,7 +52,7 @@ class Method(ABC):
         return {}
 
 
-class _Fit(Method):
+class _Fit(Contender):
     """The fit of this library, or a published method that is a setting of it."""
 
     def __init__(self, name: str, title: str, base: str, settings: Mapping[str, Any]):
@@ -64,7 +64,7 @@ class _Fit(Method):
         config = self.config.model_copy(update={"seed": seed})
         fit(problem, config, out=folder / "run", progress=progress, source_file=file)
 
-    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+    def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
         out = folder / "separated.zarr"
         return Run(folder / "run").separate(problem, draws=draws, seed=seed, out=out, overwrite=True)
 
@@ -91,7 +91,7 @@ class _Fit(Method):
         }
 
 
-class _Baseline(Method):
+class _Baseline(Contender):
     """A classical method."""
 
     def __init__(self, cls: type[Baseline], settings: Mapping[str, Any]):
@@ -103,7 +103,7 @@ class _Baseline(Method):
         if not (folder / "baseline.json").is_file():
             self.cls.fit(problem, self.config, seed).save(folder)
 
-    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+    def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
         fitted = load_baseline(folder)
         return fitted.separate(problem, draws=draws, seed=seed, out=folder / "separated.zarr", overwrite=True)
 
@@ -112,7 +112,7 @@ class _Baseline(Method):
         return fitted.sample(source, n, seed=seed) if source in fitted.modelled() else None
 
 
-class _Reference(Method):
+class _Reference(Contender):
     """The estimate that needs the truth of the training observations: nothing is kept of a fit."""
 
     def __init__(self, name: str, settings: Mapping[str, Any]):
@@ -125,7 +125,7 @@ class _Reference(Method):
     def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
         self._problem = problem
 
-    def separate(self, problem: Problem, folder: Path, targets: list[Target], draws: int, seed: int) -> Separation:
+    def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
         assert self._problem is not None
         shapes = {
             name: (len(view), {t.source: problem.sources[t.source].real_shape for t in targets if t.view == name})
@@ -161,7 +161,7 @@ _REFERENCES = ("oracle-wiener",)
 METHODS: tuple[str, ...] = (*_FITS, *BASELINES, *_REFERENCES)
 
 
-def method_named(name: str, settings: Mapping[str, Any]) -> Method:
+def method_named(name: str, settings: Mapping[str, Any]) -> Contender:
     """A method with settings.
 
     **Raises:** `RunError` for an unknown method, or settings it does not have.

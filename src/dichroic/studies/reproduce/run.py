@@ -10,8 +10,8 @@ from dichroic.studies.reproduce.ablation import ablation_names, load_ablation
 from dichroic.studies.reproduce.cell import machine, read_cell, run_cell
 from dichroic.studies.reproduce.experiment import Experiment, experiment_names, load_experiment
 from dichroic.studies.reproduce.generators import MissingData
-from dichroic.studies.reproduce.material import Material, prepare_material, write_json
-from dichroic.studies.reproduce.methods import Method, method_named
+from dichroic.studies.reproduce.material import ExperimentData, prepare_material, write_json
+from dichroic.studies.reproduce.methods import Contender, method_named
 from dichroic.studies.reproduce.sweep import tuned_settings
 
 __all__ = ["collect", "reproduce", "reproduce_ablation"]
@@ -155,7 +155,7 @@ def _summary(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def _material(
     experiment: Experiment, folder: Path, seed: int, data: str | Path | None, progress: Progress
-) -> Material | None:
+) -> ExperimentData | None:
     """The data of an experiment, None where a data set is missing: that is said, and kept for the table."""
     try:
         material = prepare_material(experiment, folder / "data", seed, _path(data))
@@ -169,7 +169,7 @@ def _material(
         return None
 
 
-def _tuned(experiment: Experiment, name: str, folder: Path) -> Method:
+def _tuned(experiment: Experiment, name: str, folder: Path) -> Contender:
     """A method with the experiment's settings, and over them what a sweep found."""
     found = tuned_settings(folder, name)
     method = method_named(name, experiment.changed({}, name, found).settings_of(name))

@@ -14,7 +14,7 @@ from dichroic.run import Progress, Quiet, RunError
 from dichroic.store import write
 from dichroic.studies.reproduce.experiment import Experiment, Range, load_experiment
 from dichroic.studies.reproduce.generators import MissingData
-from dichroic.studies.reproduce.material import Material, prepare_material, write_json
+from dichroic.studies.reproduce.material import ExperimentData, prepare_material, write_json
 from dichroic.studies.reproduce.measures import Estimates, measure
 from dichroic.studies.reproduce.methods import method_named
 
@@ -121,7 +121,7 @@ def _suggest(trial: Any, key: str, wanted: Range) -> Any:
     return trial.suggest_float(key, wanted.low, wanted.high, log=wanted.log)
 
 
-def _parts(material: Material, seed: int) -> tuple[Problem, Problem]:
+def _parts(material: ExperimentData, seed: int) -> tuple[Problem, Problem]:
     kept, validation = material.problem.split(_VALIDATION, seed)
     view = material.experiment.targets[0].view
     shown = validation.views[view].mixing
