@@ -18,6 +18,7 @@ from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
+from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
@@ -65,10 +66,13 @@ def fit(
     settings = _continued(folder, config, description) if folder.exists else config or FitConfig()
     job = _Fit(problem, held_out, known, folder, settings)
     progress = progress or Quiet()
-    if folder.exists and job.done:  # nothing is written, and nothing need be writable
+    try:
+        claim(folder.path / "config.toml" if folder.path.is_dir() else folder.path)
+    except OSError:
+        if not (folder.exists and job.done):  # else nothing is written, and nothing need be writable
+            raise
         progress.advance(1.0, "done")
         return job.result
-    claim(folder.path / "config.toml" if folder.path.is_dir() else folder.path)
     design = None if folder.exists else pass_design(problem, known, settings.allow_unidentified, progress.say)
     folder.path.mkdir(parents=True, exist_ok=True)
     watched = Watchdog(progress)
@@ -132,9 +136,7 @@ class _Fit:
         if isinstance(config.laps, dict) and (unknown := [name for name in config.laps if name not in stages]):
             hint = did_you_mean(unknown[0], stages)
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
-        # the first draws of a stage count as a lap
-        self.laps_of = [1 + self.config.laps_of(stage.name) for stage in self.plan]
-        self.stage = self.laps_before = 0
+        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0
 
     @property
     def result(self) -> Run:
@@ -159,7 +161,9 @@ class _Fit:
                 self.held_out,
                 draws=self.config.draws,
                 out=run.separated,
-                report=lambda done, total: self._phase("separating held-out observations", 0.97 + 0.03 * done / total),
+                report=lambda done, total, before=self.share: self._done(
+                    before + (1 - before) * done / total, "separating held-out observations"
+                ),
             )
         self.progress.advance(1.0, "done")
         return run
@@ -228,31 +232,24 @@ class _Fit:
         self.progress.say(f"components: {parts}; {what} per observation {likelihood:.3f}")
 
     def _position(self, state: EMState) -> None:
-        self.stage, self.parts = state.stage, {}
-        self.laps_before = sum(self.laps_of[: state.stage]) + (1 + state.lap if state.draws else 0)
+        self.state, self.parts = state, {}
         self._report("", 0, 1)
 
     def _report(self, what: str, done: int, total: int) -> None:
-        """Within a lap: training is about two thirds of it, that of conditional denoisers included; sources train side
-        by side, views take their turns.
-        """
-        self.parts[what] = done / total
-        shares = {}
-        if self.stage < len(self.plan):
-            stage = self.plan[self.stage]
-            pairs = 0.3 if self.config.sampling.training[0] else 0.0
-            shares = {
-                "train": (0.65 - pairs, stage.learn),
-                "pairs": (pairs, stage.views),
-                "draw": (0.3, stage.views),
-                "held-out": (0.05, stage.views),
-            }
-        within = sum(
-            share * sum(self.parts.get(f"{kind} {name}", 0.0) for name in names) / len(names)
-            for kind, (share, names) in shares.items()
-        )
-        laps = (self.laps_before + within) / max(sum(self.laps_of), 1)
-        self._phase(what, CLOSED_FORMS + (0.97 - CLOSED_FORMS) * min(laps, 1.0))
+        """Within a lap: `what` is a phase and the source or the view."""
+        phase, _, name = what.partition(" ")
+        if name:
+            self.parts.setdefault(phase, dict.fromkeys(self._over(phase), 0.0))[name] = done / total
+        lap = self.state.lap + 1 if self.state.draws else 0
+        self._done(self.pace.done(self.state.records, self.state.stage, lap, self.parts), what)
+
+    def _over(self, phase: str) -> tuple[str, ...]:
+        stage = self.plan[self.state.stage]
+        return stage.learn if phase == "train" else stage.views
+
+    def _done(self, share: float, what: str) -> None:
+        self.share = max(self.share, share)
+        self._phase(what, CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
 
     def _phase(self, what: str, fraction: float) -> None:
         if self.asked.is_set():

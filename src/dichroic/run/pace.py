@@ -1,0 +1,87 @@
+"""How much of a fit is done, in time: reckoned from the laps that were made."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dichroic.em import FitConfig, Stage
+
+__all__ = ["Pace"]
+
+_PHASES = ("m_step", "e_step", "held_out")  # training, draws, held-out draws and predictions, as records call them
+
+
+class Pace:
+    """Shares of the time of a fit, from its first draws to the separation of what was held out.
+
+    A lap takes what the last one of its kind took, as its record says: draws from pure noise take more steps than
+    those that go on from the lap before. The first lap is compiled, too, and counts as long as there is no other.
+    Laps that come to be left out, because nothing got better, are counted until then.
+
+    **Arguments:** `held_out`, whether observations are to be separated in the end.
+    """
+
+    def __init__(self, config: FitConfig, plan: Sequence[Stage], held_out: bool):
+        self.config, self.plan, self.held_out = config, plan, held_out
+        (cold, warm), refresh = config.sampling.runs, config.sampling.refresh
+        self._warm = (refresh * cold + (1 - refresh) * warm) / cold  # cost of a continued draw, a new one being 1
+
+    def done(
+        self, records: Sequence[Mapping[str, Any]], stage: int, lap: int, parts: Mapping[str, Mapping[str, float]]
+    ) -> float:
+        """The share that is done, between 0 and 1, the separation at the end not begun.
+
+        **Arguments:** `records`, of the laps made; `stage` and `lap`, of the one that is being made; `parts`, of its
+        phases "train", "pairs", "draw" and "held-out", the share done of each source or view.
+        """
+        spent = sum(sum(_seconds(record).values()) for record in records)
+        current, left = self.expected(records, lap), self.separation(records)
+        for number, planned in enumerate(self.plan):
+            first = lap if number == stage else 0 if number > stage else None
+            if first is not None:
+                laps = range(first, self.config.laps_of(planned.name) + 1)
+                left += sum(sum(self.expected(records, k).values()) for k in laps)
+        pairs = 0.5 * current["e_step"] if "pairs" in parts else 0.0
+        weights = {
+            "train": current["m_step"],
+            "pairs": pairs,
+            "draw": current["e_step"] - pairs,
+            "held-out": current["held_out"],
+        }
+        within = sum(weights[kind] * sum(shares.values()) / len(shares) for kind, shares in parts.items() if shares)
+        total = spent + left
+        return min(spent + min(within, left), total) / total if total > 0 and spent > 0 else 0.0
+
+    def expected(self, records: Sequence[Mapping[str, Any]], lap: int) -> dict[str, float]:
+        """Seconds that a lap will take, by phase."""
+        made = [(int(record.get("lap", 0)), _seconds(record)) for record in records]
+        # not those that were compiled, where there are others
+        measured = [m for m in made if m[0] > 1] or [m for m in made if m[0] > 0]
+        if not measured:  # training, of which nothing is known, may well take what the first draws took
+            first = made[-1][1] if made else dict.fromkeys(_PHASES, 0.0)
+            return {**first, "m_step": first["e_step"] if lap else 0.0}
+        same = [m for m in measured if self._is_cold(m[0]) == self._is_cold(lap)]
+        number, seconds = (same or measured)[-1]
+        ratio = self._draws(lap) / self._draws(number)
+        # two predictions beside the draws of what is held out, and they begin anew in every lap
+        rest = (2 + self._draws(lap)) / (2 + self._draws(number))
+        return {
+            "m_step": measured[-1][1]["m_step"] if lap else 0.0,
+            "e_step": seconds["e_step"] * ratio,
+            "held_out": seconds["held_out"] * rest,
+        }
+
+    def separation(self, records: Sequence[Mapping[str, Any]]) -> float:
+        """Seconds that the separation at the end will take."""
+        once = self.expected(records, 1)["held_out"] / (2 + self._draws(1))
+        return self.config.draws * once if self.held_out else 0.0
+
+    def _is_cold(self, lap: int) -> bool:
+        return lap <= self.config.sampling.cold_laps
+
+    def _draws(self, lap: int) -> float:
+        return 1.0 if self._is_cold(lap) else self._warm
+
+
+def _seconds(record: Mapping[str, Any]) -> dict[str, float]:
+    found = record.get("seconds") or {}
+    return {phase: float(found.get(phase) or 0.0) for phase in _PHASES}
