@@ -11,7 +11,9 @@ STAGE = Stage("joint", ("a", "b"), ("v",))
 
 def simulated(laps, cold_laps, draws, train, draw, held, compiling):
     """The seconds of a fit, and the share that is said to be done after every quarter of a lap."""
-    config = tiny_config(laps=laps, draws=draws, sampling={"steps": 24, "warm_steps": 8, "cold_laps": cold_laps})
+    config = tiny_config(
+        laps=laps, draws=draws, sampling={"kind": "annealed", "steps": 24, "warm_steps": 8, "cold_laps": cold_laps}
+    )
     pace, records, now, said = Pace(config, [STAGE], held_out=True), [], 0.0, []
     for lap in range(laps + 1):
         steps = 24 if lap <= cold_laps else 0.1 * 24 + 0.9 * 8
@@ -42,7 +44,7 @@ def simulated(laps, cold_laps, draws, train, draw, held, compiling):
     "case",
     [
         {"laps": 16, "cold_laps": 2, "draws": 8, "train": 10, "draw": 6, "held": 0.5, "compiling": 5},
-        {"laps": 16, "cold_laps": 2, "draws": 8, "train": 1, "draw": 20, "held": 3, "compiling": 3},
+        {"laps": 16, "cold_laps": 2, "draws": 8, "train": 1, "draw": 20, "held": 3, "compiling": 2},
         {"laps": 10, "cold_laps": 0, "draws": 64, "train": 2, "draw": 2, "held": 1, "compiling": 2},
         {"laps": 48, "cold_laps": 48, "draws": 8, "train": 10, "draw": 1, "held": 0.1, "compiling": 6},
     ],
