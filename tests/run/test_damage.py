@@ -29,6 +29,7 @@ def old(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:settings of an older version")
 def test_a_run_of_before_is_read(old):
     run, separated = Run(old / "run"), Separation.open(old / "run" / "separated.zarr")
     expected = np.load(old / "expected.npz")
@@ -44,6 +45,7 @@ def test_a_run_of_before_is_read(old):
     assert set(last_diagnosis(run).results) == {"replay", "chi_square"}
 
 
+@pytest.mark.filterwarnings("ignore:settings of an older version")
 def test_a_run_of_before_is_resumed(old, tmp_path):
     shutil.copytree(old / "run", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "priors")
@@ -67,6 +69,11 @@ READERS = {
 def read(path: Path, part: str) -> None:
     """Reads what a part of a run folder is needed for."""
     READERS[part](Run(path))
+
+
+def test_settings_of_before_say_what_they_became(old):
+    with pytest.warns(match='settings of an older version: posterior = "exact".* became kind = "annealed"'):
+        assert Run(old / "run").config.sampling.kind == "annealed"
 
 
 def forgeries(content: bytes, rng: random.Random) -> list[bytes]:
