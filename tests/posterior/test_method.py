@@ -147,7 +147,7 @@ def test_what_cannot_be_had_is_refused_in_words():
     view, key = golden_view(), jax.random.key(0)
     with pytest.raises(ValueError, match=r"no closed form .*: the prior of source 'b' is neither a Gaussian nor"):
         ClosedForm().bind(view, opaque_priors(), key=key)
-    with pytest.raises(ValueError, match="needs a covariance for source '[ab]', and its prior has none"):
+    with pytest.raises(ValueError, match=r"needs a covariance for source '[ab]', and its prior has none"):
         MomentMatching(covariance="surrogate").bind(view, opaque_priors(), key=key)
     with pytest.raises(ValueError, match="no prior for source 'b'"):
         Auto().bind(view, {}, key=key)

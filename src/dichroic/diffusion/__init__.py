@@ -2,7 +2,6 @@
 
 from dichroic.diffusion.components import (
     COMPONENTS_LEVEL,
-    WithComponents,
     components_cost,
     components_of,
     own_share,
@@ -72,7 +71,6 @@ __all__ = [
     "TrainingConfig",
     "UNet",
     "UNetConfig",
-    "WithComponents",
     "at_level",
     "components_cost",
     "components_of",

@@ -19,40 +19,17 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra.small import symmetric_eigen
-from dichroic.diffusion.denoiser import EXACT_SIZE, ComponentsDenoiser, Denoiser, GaussianDenoiser
+from dichroic.diffusion.denoiser import EXACT_SIZE, ComponentsDenoiser, Denoiser
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.sampler import Cost, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.steps import Heun
 from dichroic.diffusion.target import PriorTarget
 
-__all__ = ["COMPONENTS_LEVEL", "WithComponents", "components_cost", "components_of", "own_share"]
+__all__ = ["COMPONENTS_LEVEL", "components_cost", "components_of", "own_share"]
 
 COMPONENTS_LEVEL = 0.1  # noise level, in standard deviations, at which a source is made of Gaussians
 _STEPS = 32
-
-
-class WithComponents(Denoiser):
-    """A denoiser that knows the components of its prior, too."""
-
-    denoiser: Denoiser
-    known: ComponentsDenoiser
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.denoiser.shape
-
-    def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
-        return self.denoiser(x_t, sigma)
-
-    def gaussian(self) -> GaussianDenoiser | None:
-        return self.denoiser.gaussian()
-
-    def components(self) -> ComponentsDenoiser:
-        return self.known
-
-    def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array] | None:
-        return self.denoiser.moments_given(sigma)
 
 
 @eqx.filter_jit

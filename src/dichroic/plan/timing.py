@@ -259,7 +259,7 @@ def _bind(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGK
         method = config.sampling.counting(_MANY, _FEW, training)
         return _timed(lambda: method.bind(view, priors, key=key, pool=pool if learned else None))
 
-    learned = any(isinstance(prior.denoiser(), NetworkDenoiser) for prior in priors.values())
+    learned = any(d.learned for prior in priors.values() if (d := prior.denoiser()) is not None)
     many, bound = run(_PAIR_STEPS)
     if not steps or bound.exact:
         return 0.0, bound
