@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from math import prod
 from typing import Annotated, Any, ClassVar
 
@@ -30,7 +30,7 @@ def read_step(value: Any) -> Step:
     kind = table.pop("kind", "decoupled")
     if kind not in STEPS:
         raise ValueError(f"unknown step {kind!r}; known: {', '.join(STEPS)}")
-    known = [name for name in STEPS[kind].__dataclass_fields__]
+    known = [field.name for field in fields(STEPS[kind])]
     if unknown := [name for name in table if name not in known]:
         raise ValueError(f"step {kind!r} has no setting {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
     for name, number in table.items():
