@@ -82,6 +82,9 @@ class _Counted(Denoiser):
     on_forward: Callable = None  # type: ignore
     on_product: Callable = None  # type: ignore
 
+    def moments_given(self, sigma):
+        return self.denoiser.moments_given(sigma)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.denoiser.shape
