@@ -49,10 +49,10 @@ def _method(old: Mapping[str, Any]) -> dict[str, Any]:
     finish = old.get("finish_steps", _FINISH)
     then = {"kind": "annealed", **step, **_some(old, _KRYLOV), "steps": finish}
     match posterior:
-        case "auto" | "best":
-            new = {**moments, "kind": "auto"} if posterior == "best" or not rounds else moments
-            if posterior == "best":
-                new |= {"candidates": True, **_some(old, (*_MIXTURE, "finish_steps"))}
+        case "auto":
+            new = moments if rounds else {**moments, "kind": "auto"}
+        case "best":
+            new = {**moments, "kind": "auto", "candidates": True, **_some(old, (*_MIXTURE, "finish_steps"))}
         case "candidates":
             counts = {name: min(old.get(name, _MOST_STEPS), _MOST_STEPS) for name in ("steps", "warm_steps")}
             new = {"kind": "candidates", **_some(old, ("restart", *_MIXTURE)), **counts}
