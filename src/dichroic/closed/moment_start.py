@@ -128,4 +128,4 @@ def _least_squares(normal: Callable[[Blocks], Blocks], right: Blocks) -> Blocks:
 
 
 def _dot(a: Blocks, b: Blocks) -> float:
-    return sum(float(np.vdot(a[s], b[s])) for s in a)
+    return sum((float(np.vdot(a[s], b[s])) for s in a), 0.0)
