@@ -6,18 +6,27 @@ from dichroic import Dense, PerSample, Problem, Source, View
 from dichroic.diagnose import Budget, GaussianModel
 
 NAMES, D, NOISE = ("a", "b"), 3, 0.3
-SMALL = Budget(observations=300, prior=600, replicates=3, fission=(100, 7), sbc=(100, 7), leakage=(60, 4), maps=(20, 4))
+SMALL = Budget(
+    observations=300,
+    prior=600,
+    replicates=3,
+    fission=(100, 7),
+    sbc=(100, 7),
+    leakage=(60, 4),
+    maps=(20, 4),
+    law=(300, 2),
+)
 
 # what is wrong, and the checks that must notice
 FAULTS = {
-    "noise too small": ({"noise": 0.6}, ("chi_square", "replay")),
-    "noise too large": ({"noise": 1.6}, ("chi_square", "replay")),
+    "noise too small": ({"noise": 0.6}, ("chi_square", "replay", "law")),
+    "noise too large": ({"noise": 1.6}, ("chi_square", "replay", "law")),
     "draws too narrow": ({"width": 0.6}, ("chi_square", "sbc", "tarp")),
     "draws too wide": ({"width": 1.6}, ("chi_square", "sbc", "tarp")),
-    "prior too narrow": ({"prior": 0.2}, ("chi_square", "replay", "gap", "fission")),
-    "prior too wide": ({"prior": 5.0}, ("replay", "gap")),
-    "sources swapped": ({"swapped": True}, ("chi_square", "replay", "gap")),
-    "operator wrong": ({"operator": 0.4}, ("chi_square", "replay")),
+    "prior too narrow": ({"prior": 0.2}, ("chi_square", "replay", "gap", "fission", "law")),
+    "prior too wide": ({"prior": 5.0}, ("replay", "gap", "law")),
+    "sources swapped": ({"swapped": True}, ("chi_square", "replay", "gap", "law")),
+    "operator wrong": ({"operator": 0.4}, ("chi_square", "replay", "law")),
 }
 
 

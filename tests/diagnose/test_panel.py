@@ -95,7 +95,7 @@ def test_a_killed_panel_goes_on(tmp_path, monkeypatch):
 
     def spy(name, check):
         def function(case, report):
-            if name == "fission" and len(made) < 4:
+            if name == "fission" and len(made) < 5:
                 raise KeyboardInterrupt
             made.append(name)
             return check.function(case, report)
@@ -107,10 +107,10 @@ def test_a_killed_panel_goes_on(tmp_path, monkeypatch):
         options = {"key": jax.random.key(0), "budget": SMALL, "folder": tmp_path}
         with pytest.raises(KeyboardInterrupt):
             run_panel(problem, model, **options)
-        assert made == ["replay", "chi_square", "gap"]
+        assert made == ["replay", "chi_square", "law", "gap"]
         made.append("killed")
         results = run_panel(problem, model, **options)
-        assert made[4:] == ["fission", "sbc", "tarp", "leakage", "maps"]
+        assert made[5:] == ["fission", "sbc", "tarp", "leakage", "maps"]
         run_panel(problem, model, **options, identity="other priors", checks=["gap"])
         assert made[-1] == "gap"
     fresh = run_panel(problem, model, key=jax.random.key(0), budget=SMALL)
@@ -140,7 +140,7 @@ def test_draws_that_fail_are_counted():
     results = run_panel(problem, failing, key=jax.random.key(0), budget=SMALL)
     for name, result in results.items():
         diverged = [part.value for part in result.parts if part.what == "diverged"]
-        assert diverged == [0.2 if name != "replay" else 0.0], name
+        assert diverged == [0.0 if name in ("replay", "law") else 0.2], name
         assert all(part.p > 1e-4 for part in result.parts[:-1]), name
     assert [cause.code for cause in judge(results).causes] == ["DC308"]
 

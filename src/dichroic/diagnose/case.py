@@ -37,6 +37,7 @@ class Budget(BaseModel):
     fission: Work = (512, 31)
     sbc: Work = (256, 63)
     leakage: Work = (256, 15)
+    law: Work = (2048, 4)
     maps: Work = (128, 32)
     seed: NonNegativeInt = 0
 

@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "DC251": "The data vary more than replays",
     "DC252": "The data vary less than replays",
     "DC253": "The data differ from replays",
+    "DC254": "A classifier tells the data from simulated ones",
     "DC261": "An injected source is not given back as expected",
     "DC262": "An injected source shows in another",
     "DC271": "Observations say little about a source",
@@ -79,6 +80,8 @@ def code_of(check: str, part: Question) -> str:
         if what == "size":
             return "DC251" if up else "DC252"
         return "DC253"
+    if check == "law":
+        return "DC254"
     if check == "tarp":
         return "DC231"
     return {"recovered": "DC261", "leaked": "DC262"}.get(what, "DC309")

@@ -13,6 +13,7 @@ from dichroic.diagnose.case import Budget, Case, Report
 from dichroic.diagnose.chi_square import chi_square
 from dichroic.diagnose.fission import fission
 from dichroic.diagnose.gap import gap
+from dichroic.diagnose.law import law
 from dichroic.diagnose.leakage import leakage
 from dichroic.diagnose.maps import maps
 from dichroic.diagnose.model import Model
@@ -40,6 +41,7 @@ class Check:
 CHECKS: dict[str, Check] = {
     "replay": Check(replay, "do the learned sources make data like the real ones?", 1.0),
     "chi_square": Check(chi_square, "do the separated sources leave exactly the noise?", 2.0),
+    "law": Check(law, "can a classifier tell the data from what the learned sources make?", 2.0),
     "gap": Check(gap, "do the separated sources look like what was learned?", 1.0),
     "fission": Check(fission, "is one half of the data predicted by the other half with the right certainty?", 8.0),
     "sbc": Check(sbc, "does the sampler find simulated truths as often as it says?", 8.0),

@@ -22,7 +22,7 @@ class Signs:
     chi_square: int  # residuals larger, smaller than the noise
     structure: bool  # residuals that repeat themselves or resemble their neighbours
     replay: int  # data vary more, less than replays
-    replay_other: bool  # data differ from replays in another way
+    replay_other: bool  # data differ from replays in another way, or a classifier tells them apart
     sampler: int  # draws of simulated posteriors too narrow (+1), too wide (-1)
     sampler_other: bool  # biased, or of the wrong shape
     prior: int  # pooled posteriors wider, narrower than the prior
@@ -223,7 +223,7 @@ def read(results: Mapping[str, Result]) -> Signs:
         chi_square=sign([p for p in parts("chi_square") if p.what == "mean"]),
         structure=bool([p for p in parts("chi_square") if p.what.startswith(("mean residual", "neighbours"))]),
         replay=sign(replay),
-        replay_other=bool(parts("replay")) and not replay,
+        replay_other=(bool(parts("replay")) and not replay) or bool(parts("law")),
         sampler=sampler,
         sampler_other=bool(other) or bool(parts("tarp")),
         prior=int(up and not down) - int(down and not up),

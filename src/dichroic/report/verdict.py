@@ -19,6 +19,7 @@ _MOST_DIVERGED, _MOST_STOPPED = 0.01, 0.05  # shares of draws that are worth a w
 
 CHECK_NAMES = {
     "replay": "Replay",
+    "law": "Law of the mixtures",
     "chi_square": "Residuals",
     "gap": "Prior against posteriors",
     "fission": "Split data",
