@@ -3,9 +3,10 @@
     python benchmarks/simple.py FOLDER [--problems speech cells galaxies-psf] [--seeds 0 1 2] [--out benchmarks/results]
 
 FOLDER holds the data sets (docs/experiments.md says how to fetch them). Prints, for every problem and seed, the scores
-of held-out observations: of zero, of the data as they are, of the simple answers, and of exact posterior means under the
-Gaussian stage and under the components stage, each at the settings of a fit. No choice looks at the truth. "As seen" is
-the source behind its operator; z is the rms of (truth - mean) / posterior standard deviation. Seconds are of the CPU.
+of held-out observations: of zero, of the data as they are, of the simple answers, and of exact posterior means under
+the Gaussian stage and under the components stage, each at the settings of a fit. No choice looks at the truth. "As
+seen" is the source behind its operator; z is the rms of (truth - mean) / posterior standard deviation. Seconds are of
+the CPU.
 """
 
 import argparse

@@ -224,5 +224,5 @@ def _train(u: Array, x: Array | None, order: Array, checked: Any, count: Any, ke
 
     start = ((net, optimizer.init(net)), net, jnp.asarray(jnp.inf))
     (_, best, _), _ = jax.lax.scan(check, start, jax.random.split(jax.random.fold_in(key, 1), _CHECKS))
-    scores = [best(u[:, k], None if x is None else x[:, k]) for k in range(u.shape[1])]
-    return jnp.stack(scores, 1)
+    # an observation and its simulations are a batch; a few of them at once fit into the cache
+    return jax.lax.map(lambda of: best(*of), (u, x), batch_size=_BATCH // 4)

@@ -36,8 +36,6 @@ def law(case: Case, report: Report) -> Result:
     parts, arrays, counted = [], {}, 0
     for done, (name, rows) in enumerate(chosen.items()):
         white = case.part_of(name, rows)
-        if (usable := np.flatnonzero(white.count > 0)).size < len(white):
-            white = case.part_of(name, rows[usable])
         if len(white) < _LEAST:
             continue
         rng, simulated = case.rng("law", name), []
