@@ -16,7 +16,7 @@ from dichroic.run.fit import _describe
 from report_cases import make_gaussian
 from run_cases import tiny_config, write_tiny
 
-BUDGET = Budget(prior=64, replicates=2, fission=(24, 3), sbc=(24, 3), leakage=(24, 2), maps=(12, 2))
+BUDGET = Budget(prior=64, replicates=2, fission=(24, 3), sbc=(24, 3), leakage=(24, 2), maps=(12, 2), law=(96, 2))
 
 
 @pytest.fixture
