@@ -21,7 +21,7 @@ import numpy as np
 
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.classifier import Inputs, train_and_score
-from dichroic.diagnose.result import Part, Result, conclude
+from dichroic.diagnose.result import Question, Result, conclude
 
 __all__ = ["area", "law"]
 
@@ -53,7 +53,7 @@ def law(case: Case, report: Report) -> Result:
             found = area(f[other, 0], f[other, 1:])
             values.append(found[0]), p.append(found[1]), variance.append(found[2])
         auc = float(np.mean(values))
-        parts.append(Part(name, "AUC", auc, 0.5, min(1.0, 2 * min(p)), 0.03, 0.25))
+        parts.append(Question(name, "AUC", auc, 0.5, min(1.0, 2 * min(p)), 0.03, 0.25))
         half_width = 1.96 * float(np.sqrt(np.mean(variance)))
         arrays[f"{name}/auc"] = np.clip([auc - half_width, auc, auc + half_width], 0, 1)
         counted += len(white)
