@@ -70,9 +70,9 @@ def _whitened_mixture(observations, samples, white):
     def one(i):
         observation = take(observations, i)
         if samples is None:
-            return observation.likelihood.whiten(jnp.asarray(observation.y))
+            return observation.noise.whiten(jnp.asarray(observation.y))
         mixed = sum(observation.mixing[s](x[i]) for s, x in samples.items())
-        return observation.likelihood.whiten(mixed) + white[i]
+        return observation.noise.whiten(mixed) + white[i]
 
     return jax.vmap(one)(jnp.arange(len(observations.y.value)))
 

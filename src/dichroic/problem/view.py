@@ -46,6 +46,11 @@ class Observation(eqx.Module):
         y, noise = self.likelihood.gaussian_at(self.y, self.y if m is None else m)
         return Observation(y, self.observed, self.mixing, noise)
 
+    @property
+    def noise(self) -> Any:
+        """The Gaussian noise that stands for the likelihood near the data."""
+        return self.gaussian_at().likelihood
+
 
 @dataclass(frozen=True)
 class View:

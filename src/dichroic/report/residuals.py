@@ -118,6 +118,6 @@ def _residuals(observations, draws, indices):
         r = jnp.asarray(observation.y) - sum(terms[1:], terms[0])
         if observation.observed is not None:
             r = jnp.where(observation.observed, r, 0)
-        return observation.likelihood.whiten(r)
+        return observation.noise.whiten(r)
 
     return jax.vmap(one)(indices, draws)
