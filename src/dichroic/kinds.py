@@ -1,13 +1,15 @@
 """Settings, and the settings of one kind of thing among several: a list says which kinds there are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["OneOf", "Settings"]
+__all__ = ["OneOf", "Settings", "hint_of", "model_of", "parts_of"]
 
 
 class Settings(BaseModel):
@@ -21,22 +23,24 @@ class OneOf:
     """`Annotated[Base, OneOf(LIST, "first")]`: the settings of an entry of a list, told apart by `kind`.
 
     The list is read when settings are: what was entered after this module was imported is known, too. A string stands
-    for the entry of that name with its defaults, and a table without a kind for one of the kind `default`.
+    for the entry of that name with its defaults, and a table without a kind for one of the kind `default`. A `reader`
+    takes the place of `read`. An entry may be several models, as its `variants` and the `variant` of a table say.
     """
 
-    entries: Mapping[str, type[Settings]]
+    entries: Mapping[str, type[BaseModel]]
     default: str
+    reader: Callable[[Any], BaseModel] | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         written = core_schema.plain_serializer_function_ser_schema(_written, info_arg=True)
-        return core_schema.no_info_plain_validator_function(self.read, serialization=written)
+        return core_schema.no_info_plain_validator_function(self.reader or self.read, serialization=written)
 
-    def read(self, value: Any) -> Settings:
+    def read(self, value: Any) -> BaseModel:
         """The settings that a table, a name, or settings themselves stand for.
 
         **Raises:** pydantic's `ValidationError`.
         """
-        if isinstance(value, Settings):
+        if isinstance(value, BaseModel):
             return value
         table = {"kind": value} if isinstance(value, str) else value
         if not isinstance(table, Mapping):
@@ -50,6 +54,33 @@ class OneOf:
         return self.entries[kind].model_validate({**table, "kind": kind})
 
 
-def _written(settings: Settings, info: Any) -> Any:
+def parts_of(hint: Any) -> Iterator[Any]:
+    """The types that a hint allows, and the lists where it is one kind of several."""
+    if get_origin(hint) is Annotated:
+        choices = [extra for extra in hint.__metadata__ if isinstance(extra, OneOf)]
+        yield from choices or parts_of(get_args(hint)[0])
+    elif get_origin(hint) in (Union, UnionType):
+        for part in get_args(hint):
+            yield from parts_of(part)
+    elif hint is not NoneType:
+        yield hint
+
+
+def hint_of(field: FieldInfo) -> Any:
+    """The hint of a field of a model, as it was written."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def model_of(field: FieldInfo, table: Any) -> type[BaseModel]:
+    """The model that reads the table of a field."""
+    parts = list(parts_of(hint_of(field)))
+    for part in parts:
+        if isinstance(part, OneOf):
+            entry: Any = part.entries[table.get("kind", part.default)]
+            return entry.variant(table) if hasattr(entry, "variant") else entry
+    return next(part for part in parts if isinstance(part, type) and issubclass(part, BaseModel))
+
+
+def _written(settings: BaseModel, info: Any) -> Any:
     table = settings.model_dump(mode=info.mode, exclude_none=info.exclude_none)
     return table["kind"] if set(table) == {"kind"} else table

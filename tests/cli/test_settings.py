@@ -1,28 +1,34 @@
 """Settings: flags, the table of the problem file and presets."""
 
-import dataclasses
-import typing
-from typing import Any, get_args, get_origin
+from dataclasses import is_dataclass
+from typing import Any, Literal, get_args
 
 import pytest
-from pydantic import BaseModel
 
 from dichroic import FitConfig
-from dichroic.cli.app import app
-from dichroic.cli.settings import FitFlags, SettingsError, settle
-from dichroic.diffusion import Heun
+from dichroic.cli.fit import fit_app
+from dichroic.cli.flags import flags_of, given
+from dichroic.cli.settings import SettingsError, settle
+from dichroic.diffusion import NETWORKS, OBJECTIVES, Denoising, Heun, NetworkConfig, PredictorCorrector
 from dichroic.em.config import PRESETS, PUBLISHED
-from dichroic.posterior import METHODS, TARGETS, Auto, Method
+from dichroic.posterior import METHODS, Auto
 
 
-def test_every_setting_is_a_flag():
-    assert _flags(FitFlags) == _settings(FitConfig)
-
-
-def test_every_flag_has_a_help_text():
-    text = _help("fit")
-    for path in _flags(FitFlags):
-        assert f"--{path.replace('_', '-')}" in text
+def test_every_setting_is_a_flag_with_a_help():
+    shown, lacking = _help(), []
+    for path in _flags(flags_of(FitConfig)):
+        lines = [line for line in shown.splitlines() if f"--{path.replace('_', '-')} " in line]
+        text = " ".join(lines).split("--")[-1].split("[choices")[0]
+        if len(text.split()) < 4:  # its name, its type, the frame
+            lacking.append(path)
+    assert not lacking
+    known = set(_flags(flags_of(FitConfig)))
+    assert {name for name in FitConfig.model_fields} == {path.split(".")[0] for path in known}
+    for table, entries in (("network", NETWORKS), ("sampling", METHODS)):
+        for entry in entries.values():
+            assert {f"{table}.{name}" for name in entry.model_fields} <= {
+                ".".join(path.split(".")[:2]) for path in known
+            }
 
 
 @pytest.mark.parametrize("name", [*PRESETS, *PUBLISHED])
@@ -51,6 +57,8 @@ def test_flags_come_before_the_file_and_the_file_before_the_preset():
         ("--sampling.step heun", "sampling.step", Heun()),
         ("--sampling.kind annealed --sampling.covariance krylov", "sampling.covariance", "krylov"),
         ("--sampling.kind gibbs --sampling.inner auto", "sampling.inner", Auto()),
+        ("--sampling.step pc,tau=0.2", "sampling.step", PredictorCorrector(1, 0.2)),
+        ("--training.objective.kind denoising", "training.objective", Denoising()),
         ("--gaussian.rank 4", "gaussian.rank", 4),
         ("--network.width 64", "network.kind", "mlp"),
         (
@@ -91,7 +99,7 @@ def test_a_flag_for_another_kind_of_network_drops_the_settings_of_the_first():
         ({"sampling": {"kind": "annealed", "stepz": 3}}, "sampling.stepz: unknown setting; did you mean 'step"),
         ({"sampling": {"kind": "gibbs", "inner": {"stepz": 3}}}, "sampling.inner.stepz: unknown setting; did you"),
         ({"training": 3}, "training: expected"),
-        ({"laps": 0}, "laps: expected a positive number, or positive numbers by stage, got 0"),
+        ({"laps": 0}, "laps: expected a positive number, or positive numbers by stage such as grass=8,digit=32, got 0"),
         ({"laps": {"sky": 0}}, "laps: expected a positive number"),
         ({"plan": "both"}, "plan: expected 'joint' or 'sequential', got 'both'"),
         ({"held_out": 2}, "held_out: expected less than or equal to 1, got 2"),
@@ -115,62 +123,66 @@ def test_everything_that_is_wrong_is_said():
 
 @pytest.mark.parametrize("laps", ["many", "sky", "sky=", "=3,", "sky=3,star"])
 def test_laps_that_are_no_numbers(laps):
-    with pytest.raises(SettingsError, match="laps: expected a number, or numbers by stage"):
+    with pytest.raises(SettingsError, match="laps: expected a positive number, or positive numbers by stage"):
         settle(_given(f"--laps {laps}"), {})
 
 
+class Straight(NetworkConfig):
+    """A network of somebody else's: one class and one entry."""
+
+    kind: Literal["straight"] = "straight"
+    slope: float = 0.5
+    """What the input is multiplied with."""
+
+    def build(self, shape, *, key, out_scale=1.0):
+        raise NotImplementedError
+
+
+class Halved(Denoising):
+    """An objective of somebody else's, with a setting of its own."""
+
+    kind: Literal["halved"] = "halved"  # pyright: ignore
+    weight: float = 0.5
+    """What the loss is multiplied with."""
+
+
+def test_what_is_entered_in_a_list_is_known_unasked(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "straight", Straight)
+    monkeypatch.setitem(OBJECTIVES, "halved", Halved)
+    flags = "--network.kind straight --network.slope 2 --training.objective.kind halved --training.objective.weight 3"
+    config = settle(_given(flags), {})
+    assert config.network == Straight(slope=2) and config.training.objective == Halved(weight=3)
+    assert FitConfig.model_validate(config.model_dump(mode="json", exclude_none=True)) == config
+    assert "straight: What the input is multiplied with." in _help()
+    with pytest.raises(SettingsError, match=r"network\.slop: unknown setting; did you mean 'slope'"):
+        settle({}, {"network": {"kind": "straight", "slop": 1}})
+
+
+def test_the_old_name_of_the_components_stage_is_read():
+    with pytest.warns(UserWarning, match="'mixture' became 'components'"):
+        config = settle({}, {"mixture": {"laps": 3}, "components": {"polish": 5}}, "diem")
+    assert (config.components.laps, config.components.polish, config.components.components) == (3, 5, 1)
+
+
 def _given(flags: str) -> dict[str, Any]:
-    _, bound, _ = app.parse_args(f"fit problem.toml {flags}", exit_on_error=False, print_error=False)
-    return bound.arguments["settings"].given()
+    _, bound, _ = fit_app().parse_args(f"problem.toml {flags}", exit_on_error=False, print_error=False)
+    return given(bound.arguments["settings"])
 
 
-def _help(command: str) -> str:
+def _help() -> str:
     from io import StringIO
 
     from rich.console import Console
 
     text = StringIO()
-    app([command, "--help"], console=Console(file=text, width=250), result_action="return_value")
+    fit_app()(["--help"], console=Console(file=text, width=250), result_action="return_value")
     return text.getvalue()
 
 
-def _flags(cls: Any, before: str = "") -> dict[str, Any]:
-    """The flags of a dataclass and of those in it, with their choices."""
-    found: dict[str, Any] = {}
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        kinds = [k for k in _parts(hints[field.name]) if k is not type(None)]
-        if dataclasses.is_dataclass(kinds[0]):
-            found |= _flags(kinds[0], f"{before}{field.name}.")
-        else:
-            found[before + field.name] = _choices(kinds)
+def _flags(cls: Any, before: str = "") -> list[str]:
+    """The flags of a dataclass and of those in it."""
+    found = []
+    for name, field in cls.__dataclass_fields__.items():
+        inner = [part for part in get_args(field.type) if is_dataclass(part)]
+        found += _flags(inner[0], f"{before}{name}.") if inner else [before + name]
     return found
-
-
-def _settings(model: type[BaseModel], before: str = "") -> dict[str, Any]:
-    """The same of a pydantic model; of several models for one setting, all settings of each."""
-    found: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        kinds = [k for k in _parts(field.annotation) if k is not type(None)]
-        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        if models == [Method]:  # every method; one within another is a flag for its kind
-            models = [*METHODS.values(), *TARGETS.values()] if not before else []
-        for inner in models:
-            for path, choices in _settings(inner, f"{before}{name}.").items():
-                found[path] = tuple(sorted({*(found.get(path) or ()), *(choices or ())})) or None
-        if not models:
-            found[before + name] = None if before == "sampling." else _choices(kinds)
-    return found
-
-
-def _parts(hint: Any) -> list[Any]:
-    if get_origin(hint) is typing.Annotated:
-        return _parts(get_args(hint)[0])
-    if get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType":
-        return [part for inner in get_args(hint) for part in _parts(inner)]
-    return [hint]
-
-
-def _choices(kinds: list[Any]) -> tuple[str, ...] | None:
-    choices = [choice for kind in kinds if get_origin(kind) is typing.Literal for choice in get_args(kind)]
-    return tuple(sorted(choices)) or None

@@ -14,7 +14,7 @@ HEAVY = ("jax", "numpy", "scipy", "equinox", "optax", "zarr", "matplotlib", "skl
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["fit", "--help"], ["demo", "-h"], ["reproduce", "--help"], ["--version"], ["fitt"]]
+    "arguments", [[], ["--help"], ["plan", "--help"], ["demo", "-h"], ["reproduce", "--help"], ["--version"], ["fitt"]]
 )
 def test_help_imports_nothing_heavy(tmp_path, arguments):
     program = f"""

@@ -136,7 +136,7 @@ def test_laps_continued_from_a_checkpoint_are_those_of_an_uninterrupted_run(tmp_
     first |= {"pair_steps": 8, "pair_batch": 16, "pair_width": 8}
     then = {"kind": "annealed", "step": "ancestral", "steps": 1}
     sampling = {"kind": "handover", "first": first, "then": then, "cold_laps": 0, "batch": 16}
-    config = tiny_config(sampling=sampling, mixture={"components": 1})
+    config = tiny_config(sampling=sampling, components={"components": 1})
     problem = tiny_problem()
     fit = gaussian_em(problem, config.gaussian, seed=0)
     told = []

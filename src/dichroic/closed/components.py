@@ -24,11 +24,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.algebra import Components
 from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.closed.routes import bind_components
+from dichroic.kinds import Settings
 from dichroic.problem import Problem
 
 __all__ = ["ComponentsConfig", "ComponentsFit", "components_em"]
@@ -38,7 +39,7 @@ _APART = 0.7  # standard deviations between a component's mean and those of its 
 _GAIN = 0.01  # of held-out log-likelihood per observation, below which nothing has changed
 
 
-class ComponentsConfig(BaseModel):
+class ComponentsConfig(Settings):
     """Settings of the components stage.
 
     `components` is the most a source may have (1: no components stage); `laps` of EM follow every change, and up to
@@ -47,14 +48,18 @@ class ComponentsConfig(BaseModel):
     operations.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     components: PositiveInt = 32
+    """At most so many Gaussians per source; 1 for no components stage."""
     laps: PositiveInt = 8
+    """At most so many laps of EM after components were split."""
     polish: PositiveInt = 40
+    """At most so many after the last split."""
     ties: PositiveFloat = 8.0
+    """Observations per dimension that the components' mean covariance counts for at first."""
     subset: PositiveInt = 16384
+    """At most so many observations per view."""
     budget: PositiveFloat = 3e11
+    """Floating-point operations of a lap above which no component is split."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
 from dichroic.algebra import Gaussian
@@ -29,6 +29,7 @@ from dichroic.closed.moment_start import moment_start
 from dichroic.closed.routes import bind_views
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import DenoiserPrior, Prior, Scaling, Schedule
+from dichroic.kinds import Settings
 from dichroic.problem import Problem
 
 __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
@@ -36,7 +37,7 @@ __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
 _THREADS = 256  # numbers in a source above which matrix products are worth several threads
 
 
-class GaussianConfig(BaseModel):
+class GaussianConfig(Settings):
     """Settings of the Gaussian stage.
 
     It stops after `laps`, or when the log-likelihood per observed value changes by less than `tolerance`. `ties` is how
@@ -45,14 +46,18 @@ class GaussianConfig(BaseModel):
     large for dense covariances get rank `large_rank` and at most `large_subset` observations per view.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     laps: PositiveInt = 128
+    """At most so many laps of the Gaussian stage."""
     tolerance: PositiveFloat = 1e-5
+    """Change of the log-likelihood per value below which the Gaussian stage stops."""
     ties: NonNegativeFloat = 0.03
+    """Observations per dimension that an isotropic prior of the covariance counts for."""
     rank: PositiveInt | None = None
+    """Directions of a Gaussian covariance, the rest being isotropic."""
     large_rank: PositiveInt = 64
+    """The same for images too large for dense covariances."""
     large_subset: PositiveInt = 512
+    """Observations per view for such images."""
 
 
 @dataclass(frozen=True)

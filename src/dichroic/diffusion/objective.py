@@ -1,6 +1,6 @@
 r"""What a denoiser is trained to minimise."""
 
-from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -11,8 +11,6 @@ from dichroic.diffusion.schedule import Schedule
 from dichroic.kinds import OneOf, Settings
 
 __all__ = ["OBJECTIVES", "AnyObjective", "Batch", "Denoising", "Objective"]
-
-State = TypeVar("State")
 
 
 class Batch(eqx.Module):
@@ -37,7 +35,7 @@ class Objective(Protocol):
         """The state before the first step, a pytree of arrays: a teacher, running means, or nothing."""
         ...
 
-    def loss(self, denoiser: Any, state: State, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, " n"], State]:
+    def loss(self, denoiser: Any, state: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, " n"], Any]:
         """The loss of every sample of a batch, and the state after it.
 
         A batch may come in parts, one call after the other; `key` is for what their samples have in common, and the

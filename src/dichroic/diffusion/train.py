@@ -94,9 +94,9 @@ def train(
     n = len(samples)
     usable = jnp.arange(n) if usable is None else jnp.asarray(usable)
     count_array = jnp.asarray(n if count is None else count, dtype=jnp.int32)
-    objective = config.objective if objective is None else objective
+    minimised: Any = config.objective if objective is None else objective
     weights, rest = eqx.partition(denoiser, denoiser.trainable())
-    carried = _copied(objective.init(denoiser, jax.random.fold_in(key, _STATE)))
+    carried = _copied(minimised.init(denoiser, jax.random.fold_in(key, _STATE)))
     state = (_copied(weights), _copied(weights), config.optimizer().init(weights), carried)
     losses = []
     chunk = -(-config.steps // _CHUNKS)
@@ -104,7 +104,7 @@ def train(
         steps = min(chunk, config.steps - start)
         fixed = (
             rest,
-            objective,
+            minimised,
             schedule,
             samples,
             usable,

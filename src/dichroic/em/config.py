@@ -1,15 +1,17 @@
 """Settings of a fit. Every command-line flag and every key of the `[fit]` table is one of these fields."""
 
+import warnings
 from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from dichroic.closed.components import ComponentsConfig
 from dichroic.closed.gaussian import GaussianConfig
 from dichroic.diffusion import AnyNetwork, MLPConfig, NetworkConfig, Schedule, TrainingConfig
 from dichroic.em.published import PUBLISHED
+from dichroic.kinds import Settings
 from dichroic.posterior import AnyMethod, Auto, Method
 from dichroic.posterior.old_settings import modern
 
@@ -18,7 +20,7 @@ __all__ = ["PRESETS", "FitConfig", "lay_over", "merge", "preset"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class FitConfig(BaseModel):
+class FitConfig(Settings):
     """Settings of a fit: stages, laps, network, training, sampling.
 
     `plan` "joint" learns all sources from all views at once; "sequential" learns one source after the other, each from
@@ -29,25 +31,40 @@ class FitConfig(BaseModel):
     otherwise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     plan: Literal["joint", "sequential"] = "joint"
+    """Learn all sources at once, or one after the other."""
     laps: PositiveInt | dict[str, PositiveInt] = 16
+    """Laps of every stage: a number, or numbers by stage, such as grass=8,digit=32."""
     seed: NonNegativeInt = 0
+    """Seed of everything random."""
     held_out: Share = 0.1
+    """Share of every view kept for the scores, where the problem brings no held-out data."""
     held_out_limit: PositiveInt = 256
+    """At most so many held-out observations per view."""
     patience: NonNegativeInt = 6
+    """Laps without a better score that end a stage; 0 for never."""
     residual: bool = True
+    """Let networks learn on top of the Gaussian stage."""
     allow_unidentified: bool = False
+    """Fit a design that leaves something undetermined, too."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks."""
     sigma_min: PositiveFloat = 5e-3
+    """Lowest noise level, in standard deviations of a source."""
     sigma_max: PositiveFloat = 2e1
+    """Highest noise level."""
     gaussian: GaussianConfig = GaussianConfig()
-    mixture: ComponentsConfig = ComponentsConfig()
+    components: ComponentsConfig = ComponentsConfig()
     network: AnyNetwork | None = None
     training: TrainingConfig = TrainingConfig()
     sampling: AnyMethod = Auto()
     draws: PositiveInt = 8
+    """Posterior draws of every held-out observation at the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, table: Any) -> Any:
+        return renamed(table) if isinstance(table, Mapping) else table
 
     @field_validator("sampling")
     @classmethod
@@ -94,10 +111,20 @@ def preset(name: str, overrides: dict[str, Any] | None = None) -> FitConfig:
 
 def lay_over(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """`merge` of settings of a fit, of which the second ones may be those of an older version."""
+    other = renamed(other)
     sampling = other.get("sampling")
     if isinstance(sampling, Mapping):
         other = {**other, "sampling": modern(sampling, base.get("sampling"))}
     return merge(base, other)
+
+
+def renamed(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they are called now, with a line for what had another name before."""
+    if "mixture" not in table:
+        return table
+    warnings.warn("settings of an older version: the table 'mixture' became 'components'", stacklevel=2)
+    rest = {key: value for key, value in table.items() if key != "mixture"}
+    return {**rest, "components": merge(table["mixture"], rest.get("components", {}))}
 
 
 def merge(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _ALWAYS = 1_000_000  # laps
 
 # nothing between the Gaussian stage and the networks, which start by themselves; all observations, all laps, the last
 # one; every draw from pure noise
-_PLAIN = {"patience": 0, "held_out": 0.0, "residual": False, "mixture": {"components": 1}}
+_PLAIN = {"patience": 0, "held_out": 0.0, "residual": False, "components": {"components": 1}}
 _KRYLOV = {"kind": "annealed", "covariance": "krylov", "iterations": 1}
 _PC = {**_KRYLOV, "step": {"kind": "pc", "corrections": 1, "tau": 0.1}}
 

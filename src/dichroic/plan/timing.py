@@ -156,7 +156,9 @@ def time_closed_form(
     known = {s: prior.components() for s, prior in frozen.items()}
     start = {s: known.get(s) or Components.of(p) for s, p in fit.populations.items()}
     found.closed_form["components stage"], components = _timed(
-        lambda: components_em(problem, start, config.mixture, held_out=held_out, fixed=list(frozen), seed=config.seed)
+        lambda: components_em(
+            problem, start, config.components, held_out=held_out, fixed=list(frozen), seed=config.seed
+        )
     )
     arrays = (a for p in fit.populations.values() for a in (p.mean, p.basis, p.values))
     found.gaussian_bytes = sum(a.nbytes for a in arrays)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from dichroic.diffusion import Prior
+from dichroic.diffusion import Prior, UNetConfig
 from dichroic.diffusion.networks.convolution import AUTOMATIC
 from dichroic.em import FitConfig, Stage, make_plan, split
 from dichroic.em.config import merge
@@ -119,7 +119,7 @@ def _networks(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[d
     """For U-Nets all combinations; an MLP is nothing but matrix products, and has a precision only."""
     network = config.network_for(problem.sources[stage.learn[0]].real_shape)
     precisions = [({"precision": precision}, precision == config.precision) for precision in _PRECISIONS]
-    if network.kind != "unet":
+    if not isinstance(network, UNetConfig):
         return precisions
     now = network.convolution if network.convolution != "auto" else AUTOMATIC.get(jax.default_backend(), "library")
     return [

@@ -57,8 +57,11 @@ class Amortised(Annealing):
 
     kind: Literal["amortised"] = "amortised"
     pair_steps: PositiveInt = 4096
+    """Optimiser steps of the conditional network, per view and lap."""
     pair_batch: PositiveInt = 512
+    """Simulated pairs per optimiser step."""
     pair_width: PositiveInt = 256
+    """Units of a layer of the conditional network."""
 
     def attach(self, task: Task) -> Bound:
         return (None if task.pool is not None else closed_form(self, task)) or super().attach(task)

@@ -79,8 +79,11 @@ class Stepped(Sampled, ABC):
     """
 
     steps: PositiveInt = 24
+    """Steps of a draw from pure noise."""
     warm_steps: PositiveInt = 8
+    """Steps of a draw that continues the one of the lap before."""
     restart: PositiveFloat = 1.0
+    """Noise level such a draw starts at, in standard deviations of the source."""
 
     @property
     def runs(self) -> tuple[int, int]:
@@ -94,6 +97,7 @@ class Annealing(Stepped, ABC):
     """A method whose `step` can be chosen, one of `STEPS`: a name, or a table of its `kind` and its own settings."""
 
     step: AnyStep = Field(default_factory=Decoupled)
+    """How the state gets from one noise level to the next."""
 
     @property
     def title(self) -> str:
@@ -111,6 +115,7 @@ class Annealed(Annealing, ABC):
     draws: ClassVar[bool] = False
 
     target: str
+    """How the likelihood enters."""
 
     @abstractmethod
     def build(self, denoisers: dict[str, Denoiser], observation: WhitenedObservation, alike: bool) -> Target:
@@ -148,6 +153,10 @@ class Annealed(Annealing, ABC):
         if target not in TARGETS:
             raise ValueError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
         return TARGETS[target]
+
+    @classmethod
+    def variants(cls) -> list[type[Method]]:
+        return list(TARGETS.values())
 
     @model_validator(mode="after")
     def _drawn(self) -> "Annealed":

@@ -27,11 +27,17 @@ class Auto(Annealing):
 
     kind: Literal["auto"] = "auto"
     candidates: bool = False
+    """Take candidates where sources are few and small."""
     components: PositiveInt = 512
+    """Gaussians that are made of every prior."""
     tuples: PositiveInt = 4096
+    """Combinations weighed at every step."""
     finish_steps: NonNegativeInt = 2
+    """Steps with the priors' networks after candidates; 0 for none."""
     iterations: PositiveInt = 4
+    """Covariance krylov: iterations of a solve."""
     root_iterations: PositiveInt = 4
+    """Covariance krylov: iterations of a matrix root."""
 
     def attach(self, task: Task) -> Bound:
         return closed_form(self, task) or super().attach(task)

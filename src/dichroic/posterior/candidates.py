@@ -214,8 +214,11 @@ class Candidates(Stepped):
 
     kind: Literal["candidates"] = "candidates"
     components: PositiveInt = 512
+    """Gaussians that are made of every prior."""
     tuples: PositiveInt = _TUPLES
+    """Combinations weighed at every step."""
     steps: PositiveInt = 8
+    """Steps of a draw from pure noise."""
 
     def legs(self, task, high=None, low=None, *, afresh=False):
         mixtures, shared, _ = self.mixtures(task)

@@ -71,7 +71,9 @@ class Gibbs(Sampled):
 
     kind: Literal["gibbs"] = "gibbs"
     rounds: PositiveInt = 8
+    """Rounds in which sources are drawn one after the other."""
     inner: AnyMethod = MomentMatching()
+    """The method that draws one source."""
 
     def sampler(self, task: Task, *, afresh: bool = False) -> tuple[Sampler, Cost]:
         if len(task.priors) == 1:

@@ -20,8 +20,11 @@ class Handover(Sampled):
 
     kind: Literal["handover"] = "handover"
     first: AnyMethod
+    """The method at high noise."""
     then: AnyMethod = MomentMatching(steps=2)
+    """The method at low noise."""
     at: PositiveFloat = 0.5
+    """Noise level between them, in standard deviations of the source."""
 
     def legs(self, task, high=None, low=None, *, afresh=False):
         first, then = self._parts

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, SerializeAsAny, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
+from dichroic.kinds import OneOf
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.old_settings import modern
 from dichroic.problem import View
@@ -109,15 +110,18 @@ class Method(BaseModel, ABC):
     into `METHODS`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     # EM, simulation-based calibration and coverage need draws; a point estimate has no spread
     returns: ClassVar[Literal["draws", "estimate"]] = "draws"
 
     kind: str
     batch: PositiveInt | None = None
+    """Observations drawn side by side; changes memory and speed, not results."""
     cold_laps: NonNegativeInt = 2
+    """Laps that draw everything from pure noise."""
     refresh: Share = 0.1
+    """Share of observations drawn from pure noise at every lap all the same."""
 
     def bind(
         self,
@@ -145,6 +149,11 @@ class Method(BaseModel, ABC):
     def variant(cls, table: Mapping[str, Any]) -> type["Method"]:
         """The class that reads a table of this kind, where there are several."""
         return cls
+
+    @classmethod
+    def variants(cls) -> list[type["Method"]]:
+        """All of those classes."""
+        return [cls]
 
     @property
     def runs(self) -> tuple[int, int]:
@@ -192,7 +201,7 @@ def read_method(value: Any) -> Method:
 
 
 # the field of a settings model that holds any method; a new entry of `METHODS` is known to it unasked
-AnyMethod = Annotated[SerializeAsAny[Method], WrapValidator(lambda value, _: read_method(value))]
+AnyMethod = Annotated[Method, OneOf(METHODS, "auto", read_method)]
 
 
 def observation_keys(key: PRNGKeyArray, rows: np.ndarray | int) -> Key[Array, " n"]:

@@ -211,7 +211,7 @@ class _Fit:
         found = components_em(
             self.problem,
             start,
-            self.config.mixture,
+            self.config.components,
             held_out=self.held_out,
             fixed=list(self.frozen),
             seed=self.config.seed,

@@ -56,7 +56,7 @@ def test_an_ablation_changes_settings_that_exist(name):
 def test_published_settings_reach_the_fit(name):
     settings = method_named(name, {"sampling": {"iterations": 2}}).settings
     expected = preset(name, {"sampling": {"iterations": 2}}).model_dump(mode="json", exclude_none=True)
-    assert settings == expected and settings["mixture"]["components"] == 1
+    assert settings == expected and settings["components"]["components"] == 1
 
 
 def test_a_network_of_another_kind_takes_the_place_of_the_first():

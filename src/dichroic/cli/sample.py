@@ -1,0 +1,49 @@
+"""`dichroic sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dichroic.cli.environment import prepare
+
+__all__ = ["sample"]
+
+
+def sample(
+    folder: Path,
+    source: str,
+    *,
+    n: Annotated[int, Parameter(name=("--n", "-n"))] = 64,
+    out: Path = Path("samples.npz"),
+    steps: int = 64,
+    seed: int = 0,
+) -> int:
+    """Draw new samples of a source from what was learned about it.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    source
+        Name of the source.
+    n
+        Number of samples.
+    out
+        An .npz file, with the array "samples".
+    steps
+        Sampling steps.
+    seed
+        Seed of the samples.
+    """
+    prepare()
+    from dichroic.cli.messages import say
+    from dichroic.run import Run
+    from dichroic.run.separation import write_npz
+    from dichroic.store import claim
+
+    claim(out)
+    x = Run(folder).sample(source, n, seed=seed, steps=steps)
+    write_npz(out, {"samples": x})
+    say(f"{n} samples of '{source}', shape {x.shape}: {out}")
+    return 0

@@ -1,0 +1,37 @@
+"""What commands that fit have in common: Ctrl-C and going on, the report and the scores at the end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+__all__ = ["Interrupted", "Json", "Quiet", "finish", "resumable"]
+
+Json = Annotated[bool, Parameter(negative="")]
+Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")]
+
+
+class Interrupted(Exception):
+    """Ctrl-C in a run that can be resumed."""
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Turns Ctrl-C into `Interrupted`, which says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; continue with: dichroic resume {folder}") from None
+
+
+def finish(run: Any, report: bool, json: bool) -> int:
+    """The end of a fit: the report, and the scores."""
+    from dichroic.cli.output import print_json, show_fit, write_report
+    from dichroic.run import summarize
+
+    written = write_report(run) if report else None
+    summary = {**summarize(run), "report": written and str(written)}
+    print_json(summary) if json else show_fit(summary)
+    return 0
