@@ -78,10 +78,11 @@ def _group(name: str, fields: Mapping[str, tuple[list[Any], str]], within: tuple
         elif choice is None and models:
             hint = flags_of(models[0], within)
         else:
-            hint = Annotated[_plain(parts) | None, Parameter(help=text, negative="" if _listed(parts) else None)]
+            hint: Any = Annotated[_plain(parts) | None, Parameter(help=text, negative="" if _listed(parts) else None)]
         columns.append((key, hint if get_origin(hint) is Annotated else hint | None, field(default=None)))
     group = make_dataclass(name, columns, kw_only=True, frozen=True)
     group.__module__ = __name__  # or else it is taken for a built-in type
+    group.__qualname__ = f"{name}_{id(group):x}"  # of its own: type checkers remember classes by their names
     return group
 
 
