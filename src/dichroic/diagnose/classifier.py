@@ -51,7 +51,7 @@ class Inputs:
         y = np.stack([white.y, unit, *simulated], 1)
         raw = np.stack([white.view.y, *(white.with_data(z).y for z in [unit, *simulated])], 1)
         flat = raw.reshape(*raw.shape[:2], -1)
-        flat = np.concatenate([flat.real, flat.imag], -1) if np.iscomplexobj(flat) else flat
+        flat = np.concatenate([np.real(flat), np.imag(flat)], -1) if np.iscomplexobj(flat) else flat
         parts = [_principal(flat)]
         if not white.view.shared and white.can_be_dense:
             parts.append(_principal(_expected(white, y, pools)))
@@ -204,11 +204,11 @@ def _train(u: Array, x: Array | None, order: Array, checked: Any, count: Any, ke
         r = jax.random.randint(which, (_BATCH,), 1, u.shape[1])
         gradient = jax.grad(lambda net: loss(net, i, r).mean())(net)
         update, state = optimizer.update(gradient, state, net)
-        return (optax.apply_updates(net, update), state), None
+        return (eqx.apply_updates(net, update), state), None
 
     first = order[: len(order) // _CHECKED]  # at least the checked ones
 
-    def held(net: _Classifier) -> Array:
+    def held(net: Any) -> Array:
         def one(r):
             terms = loss(net, first, jnp.full(len(first), r))
             return jnp.where(jnp.arange(len(first)) < checked, terms, 0).sum()

@@ -57,7 +57,7 @@ class Pace:
         # not those that were compiled, where there are others
         measured = [m for m in made if m[0] > 1] or [m for m in made if m[0] > 0]
         if not measured:  # training, of which nothing is known, may well take what the first draws took
-            first = made[-1][1] if made else dict.fromkeys(_PHASES, 0.0)
+            first: dict[str, float] = made[-1][1] if made else dict.fromkeys(_PHASES, 0.0)
             return {**first, "m_step": first["e_step"] if lap else 0.0}
         same = [m for m in measured if self._is_cold(m[0]) == self._is_cold(lap)]
         number, seconds = (same or measured)[-1]
