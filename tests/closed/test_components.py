@@ -128,7 +128,7 @@ def test_lap_is_that_of_scikit_learn(route):
     x = np.stack([rng.multivariate_normal(truth.means[k], truth.covariances[k]) for k in label])
     problem = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-4)})
     statistics = route(problem.views["v"], {"x": (3,)}).statistics({"x": start})[1]
-    ours = _update(start, statistics["x"], 1e-12, start)
+    ours = _update(start, statistics["x"], 1e-12, start)[0]
     theirs = GaussianMixture(
         2,
         max_iter=1,
@@ -154,7 +154,7 @@ def test_laps_reach_the_likelihood_of_scikit_learn():
     bound, ours = bind_components(view, {"x": (3,)}), start
     assert isinstance(bound, Groups)
     for _ in range(10):
-        ours = _update(ours, bound.statistics({"x": ours})[1]["x"], 1e-12, start)
+        ours = _update(ours, bound.statistics({"x": ours})[1]["x"], 1e-12, start)[0]
     theirs = GaussianMixture(
         4,
         max_iter=10,
@@ -198,7 +198,7 @@ def test_likelihood_never_falls(route):
     for _ in range(15):
         value, statistics = bound.statistics(components)
         values.append(value)
-        components = {s: _update(x, statistics[s], 1e-12, x) for s, x in components.items()}
+        components = {s: _update(x, statistics[s], 1e-12, x)[0] for s, x in components.items()}
     assert np.diff(values).min() > -1e-6
     assert values[-1] > values[0] + 1
 

@@ -24,11 +24,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.algebra import Components
+from dichroic.closed.accelerate import Ascent, Lap, tied_log_density
 from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.closed.routes import bind_components
+from dichroic.closed.units import in_units, scaled_components, units_of
 from dichroic.kinds import Settings
 from dichroic.problem import Problem
 
@@ -105,12 +108,21 @@ def components_em(
     if config.components == 1 or not learned:
         return None
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
-    views = [bind_components(view.subset(config.subset, seed), shapes) for view in problem.views.values()]
-    judges = [] if held_out is None else [bind_components(view, shapes) for view in held_out.views.values()]
+    units = units_of(list(problem.views.values()), list(shapes))
+
+    def bind(problem: Problem, most: int | None = None) -> list[Evidence | None]:
+        views = problem.views.values() if most is None else [v.subset(most, seed) for v in problem.views.values()]
+        return [bind_components(in_units(view, units), shapes) for view in views]
+
+    def in_the_users(fit: ComponentsFit) -> ComponentsFit:
+        return replace(fit, components={s: scaled_components(x, units[s]) for s, x in fit.components.items()})
+
+    views, judges = bind(problem, config.subset), [] if held_out is None else bind(held_out)
     if any(view is None for view in [*views, *judges]):
         return None
-    search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report, kept)
-    return search.run(dict(start))
+    tell = None if kept is None else lambda fit: kept(in_the_users(fit))
+    search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report, tell)
+    return in_the_users(search.run({s: scaled_components(x, 1 / units[s]) for s, x in start.items()}))
 
 
 class _Search:
@@ -163,8 +175,14 @@ class _Search:
         """EM from a proposal, ended when the judge sees no more gain; what was there before, unless it was beaten."""
         top, found = best, None
         last = -np.inf
+        grown = [s for s in self.learned if len(components[s]) > 1]
+        ascent = Ascent({s: components[s] for s in grown})
         for lap in range(laps):
-            components = self._lap(components, ties)
+            kept = ascent.tell(self._lap({**components, **ascent.ask}, grown, ties))
+            self.history.append(ascent.value / self.values)
+            if not kept:
+                continue
+            components = {**components, **ascent.reached}
             score = self._judge(components)
             if score > top + _GAIN:
                 top, found = score, components
@@ -191,18 +209,24 @@ class _Search:
                 growing.remove(s)
         return after, growing
 
-    def _lap(self, components: dict[str, Components], ties: float) -> dict[str, Components]:
+    def _lap(self, components: dict[str, Components], grown: list[str], ties: float) -> Lap:
         total, pooled = 0.0, {}
         for view in self.views:
             value, statistics = view.statistics(components)
             total += value
             for s, part in statistics.items():
                 pooled[s] = pooled[s] + part if s in pooled else part
-        self.history.append(total / self.values)
         if self.report is not None:
-            self.report(min(0.95, len(self.history) / (self.config.laps * 12)))
-        grown = [s for s in self.learned if len(components[s]) > 1]
-        return {**components, **{s: _update(components[s], pooled[s], ties, self.start[s]) for s in grown}}
+            self.report(min(0.95, (len(self.history) + 1) / (self.config.laps * 12)))
+        after, targets = {}, {}
+        for s in grown:
+            after[s], targets[s] = _update(components[s], pooled[s], ties, self.start[s])
+
+        def log_prior(point: Mapping[str, Components]) -> float:
+            each = [(S, T) for s, T in targets.items() for S in point[s].covariances]
+            return sum(tied_log_density(S, T, ties * len(T)) for S, T in each)
+
+        return Lap(total, after, log_prior)
 
     def _judge(self, components: dict[str, Components]) -> float:
         """Log-likelihood per observation: of held-out data, or of the data less what the parameters are worth."""
@@ -220,8 +244,10 @@ class _Search:
         return cost <= self.config.budget and max(map(len, components.values())) <= self.config.components
 
 
-def _update(components: Components, statistics: ComponentStatistics, ties: float, start: Components) -> Components:
-    """One lap of EM for one source, its covariances tied to each other and to those of `start`."""
+def _update(
+    components: Components, statistics: ComponentStatistics, ties: float, start: Components
+) -> tuple[Components, Float[np.ndarray, "d d"]]:
+    """One lap of EM for one source, its covariances tied to each other and to those of `start`; `T`, what ties them."""
     n, S = np.maximum(statistics.count, 1e-9)[:, None, None], components.covariances
     delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
     S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
@@ -230,13 +256,13 @@ def _update(components: Components, statistics: ComponentStatistics, ties: float
     mean, within = (n * S).sum(0) / total, start.moments()[1] - moved.between()
     target = (total * mean + tau * _at_least(within, 0.0)) / (total + tau)
     S = _at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
-    return replace(moved, covariances=S)
+    return replace(moved, covariances=S), target
 
 
 def _at_least(S: np.ndarray, least: float) -> np.ndarray:
     """The nearest matrices whose eigenvalues are no less than a number."""
     values, basis = np.linalg.eigh((S + S.swapaxes(-1, -2)) / 2)
-    return (basis * np.maximum(values, max(least, 1e-300))[..., None, :]) @ basis.swapaxes(-1, -2)
+    return (basis * np.maximum(values, max(least, 0.0))[..., None, :]) @ basis.swapaxes(-1, -2)
 
 
 def _split(components: Components) -> Components:

@@ -23,11 +23,13 @@ import numpy as np
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
-from dichroic.algebra import Gaussian
+from dichroic.algebra import Components, Gaussian
+from dichroic.closed.accelerate import Ascent, Lap, tied_log_density
 from dichroic.closed.evidence import Evidence
 from dichroic.closed.moment_start import moment_start
 from dichroic.closed.routes import bind_views
 from dichroic.closed.statistics import Statistics
+from dichroic.closed.units import in_units, scaled, units_of
 from dichroic.diffusion import DenoiserPrior, Prior, Scaling, Schedule
 from dichroic.kinds import Settings
 from dichroic.problem import Problem
@@ -40,10 +42,15 @@ _THREADS = 256  # numbers in a source above which matrix products are worth seve
 class GaussianConfig(Settings):
     """Settings of the Gaussian stage.
 
-    It stops after `laps`, or when the log-likelihood per observed value changes by less than `tolerance`. `ties` is how
+    It stops after `laps`, or when the log-likelihood per observed value that is still to gain, as the last laps let
+    expect (`still_to_gain`), is less than `tolerance`; an E-step counts as a lap, wasted ones too. `ties` is how
     many observations per dimension an isotropic prior of the covariance counts for (0: maximum likelihood). `rank`
     restricts the covariances to that many directions plus a multiple of the identity (probabilistic PCA); images too
     large for dense covariances get rank `large_rank` and at most `large_subset` observations per view.
+
+    With the default tolerance, 2,048 observations a view of two sources on manifolds take 36 laps, to variances within
+    1.2 % of those of 200 laps; digits over grass take 19, to within 1.4e-5 per value, where variances of pixels hardly
+    ever lit may still be 20 % off.
     """
 
     laps: PositiveInt = 128
@@ -64,13 +71,27 @@ class GaussianConfig(Settings):
 class GaussianFit:
     """Result of `gaussian_em`: the population of every source, and the log-likelihood per observed value of every lap.
 
-    `log_likelihood[k]` belongs to the populations that lap `k` started from; the list is empty where the
-    matrix-free path, which does not compute it, was needed.
+    `log_likelihood[k]` is the best that laps up to `k` started from; the list is empty where the matrix-free path,
+    which does not compute it, was needed.
+
+    **Fields:** `remaining`, the log-likelihood per observed value (with the log-prior of the ties) that more laps are
+    expected to gain, and `change`, by what part of itself they may change a variance at most: how far what has not
+    converged may be off. Infinite where nothing is known.
     """
 
     populations: Mapping[str, Gaussian]
     log_likelihood: list[float] = field(default_factory=list)
     converged: bool = False
+    remaining: float = np.inf
+    change: float = np.inf
+
+    @property
+    def shortfall(self) -> str:
+        """How far it may be off, in words."""
+        if not np.isfinite(self.remaining):
+            return "too few laps to say by how much"
+        gain = f"about {self.remaining:.1g} of log-likelihood per value still to gain"
+        return gain + (f", variances off by up to {100 * self.change:.2g} %" if np.isfinite(self.change) else "")
 
     def scaling(self, source: str) -> Scaling:
         """The scaling that gives a source zero mean and unit variance over its entries."""
@@ -100,35 +121,68 @@ def gaussian_em(
 
     **Returns:** a `GaussianFit`, in the user's units.
     """
-    config = config or GaussianConfig()
+    config, fixed = config or GaussianConfig(), fixed or {}
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
-    views = bind_views(list(problem.views.values()), shapes, config.large_subset, seed)
-    rank = config.large_rank if any(view.draws_only for view in views) else config.rank
+    units = units_of(list(problem.views.values()), list(shapes))
+    scaled_views = [in_units(view, units) for view in problem.views.values()]
+    views = bind_views(scaled_views, shapes, config.large_subset, seed)
+    drawn = any(view.draws_only for view in views)
+    rank = config.large_rank if drawn else config.rank
     history: list[float] = []
-    converged = False
+    converged, count = False, 1.0
     # BLAS's own threads pay for large matrices only, and wait for each other where the machine is busy
     threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
     with threadpool_limits(threads, "blas"):
-        populations = _best_start(views, shapes, fixed or {})
+        populations = _best_start(views, shapes, {s: scaled(x, 1 / units[s]) for s, x in fixed.items()})
+        ends = {s: x for s, x in populations.items() if s not in fixed}
+        ascent = Ascent({} if drawn else {s: Components.of(x) for s, x in ends.items()})
         for lap in range(config.laps):
-            pooled: dict[str, list[Statistics]] = {s: [] for s in shapes}
-            log_likelihood, count = 0.0, 0
-            for view in views:
-                belief = view.believe({s: populations[s] for s in view.sources}, lap)
-                for s, statistics in belief.statistics.items():
-                    pooled[s].append(statistics)
-                log_likelihood, count = log_likelihood + belief.log_likelihood, count + belief.count
-            if not any(view.draws_only for view in views):
-                history.append(log_likelihood / count)
+            log_likelihood, count, pooled = _expectation(views, populations, lap)
+            found = {s: pooled[s].population(rank, config.ties) for s in ends}
+            kept = drawn or ascent.tell(_lap(log_likelihood, found, pooled, config.ties))
+            ends = found if kept else ends
+            if not drawn:
+                history.append(ascent.value / count)
             if report is not None:
-                report(lap + 1, config.laps, log_likelihood / count)
-            if len(history) > 1 and abs(history[-1] - history[-2]) < config.tolerance:
+                report(lap + 1, config.laps, history[-1] if history else 0.0)
+            if not drawn and ascent.remaining() < config.tolerance * count:
                 converged = True
                 break
-            for s, statistics in pooled.items():
-                if s not in (fixed or {}):
-                    populations[s] = Statistics.pool(statistics).population(rank, config.ties)
-    return GaussianFit(populations, history, converged)
+            # the plain lap's, or what the secant step asks for
+            asked = ends if drawn or ascent.plain else {s: _gaussian(x, rank) for s, x in ascent.ask.items()}
+            if rank is not None and not drawn:
+                ascent.ask = {s: Components.of(x) for s, x in asked.items()}
+            populations = {**populations, **asked}
+    found = {s: fixed[s] if s in fixed else scaled(ends[s], units[s]) for s in shapes}
+    return GaussianFit(found, history, converged, ascent.remaining() / count, ascent.change())
+
+
+def _expectation(
+    views: list[Evidence], populations: Mapping[str, Gaussian], lap: int
+) -> tuple[float, float, dict[str, Statistics]]:
+    """Log-likelihood, number of values, and the statistics of every source over all views."""
+    beliefs = [view.believe({s: populations[s] for s in view.sources}, lap) for view in views]
+    pooled = {}
+    for s in populations:
+        pooled[s] = Statistics.pool([belief.statistics[s] for belief in beliefs if s in belief.statistics])
+    return sum(belief.log_likelihood for belief in beliefs), sum(belief.count for belief in beliefs), pooled
+
+
+def _lap(value: float, found: Mapping[str, Gaussian], pooled: Mapping[str, Statistics], ties: float) -> Lap:
+    """A lap for `Ascent`; its prior is the conjugate one of the ties, about the level that this lap found."""
+
+    def log_prior(point: Mapping[str, Components]) -> float:
+        total = 0.0
+        for s, x in found.items() if ties else ():
+            d = len(x.mean)
+            total += tied_log_density(point[s].covariances[0], x.total_variance / d * np.eye(d), ties * d)
+        return total
+
+    return Lap(value, {s: Components.of(x) for s, x in found.items()}, log_prior)
+
+
+def _gaussian(components: Components, rank: int | None) -> Gaussian:
+    return Gaussian.of(components.means[0], components.covariances[0], rank)
 
 
 def _best_start(
@@ -150,11 +204,11 @@ def _best_start(
 
 
 def _start(views: list[Evidence], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Gaussian]:
-    """Isotropic populations that explain the size of the data: the result does not depend on the units."""
+    """Isotropic populations that explain the size of the data."""
     populations = {}
     for s, shape in shapes.items():
         power = [view.power(s) for view in views if s in view.sources]
         size = int(np.prod(shape))
-        variance = max(float(np.mean(power)), 1e-12)
+        variance = float(np.mean(power)) or 1.0  # of no power at all, in units of the source
         populations[s] = Gaussian(np.zeros(size), np.zeros((size, 0)), np.zeros(0), variance)
     return populations

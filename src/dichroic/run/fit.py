@@ -183,7 +183,7 @@ class _Fit:
         )
         self.folder.save_gaussian(result)
         if result.log_likelihood:
-            ending = "converged" if result.converged else "not converged, which is enough for a start"
+            ending = "converged" if result.converged else f"not converged ({result.shortfall})"
             self.progress.say(
                 f"Gaussian stage: {len(result.log_likelihood)} laps, {ending}; "
                 f"log-likelihood per value {result.log_likelihood[-1]:.4f}"

@@ -174,6 +174,7 @@ class RunFolder:
             "sources": list(fit.populations),
             "log_likelihood": list(map(float, fit.log_likelihood)),
             "converged": bool(fit.converged),
+            "left": [float(x) if np.isfinite(x) else None for x in (fit.remaining, fit.change)],
         }
         save_arrays(self.path / "gaussian.safetensors", arrays, content, _GAUSSIAN)
 
@@ -196,7 +197,8 @@ class RunFolder:
                 )
                 for i, s in enumerate(content["sources"])
             }
-            return GaussianFit(populations, content["log_likelihood"], content["converged"])
+            left = [np.inf if x is None else x for x in content.get("left", ())]
+            return GaussianFit(populations, content["log_likelihood"], content["converged"], *left)
 
     def save_checkpoint(self, state: EMState) -> None:
         """Keeps the state after a lap, and the one before it."""

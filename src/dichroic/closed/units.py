@@ -1,0 +1,63 @@
+r"""Problems in units of their own: what closed forms find must not depend on the user's.
+
+A source is measured in units in which a variance of one explains the data: with :math:`x_s = u_s z_s` and
+:math:`A_s u_s` in place of :math:`A_s`, all that follows is of order one, in single precision too. Views need no units
+but those of their noise, in which they are anyway. Units are powers of two: no digit changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from dichroic.algebra import Components, Gaussian
+from dichroic.operators import Scale, take
+from dichroic.operators.base import Composition
+from dichroic.problem import View
+
+__all__ = ["in_units", "scaled", "scaled_components", "units_of"]
+
+_SOME = 8  # observations whose operators tell the size of a source
+
+
+def units_of(views: Sequence[View], sources: Sequence[str]) -> dict[str, float]:
+    """The power of two next to the root mean square that each source would have if the data were all its own."""
+    return {s: _unit(s, [view for view in views if s in view.mixing]) for s in sources}
+
+
+def in_units(view: View, units: Mapping[str, float]) -> View:
+    """A view of sources in such units."""
+    mixing = {
+        s: Composition(Scale(units[s], view.event_shape), operator)  # pyright: ignore
+        for s, operator in view.mixing.items()
+    }
+    return replace(view, mixing=mixing, truth={})
+
+
+def scaled(x: Gaussian, factor: float) -> Gaussian:
+    """The Gaussian of what is `factor` times as large."""
+    return Gaussian(factor * np.asarray(x.mean), x.basis, factor**2 * np.asarray(x.values), factor**2 * x.rest)
+
+
+def scaled_components(x: Components, factor: float) -> Components:
+    """The components of what is `factor` times as large."""
+    return Components(x.weights, factor * x.means, factor**2 * x.covariances)
+
+
+def _unit(source: str, views: Sequence[View]) -> float:
+    found = []
+    for view in views:
+        operators = [take(view.mixing[source], i) for i in range(min(_SOME, len(view)))]
+        probe = np.random.default_rng(0).normal(size=operators[0].in_shape)
+        images = [operator(jnp.asarray(probe, operator.in_dtype)) for operator in operators]
+        gain = _root_mean_square(np.stack([np.asarray(image) for image in images]))
+        data = _root_mean_square(view.y if view.observed is None else view.y[view.observed])
+        if data > 0 and gain > 0:
+            found.append(np.log2(data) - np.log2(gain))
+    return float(2.0 ** np.round(np.mean(found))) if found else 1.0
+
+
+def _root_mean_square(x: np.ndarray) -> float:
+    largest = float(np.abs(x).max(initial=0))
+    return largest * float(np.sqrt(np.mean(np.abs(x / largest) ** 2))) if largest > 0 else 0.0
