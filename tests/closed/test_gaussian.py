@@ -17,7 +17,7 @@ from dichroic.closed.systems import Systems
 from dichroic.closed.weights import Weights
 from dichroic.diffusion import Schedule
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
-from dichroic.posterior.closed_form import closed_form_draws
+from dichroic.posterior.closed_form import ClosedForm
 from dichroic.problem import Problem, Source, View
 from dichroic.white.arrays import grouped, stack_samples
 from dichroic.white.layout import has_weights
@@ -236,7 +236,9 @@ def test_gaussian_priors_are_drawn_from_exactly_where_every_observation_is_of_it
     problem = Problem({"a": Source((20,))}, {"v": View(y, {"a": 1.0}, PerSample(std))})
     fit = GaussianFit(truth.populations)
     prior = fit.prior("a", (20,), Schedule())
-    samples, chi_square = closed_form_draws(problem.views["v"], {"a": prior}, jax.random.split(jax.random.key(1), n))
+    bound = ClosedForm().bind(problem.views["v"], {"a": prior}, key=jax.random.key(0))
+    found = bound.draw(jax.random.split(jax.random.key(1), n))
+    samples, chi_square = found.samples, found.chi_square
     # the prior is kept in single precision
     mean, covariance = prior.components().moments()
     N = np.diag(std[1] ** 2)

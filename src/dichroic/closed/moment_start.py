@@ -106,7 +106,7 @@ def moment_start(
 
 def _population(mean: np.ndarray, S: np.ndarray) -> Gaussian:
     values, basis = np.linalg.eigh((S + S.T) / 2)
-    least = _FLOOR * max(float(np.maximum(values, 0).mean()), 1e-12)
+    least = _FLOOR * (float(np.maximum(values, 0).mean()) or 1.0)  # of no variance at all, that of its unit
     return Gaussian(mean, basis[:, ::-1], np.maximum(values[::-1], least), 0.0)
 
 

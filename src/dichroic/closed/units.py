@@ -2,7 +2,7 @@ r"""Problems in units of their own: what closed forms find must not depend on th
 
 A source is measured in units in which a variance of one explains the data: with :math:`x_s = u_s z_s` and
 :math:`A_s u_s` in place of :math:`A_s`, all that follows is of order one, in single precision too. Views need no units
-but those of their noise, in which they are anyway. Units are powers of two: no digit changes.
+but those of their noise, in which they are anyway.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ _SOME = 8  # observations whose operators tell the size of a source
 
 
 def units_of(views: Sequence[View], sources: Sequence[str]) -> dict[str, float]:
-    """The power of two next to the root mean square that each source would have if the data were all its own."""
+    """The root mean square that each source would have if the data were all its own."""
     return {s: _unit(s, [view for view in views if s in view.mixing]) for s in sources}
 
 
 def in_units(view: View, units: Mapping[str, float]) -> View:
     """A view of sources in such units."""
     mixing = {
-        s: Composition(Scale(units[s], view.event_shape), operator)  # pyright: ignore
+        s: Composition(Scale(np.asarray(units[s]), view.event_shape), operator)  # pyright: ignore
         for s, operator in view.mixing.items()
     }
     return replace(view, mixing=mixing, truth={})
@@ -37,12 +37,13 @@ def in_units(view: View, units: Mapping[str, float]) -> View:
 
 def scaled(x: Gaussian, factor: float) -> Gaussian:
     """The Gaussian of what is `factor` times as large."""
-    return Gaussian(factor * np.asarray(x.mean), x.basis, factor**2 * np.asarray(x.values), factor**2 * x.rest)
+    values = factor * (factor * np.asarray(x.values, float))
+    return Gaussian(factor * np.asarray(x.mean, float), x.basis, values, factor * (factor * float(x.rest)))
 
 
 def scaled_components(x: Components, factor: float) -> Components:
     """The components of what is `factor` times as large."""
-    return Components(x.weights, factor * x.means, factor**2 * x.covariances)
+    return Components(x.weights, factor * x.means, factor * (factor * x.covariances))
 
 
 def _unit(source: str, views: Sequence[View]) -> float:
@@ -55,7 +56,7 @@ def _unit(source: str, views: Sequence[View]) -> float:
         data = _root_mean_square(view.y if view.observed is None else view.y[view.observed])
         if data > 0 and gain > 0:
             found.append(np.log2(data) - np.log2(gain))
-    return float(2.0 ** np.round(np.mean(found))) if found else 1.0
+    return float(2.0 ** np.mean(found)) if found else 1.0
 
 
 def _root_mean_square(x: np.ndarray) -> float:
