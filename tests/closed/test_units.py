@@ -9,7 +9,7 @@ from dichroic.closed.groups import Groups
 from dichroic.closed.matrix_free import MatrixFree
 from dichroic.closed.systems import Systems
 from dichroic.closed.weights import Weights
-from dichroic.operators import Dense, PerSample
+from dichroic.operators import Dense
 from dichroic.problem import Problem, Source, View
 from oracles import random_covariance
 
