@@ -289,7 +289,7 @@ def test_wiener_is_the_linear_posterior(route, monkeypatch, float64):
     fit = Wiener.fit(problem, WienerConfig(gaussian={"laps": 3}))
     if route != "factors":
         monkeypatch.setattr(wiener, "EXACT_SIZE", 0)
-        monkeypatch.setattr("dichroic.posterior.EXACT_SIZE", 0)
+        monkeypatch.setattr("dichroic.posterior.covariance.EXACT_SIZE", 0)
     if route == "iteration":
         monkeypatch.setattr(wiener, "_BUDGET", 0.0)
     mean = {s: p.mean for s, p in fit.fitted.populations.items()}
@@ -353,7 +353,7 @@ def test_wiener_estimates_as_well_as_regression_on_the_truth():
 
 def test_wiener_says_when_a_system_was_not_solved(monkeypatch):
     monkeypatch.setattr(wiener, "EXACT_SIZE", 0)
-    monkeypatch.setattr("dichroic.posterior.EXACT_SIZE", 0)
+    monkeypatch.setattr("dichroic.posterior.covariance.EXACT_SIZE", 0)
     monkeypatch.setattr(wiener, "_BUDGET", 0.0)
     monkeypatch.setattr(wiener, "_RESIDUAL", 0.0)
     rng = np.random.default_rng(0)
