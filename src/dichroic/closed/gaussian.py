@@ -56,7 +56,7 @@ class GaussianConfig(Settings):
     laps: PositiveInt = 128
     """At most so many laps of the Gaussian stage."""
     tolerance: PositiveFloat = 1e-5
-    """Change of the log-likelihood per value below which the Gaussian stage stops."""
+    """Log-likelihood per value still to gain, below which the Gaussian stage stops."""
     ties: NonNegativeFloat = 0.03
     """Observations per dimension that an isotropic prior of the covariance counts for."""
     rank: PositiveInt | None = None
