@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic import diffusion
+from dichroic import algebra
 from dichroic.diffusion import exact_moments
 from oracles import MatrixDenoiser, random_covariance
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 @partial(jax.jit, static_argnums=2)
 def lanczos_root(V, epsilon, iterations):
-    return diffusion.lanczos_root(lambda v: V @ v, epsilon, iterations)
+    return algebra.lanczos_root(lambda v: V @ v, epsilon, iterations)
 
 
 def root(V: np.ndarray) -> np.ndarray:

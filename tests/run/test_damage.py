@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -72,8 +73,13 @@ def read(path: Path, part: str) -> None:
 
 
 def test_settings_of_before_say_what_they_became(old):
-    with pytest.warns(match='settings of an older version: posterior = "exact".* became kind = "annealed"'):
+    with pytest.warns(UserWarning) as said:
         assert Run(old / "run").config.sampling.kind == "annealed"
+    texts = [str(warning.message) for warning in said]
+    assert any(
+        re.match(r'settings of an older version: posterior = "exact".* became kind = "annealed"', t) for t in texts
+    )
+    assert any("'mixture' became 'components'" in text for text in texts)
 
 
 def forgeries(content: bytes, rng: random.Random) -> list[bytes]:

@@ -148,7 +148,7 @@ def _columns(observation: Any, shapes: Any, units: dict[str, Array]) -> Array:
 def _whitened_signs(observations: Any, index: Array, signs: Array) -> Array:
     def one(i, z):
         observation = take(observations, i)
-        z = observation.likelihood.whiten(jnp.where(observation.observed, z, 0).astype(observation.y.dtype))
+        z = observation.noise.whiten(jnp.where(observation.observed, z, 0).astype(observation.y.dtype))
         return jnp.where(observation.observed, z, 0)
 
     return jax.vmap(one)(index, signs)

@@ -151,7 +151,7 @@ def _colour(observations, rows, inputs, *, shapes):
         white = inputs["y"]
         if jnp.iscomplexobj(y):
             white = white[: y.size] + 1j * white[y.size :]
-        out = observation.likelihood.unwhiten(white.reshape(y.shape)).reshape(-1)
+        out = observation.noise.unwhiten(white.reshape(y.shape)).reshape(-1)
         return jnp.concatenate([out.real, out.imag]) if jnp.iscomplexobj(y) else out
 
     return jax.vmap(one)(rows, inputs)

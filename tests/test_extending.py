@@ -1,0 +1,143 @@
+"""What docs/extending.md says is done: every file on the page is written, entered in its list, and used."""
+
+import importlib.util
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from diagnosis_cases import SMALL, make_case
+from dichroic import FitConfig, GaussianDenoiser, Prior, Problem, Run, Source, View, fit, load_problem
+from dichroic.cli.settings import settle
+from dichroic.diagnose import run_panel
+from dichroic.diffusion import DenoiserPrior
+from dichroic.metrics import METRICS
+from dichroic.posterior import observation_keys, read_method
+from dichroic.run import Separation
+from run_cases import tiny_arrays
+from test_architecture import rows
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+FILES = re.findall(r"```python\n(# (\w+)\.py, entered as \"(\w+)\": ([^\n]+)\n.*?)```", PAGE, re.S)
+PARTS = [row for row in rows("extending.md", "part") if row[0] != "baseline"]  # those need a problem of their own
+
+PROBLEM = """\
+[sources.sky]
+shape = [2]
+prior = "sky.safetensors"
+
+[sources.star]
+shape = [2]
+
+[views.both]
+y = "data.npz:both"
+noise = 0.1
+mixing = { sky = 1.0, star = { roll = {} } }
+"""
+
+
+@pytest.fixture(scope="module")
+def entered(tmp_path_factory):
+    """The modules of the page by the names of their entries, and the lists as they were afterwards."""
+    folder = tmp_path_factory.mktemp("parts")
+    modules, lists = {}, []
+    assert len(FILES) == len(PARTS)
+    for (text, name, entry, value), (_, package, registry, _) in zip(FILES, PARTS, strict=True):
+        (folder / f"{name}.py").write_text(text)
+        spec = importlib.util.spec_from_file_location(f"extending_{name}", folder / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        modules[entry] = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(modules[entry])
+        known = getattr(import_module(package), registry)
+        known[entry] = eval(value, vars(modules[entry]))
+        lists.append((known, entry))
+    yield modules
+    for known, entry in lists:
+        del known[entry]
+
+
+SETTINGS = {
+    "laps": 1,
+    "held_out": 0.25,
+    "allow_unidentified": True,
+    "network": {"kind": "affine", "layers": 2},
+    "training": {"steps": 8, "batch": 16, "objective": {"kind": "plain", "power": 0.5}},
+    "sampling": {"target": "dps", "zeta": 0.2, "step": {"kind": "churned", "eta": 0.5}, "steps": 3, "batch": 16},
+    "draws": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def run(entered, tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("extended")
+    np.savez(folder / "data.npz", both=tiny_arrays(48)["both"])
+    entered["constant"].Constant(np.array([1.0, 1.5], np.float32)).save(folder / "sky.safetensors")
+    (folder / "problem.toml").write_text(PROBLEM)
+    loaded = load_problem(folder / "problem.toml")
+    config = FitConfig.model_validate({**SETTINGS, "sampling": {"kind": "annealed", **SETTINGS["sampling"]}})
+    return fit(loaded.problem, config, out=folder / "run", frozen=loaded.frozen, source_file=folder / "problem.toml")
+
+
+def test_a_fit_uses_every_part(entered, run):
+    both = run.problem.views["both"]
+    assert isinstance(both.mixing["star"], entered["roll"].Roll)
+    assert isinstance(run.priors["sky"], entered["constant"].Constant)
+    state = run.folder.checkpoint()  # the best lap of so short a fit may well be none
+    assert state is not None and state.lap == 1
+    star = state.priors["star"].denoiser()
+    assert isinstance(star.network, entered["affine"].Affine) and len(star.network.maps) == 2
+    config = run.config
+    assert config.training.objective == entered["plain"].Plain(power=0.5)
+    assert isinstance(config.sampling, entered["dps"].DPS) and config.sampling.step.eta == 0.5
+    draws = Separation.open(run.separated).draws("both", "star")
+    assert draws.shape[1:] == (2, 2) and np.isfinite(draws).all()
+
+
+def test_priors_of_every_part_are_read_again(entered, run):
+    again = Prior.load(run.path / "priors" / "star.safetensors")
+    np.testing.assert_array_equal(
+        again.sample(3, key=jax.random.key(0)), run.priors["star"].sample(3, key=jax.random.key(0))
+    )
+
+
+def test_flags_and_tables_say_the_same(entered):
+    flags = {"network": {"kind": "affine", "layers": 2}, "sampling": {"kind": "annealed", "target": "dps", "zeta": 0.2}}
+    config = settle(flags, {"training": {"objective": "plain"}})
+    assert config == settle({}, {**flags, "training": {"objective": {"kind": "plain"}}})
+
+
+def test_a_method_of_the_page_draws_the_exact_posterior(entered, getkey):
+    """Many candidates of one Gaussian source of one number: mean and variance of the draws are those of the formula."""
+    prior = DenoiserPrior(GaussianDenoiser(np.zeros(1), np.zeros((1, 0)), np.zeros(0), np.ones(())))
+    y = np.full((4096, 1), 0.8, np.float32)
+    view = Problem({"x": Source((1,))}, {"y": View(y, {"x": 1.0}, 0.5)}).views["y"]
+    bound = read_method({"kind": "importance", "candidates": 8192}).bind(view, {"x": prior}, key=getkey())
+    x = bound.draw(observation_keys(getkey(), len(view))).samples["x"]
+    mean, variance = 0.8 / 1.25, 0.25 / 1.25
+    # the pool's own scatter: about as many candidates count as the posterior is narrow
+    error = (variance / (8192 * variance**0.5)) ** 0.5
+    assert abs(x.mean() - mean) < 5 * error
+    assert abs(x.var() / variance - 1) < 5 * (2 / (8192 * variance**0.5)) ** 0.5
+
+
+def test_a_metric_and_a_check_of_the_page(entered, getkey):
+    x = np.arange(6.0).reshape(3, 2)
+    assert METRICS["largest_error"].function(x, x + 0.5) == 0.5
+    problem, model = make_case(0, n=40)
+    found = run_panel(problem, model, key=getkey(), budget=SMALL, checks=["failures"])["failures"]
+    assert found.level == "green" and found.observations == 40
+
+
+def test_the_likelihood_of_the_page_is_read_and_normalised(entered, tmp_path):
+    np.savez(tmp_path / "data.npz", both=tiny_arrays(4)["both"])
+    text = PROBLEM.replace("noise = 0.1", "noise = { laplace = 0.3 }").replace('prior = "sky.safetensors"\n', "")
+    (tmp_path / "problem.toml").write_text(text)
+    laplace = load_problem(tmp_path / "problem.toml").problem.views["both"].observations.likelihood
+    assert isinstance(laplace, entered["laplace"].Laplace)
+    y = np.linspace(-8, 8, 20001)[:, None]
+    density = np.exp(jax.vmap(lambda v: laplace.log_prob(v, np.zeros(1)))(y))
+    assert np.trapezoid(density, y[:, 0]) == pytest.approx(1, abs=1e-4)
