@@ -13,7 +13,7 @@ SMALL = {
         "components": 1,
         "network": MLPCoderConfig(width=32, depth=1, dropout=0.0),
         "training": TrainingConfig(steps=4000, batch=64, rate=5e-3),
-        "scaling_laps": 16,
+        "scaling_laps": 8,  # of the accelerated closed form
     },
     "wiener": {"gaussian": {"laps": 4}},
     "fastica": {"paired": True},
