@@ -222,7 +222,7 @@ def _train(u: Array, x: Array | None, order: Array, checked: Any, count: Any, ke
         best = jax.tree.map(lambda a, b: jnp.where(now < least, a, b), state[0], best)
         return (state, best, jnp.minimum(now, least)), now
 
-    start = ((net, optimizer.init(net)), net, jnp.asarray(jnp.inf))
+    start = ((net, optimizer.init(net)), net, jnp.asarray(jnp.inf))  # pyright: ignore
     (_, best, _), _ = jax.lax.scan(check, start, jax.random.split(jax.random.fold_in(key, 1), _CHECKS))
     # an observation and its simulations are a batch; a few of them at once fit into the cache
     return jax.lax.map(lambda of: best(*of), (u, x), batch_size=_BATCH // 4)
