@@ -122,7 +122,11 @@ def test_folders_that_hold_no_baseline(fitted, tmp_path):
     with pytest.raises(ValueError, match="holds the baseline 'pcpca', not 'wiener'"):
         BASELINES["wiener"].load(tmp_path)
     header = json.loads((tmp_path / "baseline.json").read_text())
-    said = {"version": "format version 99", "format": "not a baseline", "baseline": "which this version does not know"}
+    said = {
+        "version": "format version 99",
+        "format": "not a dichroic",
+        "baseline": "which this version does not know",
+    }
     for change, match in said.items():
         changed = {**header, change: 99 if change == "version" else "x"}
         (tmp_path / "baseline.json").write_text(json.dumps(changed))
