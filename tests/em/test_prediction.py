@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Prior, Schedule
-from dichroic.em.prediction import prediction_scores
+from dichroic.em.score import prediction_scores
 from dichroic.posterior import Auto
 from dichroic.problem import Problem, Source, View
 

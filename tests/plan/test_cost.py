@@ -33,7 +33,7 @@ from run_cases import tiny_config, tiny_problem, write_tiny
 )
 def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     """The program itself, with nothing in the place of its expensive parts but a note that they were asked for."""
-    from dichroic.em import loop, prediction
+    from dichroic.em import loop, mstep, score
 
     sampling = {"step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "refresh": 0.0, "batch": 16}
     config = tiny_config(patience=0, **{"sampling": sampling, **changes})
@@ -67,12 +67,12 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "gaussian_em", gaussian)
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "components_em", lambda *_, **__: None)
     monkeypatch.setattr(Auto, "bind", lambda method, view, priors, **_: Counting(view, priors, method.runs))
-    monkeypatch.setattr(prediction, "_whitened_mixture", lambda observations, *_: np.zeros(observations.y.value.shape))
-    monkeypatch.setattr(loop, "train", train)
-    monkeypatch.setattr(loop, "_spread", lambda *_: None)
+    monkeypatch.setattr(score, "_whitened_mixture", lambda observations, *_: np.zeros(observations.y.value.shape))
+    monkeypatch.setattr(mstep, "train", train)
+    monkeypatch.setattr(mstep, "_spread", lambda *_: None)
     # every lap is the best so far: a stage that never gets better goes on with Gaussian priors
     best = {"lowest": [0.0], "last": 0.0, "error": 0.0}
-    monkeypatch.setattr(loop, "_judge", lambda _, scores, lap: best | {"lap": lap})
+    monkeypatch.setattr(loop, "judge", lambda _, scores, lap: best | {"lap": lap})
     problem = tiny_problem(40)
     run = fit(problem, config, out=tmp_path)
     counted: Counter = Counter()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dichroic.em import EMState
-from dichroic.em.loop import _exhausted, _judge
+from dichroic.em.score import exhausted, judge
 from dichroic.run import FitConfig
 
 # what makes one held-out observation harder than another is the same at every lap, and much larger than the progress
@@ -12,10 +12,10 @@ HARD = np.random.default_rng(0).normal(size=100)
 NOISE = 0.1 * np.where(np.arange(100) % 2, 1.0, -1.0)  # its standard error is 0.01
 
 
-def judge(levels):
+def judged(levels):
     best = {}
     for lap, level in enumerate(levels):
-        best = _judge(best, HARD + level + (NOISE if lap % 2 else 0), lap)
+        best = judge(best, HARD + level + (NOISE if lap % 2 else 0), lap)
     return best
 
 
@@ -38,7 +38,7 @@ def test_the_best_lap(levels, lap):
     ("levels", "lap"), [([1.0, 0.5, 0.6, 0.7], 1), ([1.0, 0.9, 0.8, 0.7], 3), ([1.0, 1.2, 1.1], 0)]
 )
 def test_improvements(levels, lap):
-    found = judge(levels)
+    found = judged(levels)
     assert found["lap"] == lap
     assert found["gain"] == pytest.approx(levels[0] - levels[-1], abs=1e-12)
     assert found["gain_error"] == pytest.approx(0.01 if len(levels) % 2 == 0 else 0, abs=1e-12)
@@ -51,7 +51,7 @@ def test_a_worse_lap_is_no_tie():
     change = (change - change.mean()) / change.std()
     first = 0.7578 + HARD[:50] - HARD[:50].mean()
     second = first + 0.0251 + 0.043 * np.sqrt(50) * change
-    found = _judge(_judge({}, first, 0), second, 1)
+    found = judge(judge({}, first, 0), second, 1)
     assert found["lap"] == 0
     assert (found["last"], found["error"]) == (pytest.approx(0.7829), pytest.approx(0.043))
     assert (found["gain"], found["gain_error"]) == (pytest.approx(-0.0251), pytest.approx(0.043))
@@ -61,14 +61,14 @@ def test_a_worse_lap_is_no_tie():
 def test_scores_that_are_not_finite_count_for_nothing(scores):
     best = {}
     for lap, score in enumerate(scores):
-        best = _judge(best, np.full(10, score), lap)
+        best = judge(best, np.full(10, score), lap)
     assert best["lap"] == int(np.nanargmin(scores))
 
 
 @pytest.mark.parametrize(("lap", "patience", "ends"), [(5, 3, False), (6, 3, True), (60, 0, False)])
 def test_patience(lap, patience, ends):
     state = EMState(0, lap, {}, {}, {}, best={"lap": 3})
-    assert _exhausted(state, FitConfig(patience=patience)) == ends
+    assert exhausted(state, FitConfig(patience=patience)) == ends
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_patience(lap, patience, ends):
     ],
 )
 def test_far_worse_laps_end_a_stage(levels, ends):
-    state = EMState(0, len(levels) - 1, {}, {}, {}, best=judge(levels))
-    assert _exhausted(state, FitConfig(patience=50)) == ends
+    state = EMState(0, len(levels) - 1, {}, {}, {}, best=judged(levels))
+    assert exhausted(state, FitConfig(patience=50)) == ends
 
 
 def test_without_scores_a_stage_takes_all_its_laps():
-    assert not _exhausted(EMState(0, 100, {}, {}, {}), FitConfig(patience=1))
+    assert not exhausted(EMState(0, 100, {}, {}, {}), FitConfig(patience=1))

@@ -22,8 +22,8 @@ def simulated(laps, cold_laps, draws, train, draw, held, compiling):
             "e_step": draw * steps / 24 + (compiling if lap < 2 else 0),
             "held_out": held * (2 + steps / 24) + (compiling if lap < 2 else 0),
         }
-        for phase, kind in (("m_step", "train"), ("e_step", "draw"), ("held_out", "held-out")):
-            over = STAGE.learn if kind == "train" else STAGE.views
+        for phase, kinds in (("m_step", ["train"]), ("e_step", ["draw"]), ("held_out", ["held-out", "predict"])):
+            over = STAGE.learn if phase == "m_step" else STAGE.views
             parts = {k: dict.fromkeys(STAGE.learn, 1.0) for k in ("train",) if phase != "m_step" and lap}
             if phase == "held_out":
                 parts["draw"] = {"v": 1.0}
@@ -31,7 +31,7 @@ def simulated(laps, cold_laps, draws, train, draw, held, compiling):
                 said.append(
                     (
                         now + share * seconds[phase],
-                        pace.done(records, 0, lap, {**parts, kind: dict.fromkeys(over, share)}),
+                        pace.done(records, 0, lap, parts | dict.fromkeys(kinds, dict.fromkeys(over, share))),
                     )
                 )
             now += seconds[phase]

@@ -1,18 +1,25 @@
-"""What an EM run carries from lap to lap, and how it is kept on disk.
+"""What an EM run carries from lap to lap, how it is kept on disk, and what a lap gathers while it is made.
 
 A checkpoint is a folder that is there as a whole or not at all: one prior file per source, and the draws with all else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
+from dichroic.em.config import FitConfig
+from dichroic.em.plan import Stage
+from dichroic.posterior import Bound
+from dichroic.problem import Problem
 from dichroic.store import Format, file_names, load_arrays, load_json, reading, save_arrays, whole
 
-__all__ = ["EMState", "load_state", "save_state"]
+__all__ = ["EMState", "Expectation", "Lap", "load_state", "save_state"]
 
 _STATE = Format("dichroic state", 2, unmarked=True)
 
@@ -35,6 +42,57 @@ class EMState:
     best: dict[str, Any] = field(default_factory=dict)
     best_priors: dict[str, Prior] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Everything a lap needs besides its state: the data, the plan and the settings.
+
+    `report(what, done, total)` is called within a lap; `what` is a pass and the source or the view.
+    """
+
+    problem: Problem
+    held_out: Problem | None
+    config: FitConfig
+    plan: list[Stage]
+    report: Callable[[str, int, int], None]
+
+    def key(self, *path: int) -> PRNGKeyArray:
+        """A key that depends on the seed and a path of numbers, and on nothing else."""
+        key = jax.random.key(self.config.seed)
+        for number in path:
+            key = jax.random.fold_in(key, number)
+        return key
+
+
+@dataclass
+class Lap:
+    """One lap of a stage; number 0 is that of the first draws, before anything is trained.
+
+    **Fields:** `state`, after the lap before; `priors`, of every source, those that this lap has trained among them;
+    `loss`, by source; `bounds`, `draws`, `held_out_draws`, `views` (what the record says) and `scores`, by view.
+    """
+
+    state: EMState
+    stage: Stage
+    context: Expectation
+    number: int
+    priors: dict[str, Prior]
+    loss: dict[str, float] = field(default_factory=dict)
+    bounds: dict[str, Bound] = field(default_factory=dict)
+    draws: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    held_out_draws: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def key(self, purpose: int, view: str) -> PRNGKeyArray:
+        """The key of a view in this lap."""
+        return self.context.key(purpose, self.state.stage, self.number, list(self.context.problem.views).index(view))
+
+    def pooled(self, source: str) -> tuple[np.ndarray, np.ndarray]:
+        """The draws of a source in the lap before, of all views, and which of them are usable."""
+        found = [self.state.draws[v] for v in self.stage.views if source in self.state.draws[v]]
+        return np.concatenate([x[source] for x in found]), np.concatenate([x["usable"] for x in found])
 
 
 def save_state(state: EMState, folder: Path) -> None:

@@ -1,9 +1,7 @@
 """What a fit will cost: its work counted, and priced with the times of its pieces on this machine.
 
-The count follows `em.loop` line by line: per stage one E-step with what was known before, then `laps` times an M-step
-of every source that is learned and an E-step; each E-step draws every view, its held-out part, and twice that part with
-hidden entries, for the prediction scores. At the end, held-out observations are separated. A fit that stops early costs
-less.
+The count follows `em.PASSES` through the laps of every stage: one of first draws, with what was known before, and then
+those that train. At the end, held-out observations are separated. A fit that stops early costs less.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,23 +10,24 @@ from math import ceil, prod
 from pathlib import Path
 
 from dichroic.diffusion import Prior
-from dichroic.em import FitConfig, Stage, make_plan, split
+from dichroic.em import PASSES, FitConfig, Stage, make_plan, split
+from dichroic.em.passes import BIND
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
 from dichroic.run.fit import known_priors
 
-__all__ = ["Estimate", "Pass", "count_passes", "estimate_costs"]
+__all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
 
 _CHUNKS = 16  # of an M-step: the last one is shorter where the steps do not divide, and compiled by itself
 _RECORD = 700  # bytes of a lap's record for one view
 
 
 @dataclass(frozen=True)
-class Pass:
+class Counted:
     """`times` passes over the observations of a view: `cold` of them from pure noise, `warm` continued ones.
 
-    `phase` is "E-step", "held-out draws", "prediction" or "final draws"; `learned`, the sources whose priors are
-    networks by then. Where a random share is drawn anew, the numbers are means.
+    `phase` is that of an `em.Pass`, or "final draws"; `learned`, the sources whose priors are networks by then. Where a
+    random share is drawn anew, the numbers are means.
     """
 
     phase: str
@@ -96,30 +95,30 @@ def estimate_costs(
     return estimates
 
 
-def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, plan: list[Stage]) -> list[Pass]:
+def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, plan: list[Stage]) -> list[Counted]:
     """Every pass of a fit over its observations, in order, those alike together."""
-    sampling, passes, known = config.sampling, [], frozenset[str]()
+    method, found, known = config.sampling, [], frozenset[str]()
+    held = held_out.views if held_out is not None else {}
+    passes = [each for each in PASSES if each.draws or (each is BIND and method.training[0])]
+
+    def count(phase: str, view: str, learned: frozenset[str], cold: float, warm: float, times: int) -> None:
+        if times:
+            found.append(Counted(phase, view, learned & set(problem.views[view].mixing), cold, warm, times))
+
     for stage in plan:
         after, laps = known | set(stage.learn), config.laps_of(stage.name)
-        cold_laps = min(laps, sampling.cold_laps)
-        for v in stage.views:
-            parts = [("E-step", len(problem.views[v]))]
-            if held_out is not None and v in held_out.views:
-                parts.append(("held-out draws", len(held_out.views[v])))
-                for learned, times in ((known, 1), (after, laps)):
-                    passes.append(Pass("prediction", v, learned, len(held_out.views[v]), 0, 2 * times))
-            for phase, n in parts:
-                fresh = sampling.refresh * n
-                passes.append(Pass(phase, v, known, n, 0, 1))
-                passes.append(Pass(phase, v, after, n, 0, cold_laps))
-                passes.append(Pass(phase, v, after, fresh, n - fresh, laps - cold_laps))
+        cold_laps = min(laps, method.cold_laps)
+        for lap, times in ((0, 1), (1, cold_laps), (cold_laps + 1, laps - cold_laps)):
+            for each in passes:
+                cold, warm = each.shares(lap, method)
+                for v in each.names(stage, held):
+                    n = len((held if each.over == "held-out views" else problem.views)[v])
+                    count(each.phase, v, after if lap else known, cold * n, warm * n, times * (each.draws or 1))
         known = after
-    for v, view in held_out.views.items() if held_out is not None else ():
-        learned = known & set(view.mixing)
-        passes.append(Pass("final draws", v, learned, len(view), 0, config.draws))
-    entering = {v: set(view.mixing) for v, view in problem.views.items()}
-    passes = [Pass(p.phase, p.view, p.learned & entering[p.view], p.cold, p.warm, p.times) for p in passes]
-    return [p for p in passes if p.times > 0]
+    for v, view in held.items():
+        count(BIND.phase, v, known, 0, 0, 1 if method.training[0] else 0)
+        count("final draws", v, known, len(view), 0, config.draws)
+    return found
 
 
 def _kind(config: FitConfig) -> str:
@@ -141,7 +140,7 @@ def _price(
     held_out: Problem | None,
     config: FitConfig,
     plan: list[Stage],
-    passes: list[Pass],
+    passes: list[Counted],
     timings: Timings,
 ) -> Estimate:
     steps, laps = config.training.steps, [config.laps_of(stage.name) for stage in plan]
@@ -149,19 +148,20 @@ def _price(
         **timings.closed_form,
         "compiling": 0.0,
         "M-step": sum(n * (steps * timings.train[s.name] + timings.spread[s.name]) for n, s in zip(laps, plan)),  # noqa: B905
-        **dict.fromkeys(("E-step", "held-out draws", "prediction", "final draws"), 0.0),
+        **dict.fromkeys([each.phase for each in PASSES if each.draws] + ["final draws"], 0.0),
     }
     evaluations = 0.0
     for p in passes:
         time = timings.draws[p.view, p.learned]
-        seconds[p.phase] += p.times * time.seconds(p.runs(config))
-        evaluations += p.times * sum(n * time.evaluations.at(k) for n, k in p.runs(config) if n > 0)
-        if time.pairs and p.phase in ("E-step", "final draws"):  # those held out share what the E-step has trained
-            times = p.times if p.phase == "E-step" else 1
-            seconds["conditional denoisers"] = seconds.get("conditional denoisers", 0.0) + times * time.pairs
-            evaluations += times * 2 * prod(config.sampling.training)
+        if p.phase != BIND.phase:
+            seconds[p.phase] += p.times * time.seconds(p.runs(config))
+            evaluations += p.times * sum(n * time.evaluations.at(k) for n, k in p.runs(config) if n > 0)
+        elif time.pairs:
+            seconds[p.phase] = seconds.get(p.phase, 0.0) + p.times * time.pairs
+            evaluations += p.times * 2 * prod(config.sampling.training)
     # one program for every kind of prior of a view, and another one where entries are hidden; of training, one or two
-    programs = {(p.view, p.learned, p.phase == "prediction") for p in passes}
+    hidden = {each.phase for each in PASSES if each.hidden}
+    programs = {(p.view, p.learned, p.phase in hidden) for p in passes}
     chunk = ceil(steps / _CHUNKS)
     seconds["compiling"] += sum(timings.draws[view, learned].compiling for view, learned, _ in programs)
     seconds["compiling"] += sum(timings.compiling[s.name] * (2 if steps % chunk else 1) for s in plan)

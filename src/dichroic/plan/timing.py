@@ -12,16 +12,14 @@ from math import ceil
 from time import perf_counter
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
-from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import DenoiserPrior, NetworkDenoiser, Prior, measure_spread, train
+from dichroic.diffusion import DenoiserPrior, Prior, train
 from dichroic.em import EMState, FitConfig, Stage, start_state
-from dichroic.em.loop import network_base
+from dichroic.em.mstep import measure_errors, new_network
 from dichroic.posterior import Bound, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
@@ -41,7 +39,6 @@ __all__ = [
 _MANY, _FEW = 3, 1  # sampling steps of the two measurements that a line is drawn through
 _THREADS = 4  # as many batches side by side as a fit runs at most
 _SAMPLES = 512
-_RANK = 256
 _PAIR_STEPS = 33  # of a conditional denoiser, timed
 _LONG = 0.25  # seconds that a measurement is to take, where the machine is fast
 
@@ -171,16 +168,7 @@ def time_training(
     """Times the M-step of a stage, and gives the priors of its sources as networks."""
     # stand-ins for posterior draws: what they are does not change the time
     samples = {s: jax.random.normal(key, (_SAMPLES, *priors[s].shape)) for s in stage.learn}
-    new = {
-        s: NetworkDenoiser.create(
-            priors[s].shape,
-            config.network_for(priors[s].shape),
-            key=key,
-            base=network_base(priors[s].denoiser()) if config.residual else None,
-            precision=config.precision,
-        )
-        for s in stage.learn
-    }
+    new = {s: new_network(priors[s], config, key) for s in stage.learn}
 
     def steps(number: int) -> float:
         training = config.training.model_copy(update={"steps": number})
@@ -201,9 +189,7 @@ def time_training(
         flat = np.asarray(samples[s], float).reshape(len(samples[s]), -1)
 
         def spread(s: str = s, flat: np.ndarray = flat):
-            basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_RANK).basis
-            basis = jnp.asarray(basis, jnp.float32)
-            return jax.block_until_ready(measure_spread(new[s], priors[s].schedule, samples[s], basis, key=key))
+            return jax.block_until_ready(measure_errors(new[s], priors[s], flat, samples[s], key))
 
         compiling, _ = _timed(spread)
         second, ladders[s] = _timed(spread)

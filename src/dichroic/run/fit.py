@@ -13,7 +13,7 @@ import numpy as np
 from dichroic.algebra import Components, Gaussian
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
-from dichroic.em import EMState, Expectation, FitConfig, make_plan, run_stages, split, start_state
+from dichroic.em import PASSES, EMState, Expectation, FitConfig, make_plan, run_stages, split, start_state
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -236,16 +236,14 @@ class _Fit:
         self._report("", 0, 1)
 
     def _report(self, what: str, done: int, total: int) -> None:
-        """Within a lap: `what` is a phase and the source or the view."""
-        phase, _, name = what.partition(" ")
-        if name:
-            self.parts.setdefault(phase, dict.fromkeys(self._over(phase), 0.0))[name] = done / total
+        """Within a lap: `what` is a pass and the source or the view."""
+        kind, _, name = what.partition(" ")
+        for each in PASSES:
+            if each.name == kind:
+                names = each.names(self.plan[self.state.stage], self.held_out.views if self.held_out else ())
+                self.parts.setdefault(kind, dict.fromkeys(names, 0.0))[name] = done / total
         lap = self.state.lap + 1 if self.state.draws else 0
         self._done(self.pace.done(self.state.records, self.state.stage, lap, self.parts), what)
-
-    def _over(self, phase: str) -> tuple[str, ...]:
-        stage = self.plan[self.state.stage]
-        return stage.learn if phase == "train" else stage.views
 
     def _done(self, share: float, what: str) -> None:
         self.share = max(self.share, share)

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dichroic.em import FitConfig, Stage
+from dichroic.em.passes import CLOCKS, PASSES, Pass
 
 __all__ = ["Pace"]
-
-_PHASES = ("m_step", "e_step", "held_out")  # training, draws, held-out draws and predictions, as records call them
 
 
 class Pace:
@@ -22,8 +21,6 @@ class Pace:
 
     def __init__(self, config: FitConfig, plan: Sequence[Stage], held_out: bool):
         self.config, self.plan, self.held_out = config, plan, held_out
-        (cold, warm), refresh = config.sampling.runs, config.sampling.refresh
-        self._warm = (refresh * cold + (1 - refresh) * warm) / cold  # cost of a continued draw, a new one being 1
 
     def done(
         self, records: Sequence[Mapping[str, Any]], stage: int, lap: int, parts: Mapping[str, Mapping[str, float]]
@@ -31,7 +28,7 @@ class Pace:
         """The share that is done, between 0 and 1, the separation at the end not begun.
 
         **Arguments:** `records`, of the laps made; `stage` and `lap`, of the one that is being made; `parts`, of its
-        phases "train", "pairs", "draw" and "held-out", the share done of each source or view.
+        passes by name, the share done of each source or view.
         """
         spent = sum(sum(_seconds(record).values()) for record in records)
         current, left = self.expected(records, lap), self.separation(records)
@@ -40,14 +37,12 @@ class Pace:
             if first is not None:
                 laps = range(first, self.config.laps_of(planned.name) + 1)
                 left += sum(sum(self.expected(records, k).values()) for k in laps)
-        pairs = 0.5 * current["e_step"] if "pairs" in parts else 0.0
-        weights = {
-            "train": current["m_step"],
-            "pairs": pairs,
-            "draw": current["e_step"] - pairs,
-            "held-out": current["held_out"],
-        }
-        within = sum(weights[kind] * sum(shares.values()) / len(shares) for kind, shares in parts.items() if shares)
+        within = 0.0
+        for clock in CLOCKS:
+            # what trains, if it is made, weighs as much as a draw
+            work = {e.name: self._cost(e, lap) or float(e.name in parts) for e in PASSES if e.clock == clock}
+            done = sum(w * sum(parts[e].values()) / len(parts[e]) for e, w in work.items() if parts.get(e))
+            within += current[clock] * done / (sum(work.values()) or 1.0)
         total = spent + left
         return min(spent + min(within, left), total) / total if total > 0 and spent > 0 else 0.0
 
@@ -57,31 +52,31 @@ class Pace:
         # not those that were compiled, where there are others
         measured = [m for m in made if m[0] > 1] or [m for m in made if m[0] > 0]
         if not measured:  # training, of which nothing is known, may well take what the first draws took
-            first: dict[str, float] = made[-1][1] if made else dict.fromkeys(_PHASES, 0.0)
+            first: dict[str, float] = made[-1][1] if made else dict.fromkeys(CLOCKS, 0.0)
             return {**first, "m_step": first["e_step"] if lap else 0.0}
         same = [m for m in measured if self._is_cold(m[0]) == self._is_cold(lap)]
         number, seconds = (same or measured)[-1]
-        ratio = self._draws(lap) / self._draws(number)
-        # two predictions beside the draws of what is held out, and they begin anew in every lap
-        rest = (2 + self._draws(lap)) / (2 + self._draws(number))
-        return {
-            "m_step": measured[-1][1]["m_step"] if lap else 0.0,
-            "e_step": seconds["e_step"] * ratio,
-            "held_out": seconds["held_out"] * rest,
-        }
+        training = dict.fromkeys(CLOCKS, 0.0) | (measured[-1][1] if lap else {})
+        draws = {clock: self._draws(clock, number) for clock in CLOCKS}
+        return training | {c: seconds[c] * self._draws(c, lap) / n for c, n in draws.items() if n}
 
     def separation(self, records: Sequence[Mapping[str, Any]]) -> float:
         """Seconds that the separation at the end will take."""
-        once = self.expected(records, 1)["held_out"] / (2 + self._draws(1))
+        once = self.expected(records, 1)["held_out"] / self._draws("held_out", 1)
         return self.config.draws * once if self.held_out else 0.0
 
     def _is_cold(self, lap: int) -> bool:
         return lap <= self.config.sampling.cold_laps
 
-    def _draws(self, lap: int) -> float:
-        return 1.0 if self._is_cold(lap) else self._warm
+    def _draws(self, clock: str, lap: int) -> float:
+        """Cost of the draws of a lap that count for a clock, in those from pure noise."""
+        return sum(self._cost(each, lap) for each in PASSES if each.clock == clock)
+
+    def _cost(self, each: Pass, lap: int) -> float:
+        (cold, warm), (fresh, continued) = self.config.sampling.runs, each.shares(lap, self.config.sampling)
+        return each.draws * (fresh + continued * warm / cold)
 
 
 def _seconds(record: Mapping[str, Any]) -> dict[str, float]:
     found = record.get("seconds") or {}
-    return {phase: float(found.get(phase) or 0.0) for phase in _PHASES}
+    return {phase: float(found.get(phase) or 0.0) for phase in CLOCKS}

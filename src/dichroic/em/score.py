@@ -1,7 +1,8 @@
-r"""Held-out prediction: how well do the priors tell what was not shown?
+r"""How good a lap is, which one is the best of a stage, and when there is nothing to be hoped for from more.
 
-Hide a quarter of the entries of a held-out observation, draw the sources given the rest, and predict the hidden entries
-from the draws, noise included. The energy score of two such predictions,
+Held-out prediction: how well do the priors tell what was not shown? Hide a quarter of the entries of a held-out
+observation, draw the sources given the rest, and predict the hidden entries from the draws, noise included. The energy
+score of two such predictions,
 
 .. math:: \tfrac12 |\hat y_1 - y| + \tfrac12 |\hat y_2 - y| - \tfrac12 |\hat y_1 - \hat y_2|
 
@@ -11,6 +12,7 @@ compared observation by observation.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +20,16 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import Prior
+from dichroic.em.config import FitConfig
+from dichroic.em.state import EMState
 from dichroic.operators import take
 from dichroic.posterior import Method, observation_keys
 from dichroic.problem import View
 
-__all__ = ["prediction_scores"]
+__all__ = ["exhausted", "judge", "prediction_scores"]
 
 _HIDDEN = 0.25
+_HOPELESS, _DECIDED = 3, 5.0  # so many laps in a row worse by so many standard errors end a stage
 
 
 def prediction_scores(
@@ -82,3 +87,43 @@ def _white(key, y: np.ndarray):
         return jax.random.normal(key, y.shape)
     real, imaginary = jax.random.normal(key, (2, *y.shape))
     return real + 1j * imaginary
+
+
+def exhausted(state: EMState, config: FitConfig) -> bool:
+    """Whether a stage ends before its laps are over."""
+    if not config.patience or not state.best:
+        return False
+    return state.lap - state.best["lap"] >= config.patience or state.best.get("worse", 0) >= _HOPELESS
+
+
+def judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, Any]:
+    """Updates what is known about the best lap of a stage, from the scores of the held-out observations.
+
+    The best lap is the one of the lowest mean: a later one takes its place only by being better. The gain over the
+    draws that the stage began with is judged observation by observation, and so are the errors.
+    """
+    mean = float(scores.mean())
+    if not best or not np.isfinite(best["lowest"]).all():
+        kept = scores.tolist()
+        start = {"first": kept, "gain": 0.0, "gain_error": 0.0}
+        return {"lap": lap, "lowest": kept, "last": mean, "error": 0.0, "worse": 0, **start}
+    if not np.isfinite(mean):  # such a lap is not the best one, whatever else it is
+        return {**best, "last": mean}
+    difference, error = _difference(scores, best["lowest"])
+    gain, gain_error = _difference(best.get("first", best["lowest"]), scores)
+    return {
+        **best,
+        "lap": lap if difference < 0 else best["lap"],
+        "lowest": scores.tolist() if difference < 0 else best["lowest"],
+        "last": mean,
+        "error": error,
+        "worse": best.get("worse", 0) + 1 if difference > _DECIDED * error else 0,
+        "gain": gain,
+        "gain_error": gain_error,
+    }
+
+
+def _difference(a: Any, b: Any) -> tuple[float, float]:
+    """The mean difference of two sets of scores of the same observations, and its standard error."""
+    difference = np.asarray(a) - np.asarray(b)
+    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))

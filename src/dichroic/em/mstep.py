@@ -1,0 +1,75 @@
+"""The M-step of a lap: the denoiser of a source learns from the draws of that source."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dichroic.closed.statistics import Statistics
+from dichroic.diffusion import Denoiser, DenoiserPrior, NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.em.config import FitConfig
+from dichroic.em.state import Lap
+
+__all__ = ["maximise", "measure_errors", "new_network"]
+
+_SPREAD_RANK, _SPREAD_DRAWS, _SPREAD_SAMPLES, _SPREAD_LEAST = 256, 4096, 512, 64
+_COMPONENTS_BASE = 256  # numbers in a source up to which its network corrects a mixture, beyond it a Gaussian
+
+
+def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
+    """Trains the denoiser of one source on its pooled draws."""
+    context, prior, path = lap.context, lap.priors[source], (lap.state.stage, lap.state.lap)
+    number = lap.stage.learn.index(source)
+    pooled, usable = lap.pooled(source)
+    denoiser = prior.denoiser()
+    if not isinstance(denoiser, NetworkDenoiser):
+        denoiser = new_network(prior, context.config, context.key(1, lap.state.stage, number))
+    trained, loss = train(
+        replace(denoiser, spread=None),  # the errors measured before do not matter, and all laps share one program
+        prior.schedule,
+        jnp.asarray(prior.scaling.to_scaled(pooled), jnp.float32),
+        context.config.training,
+        key=context.key(2, *path, number),
+        usable=jnp.asarray(np.argsort(~usable, kind="stable")),
+        count=int(usable.sum()),
+        report=report,
+    )
+    spread = _spread(trained, lap, source, pooled[usable], context.key(6, *path, number))
+    provenance = {"stage": lap.stage.name, "lap": lap.number}
+    lap.priors[source] = DenoiserPrior(replace(trained, spread=spread), prior.schedule, prior.scaling, provenance)
+    lap.loss[source] = float(loss[-len(loss) // 4 :].mean())
+
+
+def new_network(prior: Prior, config: FitConfig, key: PRNGKeyArray) -> NetworkDenoiser:
+    """The network of a source before it has learned anything: a correction of the closed-form prior, or of nothing."""
+    base = _base(prior.denoiser()) if config.residual else None
+    network = config.network_for(prior.shape)
+    return NetworkDenoiser.create(prior.shape, network, key=key, base=base, precision=config.precision)
+
+
+def _base(denoiser: Denoiser | None) -> Denoiser | None:
+    """What a network is to be the correction of: the closed-form prior, if it costs less than the network does."""
+    if denoiser is None or prod(denoiser.shape) <= _COMPONENTS_BASE:
+        return denoiser
+    return denoiser.gaussian() or denoiser
+
+
+def _spread(denoiser: NetworkDenoiser, lap: Lap, source: str, draws: np.ndarray, key: PRNGKeyArray) -> Spread:
+    """Measures the new denoiser's errors, on held-out draws where there are any: others it may know by heart."""
+    prior = lap.priors[source]
+    flat = prior.scaling.to_scaled(draws[:_SPREAD_DRAWS].reshape(len(draws[:_SPREAD_DRAWS]), -1).astype(float))
+    found = [x[source][x["usable"]] for x in lap.state.held_out_draws.values() if source in x]
+    judged = np.concatenate(found) if sum(map(len, found)) >= _SPREAD_LEAST else draws
+    judged = np.resize(judged, (_SPREAD_SAMPLES, *prior.shape))  # one shape, one program, whatever lap
+    return measure_errors(denoiser, prior, flat, jnp.asarray(prior.scaling.to_scaled(judged), jnp.float32), key)
+
+
+def measure_errors(
+    denoiser: NetworkDenoiser, prior: Prior, flat: np.ndarray, judged: Float[Array, "n ..."], key: PRNGKeyArray
+) -> Spread:
+    """Measures a denoiser's errors on some draws, along the principal directions of others, which are flat."""
+    basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_SPREAD_RANK).basis
+    return measure_spread(denoiser, prior.schedule, judged, jnp.asarray(basis, jnp.float32), key=key)
