@@ -31,7 +31,7 @@ def judged(levels):
     ],
 )
 def test_the_best_lap(levels, lap):
-    assert judge(levels)["lap"] == lap
+    assert judged(levels)["lap"] == lap
 
 
 @pytest.mark.parametrize(
