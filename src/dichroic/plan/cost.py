@@ -101,7 +101,7 @@ def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, 
     held = held_out.views if held_out is not None else {}
     passes = [each for each in PASSES if each.draws or (each is BIND and method.training[0])]
 
-    def count(phase: str, view: str, learned: frozenset[str], cold: float, warm: float, times: int) -> None:
+    def count(phase: str, view: str, learned: frozenset[str], cold: float | int, warm: float | int, times: int) -> None:
         if times:
             found.append(Counted(phase, view, learned & set(problem.views[view].mixing), cold, warm, times))
 
