@@ -98,7 +98,8 @@ def _problem(table: ProblemTable, path: Path) -> Problem:
     sources: dict[str, Source] = {}
     for name, source in table.sources.items():
         with collect(faults, f"source '{name}'"):
-            sources[name] = Source(tuple(source.shape), source.unit, source.dtype)
+            said = {key: value for key, value in source.model_dump().items() if key not in ("shape", "prior")}
+            sources[name] = Source(tuple(source.shape), **said)
     reader = _ViewReader(path.parent, sources, list(table.sources))
     views = {}
     for name, view in table.views.items():

@@ -101,6 +101,8 @@ class Problem:
     def fingerprint(self) -> str:
         """A hash of all data, operators, noise and names: the same problem has the same fingerprint, in any process."""
         digest = sha256(repr({name: source.real_shape for name, source in self.sources.items()}).encode())
+        known = {name: source.known() for name, source in self.sources.items() if source.known()}
+        digest.update(repr(known).encode() if known else b"")
         for name, view in self.views.items():
             # functions are static and print their address, which differs from run to run
             structure = _ADDRESS.sub("", f"{name}{jax.tree.structure(view.observations)}")

@@ -39,6 +39,7 @@ def save_problem(problem: Problem, folder: str | Path) -> Path:
             "shape": list(source.shape),
             **({"unit": source.unit} if source.unit else {}),
             **({"dtype": "complex"} if source.is_complex else {}),
+            **source.known(),
         }
         for name, source in problem.sources.items()
     }

@@ -20,6 +20,9 @@ class SourceTable(_Table):
     shape: list[int] = Field(min_length=1)
     unit: str = ""
     dtype: str = "real"
+    symmetry: Any = ()
+    range: Any = None
+    positive: Any = False
     prior: str | None = None
 
 
@@ -50,6 +53,9 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
         "shape": ("size", "dim", "dims", "dimension", "dimensions"),
         "unit": ("units",),
         "dtype": ("type", "complex"),
+        "symmetry": ("symmetries", "invariance", "invariances", "augment", "augmentation", "stationary"),
+        "range": ("limits", "bounds", "interval", "min", "max", "clip"),
+        "positive": ("nonnegative", "non_negative", "positivity"),
     },
     ViewTable: {
         "y": ("data", "image", "images", "values", "observations", "x"),

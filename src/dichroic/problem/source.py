@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import inf, isnan, prod
+from numbers import Real
 from operator import index
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray
 
-from dichroic.problem.faults import ProblemError
+from dichroic.problem.faults import ProblemError, collect
+from dichroic.problem.symmetry import permutations, symmetry_of, turned
 
 __all__ = ["Source", "as_complex", "as_pairs", "blocks_of", "describe_source"]
 
@@ -21,12 +25,24 @@ class Source:
     values, for axes and reports; `dtype`, `float` or `complex` (in a file `"real"` or `"complex"`): its operators get
     samples of that type, and draws of it have that type. Learned is a complex source as real pairs (`real_shape`).
 
-    **Raises:** `ProblemError` when the shape is empty or not made of whole numbers, or the type is another.
+    What is known about it beforehand: `symmetry`, some of `"flip"` (mirror images along the axes are as likely),
+    `"rotate"` (quarter turns of square images) and `"shift"` (stationary: a window on something without a place of its
+    own); `range`, the least and the largest value it can have, either of them infinite (or None) where there is none;
+    `positive`, for a least value of zero, which `range` then has.
+
+    **Raises:** `ProblemError` when the shape is empty or not made of whole numbers, the type is another, or what is
+    said to be known does not fit the shape, the type or itself.
+
+    >>> Source((28, 28, 1), symmetry=["flip", "rotate"], positive=True).range
+    (0.0, inf)
     """
 
     shape: tuple[int, ...]
     unit: str = ""
     dtype: Any = float
+    symmetry: Any = ()
+    range: Any = None
+    positive: Any = False
 
     def __post_init__(self):
         try:
@@ -37,6 +53,13 @@ class Source:
             raise ProblemError([f"Source: a shape has at least one axis and no empty one, got {shape}"])
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dtype", _kind(self.dtype))
+        faults: list[str] = []
+        with collect(faults):
+            object.__setattr__(self, "symmetry", symmetry_of(self.symmetry, shape))
+        with collect(faults):
+            object.__setattr__(self, "range", _limits(self.range, self.positive, self.is_complex))
+        if faults:
+            raise ProblemError(faults)
 
     @property
     def size(self) -> int:
@@ -57,14 +80,65 @@ class Source:
         """Samples `(..., *real_shape)` as the user sees them."""
         return as_complex(x) if self.is_complex else x
 
+    @property
+    def stationary(self) -> bool:
+        """Whether its covariances depend on lags alone."""
+        return "shift" in self.symmetry
+
+    @property
+    def permutations(self) -> Int[np.ndarray, "G d"]:
+        """The finite group of its symmetries (`flip` and `rotate`), on flat samples of the `real_shape`."""
+        return permutations(self.symmetry, self.shape, self.real_shape)
+
+    def augment(self, x: Array, key: PRNGKeyArray) -> Array:
+        """One sample, shape `real_shape`, moved by a random element of that group: as likely a sample as `x` is."""
+        return turned(self.symmetry, self.shape, x, key)
+
+    def clip(self, x: ArrayLike) -> Any:
+        """Samples with every value in the range; NumPy's stay with NumPy."""
+        if self.range is None:
+            return x
+        return (jnp if isinstance(x, Array) else np).clip(x, *self.range)
+
+    def known(self) -> dict[str, Any]:
+        """What is known beforehand, by the names of the arguments; open ends are infinite."""
+        return {
+            **({"symmetry": list(self.symmetry)} if self.symmetry else {}),
+            **({"range": list(self.range)} if self.range is not None else {}),
+        }
+
 
 def describe_source(source: Source) -> dict[str, Any]:
-    """A source as JSON."""
-    return {
+    """A source as JSON; an open end of its range is None."""
+    found = {
         "shape": list(source.shape),
         "unit": source.unit,
         **({"dtype": "complex"} if source.is_complex else {}),
+        **source.known(),
     }
+    if source.range is not None:
+        found["range"] = [None if abs(end) == inf else end for end in source.range]
+    return found
+
+
+def _limits(said: Any, positive: Any, is_complex: bool) -> tuple[float, float] | None:
+    if not isinstance(positive, bool):
+        raise ProblemError([f"Source: positive: expected true or false, got {positive!r}"])
+    if said is None and not positive:
+        return None
+    if is_complex:
+        what = "positive" if said is None else "range"
+        raise ProblemError([f"Source: {what}: complex numbers have no order; it is for real sources"])
+    expected = "Source: range: expected the least and the largest value, as in [0, 1] or [0, inf]"
+    ends = list(said) if isinstance(said, list | tuple | np.ndarray) else [None, None] if said is None else []
+    if len(ends) != 2 or not all(end is None or (isinstance(end, Real) and not isnan(end)) for end in ends):
+        raise ProblemError([f"{expected}; got {said!r}"])
+    low, high = -inf if ends[0] is None else float(ends[0]), inf if ends[1] is None else float(ends[1])
+    if not low < high or low == inf or high == -inf:
+        raise ProblemError([f"{expected}; got [{low:g}, {high:g}]"])
+    if positive and (-inf < low < 0 or high <= 0):
+        raise ProblemError([f"Source: a range of [{low:g}, {high:g}] is not that of a positive source"])
+    return (max(low, 0.0) if positive else low), high
 
 
 def _kind(dtype: Any) -> type:
