@@ -5,9 +5,9 @@ import pytest
 
 from design_cases import CASES, dense_information, problem_of
 from dichroic import Dense, Mask, PerSample, Problem, Source, View
+from dichroic.design.design_views import DesignView
 from dichroic.design.pairs import choose_entries
 from dichroic.design.report import check_design
-from dichroic.design.sampled_view import SampledView
 from dichroic.design.weighted_view import WeightedView
 from dichroic.operators import BlockProject, take
 from dichroic.studies.experiments import differing, mixed
@@ -148,7 +148,7 @@ def test_both_kinds_of_views_agree(name):
     shape, event = tuple(one.in_shape), tuple(one.out_shape)
     std, observed = PerSample(rng.uniform(0.5, 2, size=(5, *event))), rng.random((5, *event)) < 0.8
     view = View(np.zeros((5, *event), one.out_struct.dtype), {"x": operator}, std, observed).bind({"x": shape})
-    sampled, weighted = SampledView("v", view, {"x": shape}, 0), WeightedView.of("v", view, {"x": shape}, 0)
+    sampled, weighted = DesignView("v", view, {"x": shape}, 0), WeightedView.of("v", view, {"x": shape}, 0)
     G = sampled.gram()
     assert weighted.noise == pytest.approx(sampled.noise)
     np.testing.assert_allclose(weighted.gram(), G, atol=1e-10)
@@ -194,7 +194,7 @@ def test_entries_for_the_covariances():
 
 def test_more_observations_are_looked_at_before_a_null_space_is_believed(monkeypatch):
     """Each observation has a kernel of its own and sees one entry; eight of them leave most entries unseen."""
-    monkeypatch.setattr("dichroic.design.sampled_view._FLOPS", 1.0)
+    monkeypatch.setattr("dichroic.design.design_views.FLOPS", 1.0)
     A = np.zeros((64, 1, 16))
     A[np.arange(64), 0, np.arange(64) % 16] = 1
     report = check_design(problem_of((16,), {"a": {"x": PerSample(Dense(A))}}, n=64, event=(1,)), contraction=False)

@@ -31,7 +31,6 @@ from dichroic.design.mean_error import mean_error
 from dichroic.design.modes import find_modes
 from dichroic.design.null_space import describe_direction, fixes, pattern_in_words
 from dichroic.design.pairs import pair_spectrum
-from dichroic.design.sampled_view import SampledView
 from dichroic.design.spectrum import Spectrum
 from dichroic.design.weighted_view import WeightedView
 from dichroic.problem import Problem, blocks_of
@@ -244,7 +243,7 @@ def check_design(
 def _bind(name: str, view: Any, shapes: Mapping[str, tuple[int, ...]], seed: int) -> DesignView | None:
     if not any(s in view.mixing for s in shapes):
         return None
-    return WeightedView.of(name, view, shapes, seed) or SampledView(name, view, shapes, seed)
+    return WeightedView.of(name, view, shapes, seed) or DesignView(name, view, shapes, seed)
 
 
 def _order_one(
@@ -293,7 +292,7 @@ def _dense(views: list[DesignView], shapes: Mapping[str, tuple[int, ...]]):
         t = np.concatenate([np.full(at[s].stop - at[s].start, scales.get(s, 1.0)) for s in shapes])
         total = total * t[:, None] * t
         spectrum = dense_spectrum(total, shapes)
-        more = [view for view in views if isinstance(view, SampledView) and view.used < view.n]
+        more = [view for view in views if view.used < view.n]
         if not spectrum.null or not more or times == 0:
             break
         for view in more:
@@ -322,7 +321,7 @@ def _iterative(views: list[DesignView], shapes: Mapping[str, tuple[int, ...]], s
             out += _stacked(view, scales, rows[view.name], x)
         return out
 
-    slow = any(isinstance(view, SampledView) for view in views)
+    slow = not all(isinstance(view, WeightedView) for view in views)
     spectrum = iterative_spectrum(Information(product, shapes), dead, seed, _FEW if slow else _MANY)
     return spectrum, scales, _traces(powers, shapes), {}
 

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.design.design_views import ENTRIES, Block, DesignView, on_device
-from dichroic.design.peel import core_groups, lift, peel
+from dichroic.design.design_views import ENTRIES, Block, DesignView
 from dichroic.operators import DiagonalNoise, PerSample, take
 from dichroic.problem import View
+from dichroic.white.arrays import widen
+from dichroic.white.layout import kinds_of, lift, peel
 
 __all__ = ["WeightedView"]
 
@@ -41,10 +42,11 @@ class WeightedView(DesignView):
             return None
         peeled = {s: peel(operator, axes) for s, operator in view.mixing.items() if s in shapes}
         cores = {s: core for s, (_, core) in peeled.items()}
-        members = core_groups(cores, len(view), _GROUPS)
-        if members is None:
+        members = kinds_of(cores, len(view), _GROUPS)
+        if len(members) > _GROUPS:
             return None
         self = cls(name, view, shapes, seed)
+        self.used = self.n
         self.factors = {s: factors for s, (factors, _) in peeled.items()}
         self.white = [lift(noise.std, axes, each)]
         if view.observed is not None:
@@ -97,7 +99,7 @@ class WeightedView(DesignView):
         with jax.enable_x64(True):
             given = {s: jnp.asarray(x[s], float) for s in self.sources}
             for cores, w in terms:
-                part = _product(on_device(cores), on_device(w), given)
+                part = _product(widen(cores), widen(w), given)
                 out = {s: out[s] + np.asarray(part[s]) for s in out}
         return out
 
@@ -146,7 +148,7 @@ class WeightedView(DesignView):
         x = self.units(source, entries)
         if core is not None:
             with jax.enable_x64(True):
-                x = np.asarray(_forward(on_device(core), jnp.asarray(x)))
+                x = np.asarray(_forward(widen(core), jnp.asarray(x)))
         return x.reshape(len(x), -1)
 
     def _white(self, index: np.ndarray) -> np.ndarray:

@@ -5,9 +5,10 @@ real and flat, missing entries being zero. Nothing here changes the observations
 """
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Float, PRNGKeyArray
 from dichroic.operators import PerSample, take
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
+from dichroic.white.arrays import white_data, white_matrices
 
 __all__ = ["WhiteView", "generator"]
 
@@ -65,7 +67,7 @@ class WhiteView:
     @cached_property
     def y(self) -> Float[np.ndarray, "n m"]:
         """The data in units of the noise."""
-        return self._map(partial(_data, shapes=self._static), np.arange(len(self)), {})
+        return self._map(white_data, np.arange(len(self)))
 
     def mix(self, x: Mapping[str, np.ndarray], rows: np.ndarray | None = None) -> Float[np.ndarray, "k m"]:
         """The mixture of some sources (those in `x`), :math:`\\sum_s A'_s x_s`, without noise.
@@ -75,7 +77,7 @@ class WhiteView:
         """
         rows = np.arange(len(self)) if rows is None else rows
         inputs = {s: np.asarray(v, np.float32) for s, v in x.items()}
-        return self._map(partial(_mix, shapes=self._static), rows, inputs)
+        return self._map(_mix, rows, inputs)
 
     def white_noise(self, rng: np.random.Generator, rows: np.ndarray | None = None) -> np.ndarray:
         """A draw of the noise, in its own units."""
@@ -90,9 +92,7 @@ class WhiteView:
 
     def matrices(self) -> Float[np.ndarray, "n m d"]:
         """The operators of every observation as matrices, sources side by side."""
-        rows = np.arange(len(self))
-        blocks = self._map(partial(_matrices, shapes=self._static), rows, {})
-        return blocks
+        return self._map(white_matrices, np.arange(len(self)))
 
     def with_data(self, white: np.ndarray, noise: float = 1.0) -> View:
         """A view with the same operators and mask and other data.
@@ -100,9 +100,7 @@ class WhiteView:
         **Arguments:** `white`, the data in units of the present noise, shape `(n, m)`; `noise`, how many times larger
         the noise is said to be.
         """
-        rows, inputs = np.arange(len(self)), {"y": np.asarray(white, np.float32)}
-        y = self._map(partial(_colour, shapes=self._static), rows, inputs)
-        y = y.reshape(len(self), -1)
+        y = self._map(_colour, np.arange(len(self)), np.asarray(white, np.float32))
         if np.iscomplexobj(self.view.y):
             half = y.shape[1] // 2
             y = y[:, :half] + 1j * y[:, half:]
@@ -110,51 +108,40 @@ class WhiteView:
         v = self.view
         return View(y, v.mixing, _scaled(v.noise, noise), v.observed, {}, v.common_mask)
 
-    def _map(self, function: Any, rows: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _map(self, function: Any, rows: np.ndarray, *inputs: Any) -> np.ndarray:
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         chunk = max(1, _ENTRIES // max(*sizes, int(np.prod(self.view.event_shape)), 1))
         if len(rows) <= chunk:
-            return np.asarray(function(self._observations, rows, inputs), float)
+            return np.asarray(function(self._observations, rows, self._static, *inputs), float)
         parts = []
         for begin in range(0, len(rows), chunk):
             # padded: one program serves all chunks
-            take_ = np.minimum(np.arange(begin, begin + chunk), len(rows) - 1)
-            out = function(self._observations, rows[take_], {s: v[take_] for s, v in inputs.items()})
+            some = np.minimum(np.arange(begin, begin + chunk), len(rows) - 1)
+            given = jax.tree.map(lambda v, some=some: v[some], inputs)
+            out = function(self._observations, rows[some], self._static, *given)
             parts.append(np.asarray(out, float)[: len(rows) - begin])
         return np.concatenate(parts)
 
 
-def _whitened(observations: Any, i: Any, shapes: Any) -> WhitenedObservation:
-    return WhitenedObservation.unscaled(take(observations, i), dict(shapes))
+@eqx.filter_jit
+def _mix(observations, rows, shapes, x):
+    def one(i, x):
+        return WhitenedObservation.unscaled(take(observations, i), dict(shapes)).forward(x)
+
+    return jax.vmap(one)(rows, x)
 
 
-@partial(jax.jit, static_argnames="shapes")
-def _data(observations, rows, inputs, *, shapes):
-    return jax.vmap(lambda i: _whitened(observations, i, shapes).y)(rows)
-
-
-@partial(jax.jit, static_argnames="shapes")
-def _mix(observations, rows, inputs, *, shapes):
-    return jax.vmap(lambda i, x: _whitened(observations, i, shapes).forward(x))(rows, inputs)
-
-
-@partial(jax.jit, static_argnames="shapes")
-def _matrices(observations, rows, inputs, *, shapes):
-    return jax.vmap(lambda i: _whitened(observations, i, shapes).matrix())(rows)
-
-
-@partial(jax.jit, static_argnames="shapes")
-def _colour(observations, rows, inputs, *, shapes):
-    def one(i, inputs):
+@eqx.filter_jit
+def _colour(observations, rows, shapes, white):
+    def one(i, white):
         observation = take(observations, i)
         y = jnp.asarray(observation.y)
-        white = inputs["y"]
         if jnp.iscomplexobj(y):
             white = white[: y.size] + 1j * white[y.size :]
         out = observation.noise.unwhiten(white.reshape(y.shape)).reshape(-1)
         return jnp.concatenate([out.real, out.imag]) if jnp.iscomplexobj(y) else out
 
-    return jax.vmap(one)(rows, inputs)
+    return jax.vmap(one)(rows, white)
 
 
 def _scaled(noise: Any, factor: float) -> Any:

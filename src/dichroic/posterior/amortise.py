@@ -185,7 +185,7 @@ def view_models(
     with jax.enable_x64(True):
         for begin in range(0, len(chosen), _CHUNK):
             members = np.resize(chosen[begin : begin + _CHUNK], min(_CHUNK, len(chosen)))
-            wide, known = jax.tree.map(widen, (view.select(members).observations, dict(populations)))
+            wide, known = widen((view.select(members).observations, dict(populations)))
             part = _models(wide, known, {s: scalings[s] for s in shapes}, len(members))
             kept = len(chosen[begin : begin + _CHUNK])
             parts.append(jax.tree.map(lambda a, kept=kept: np.asarray(a[:kept], np.float32), part))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +16,19 @@ from dichroic.problem import Observation, View
 from dichroic.white.layout import group_alike
 from dichroic.white.observation import WhitenedObservation
 
-__all__ = ["Group", "chi_square_of_groups", "grouped", "stack_samples", "stacked", "weighted", "widen"]
+__all__ = [
+    "Group",
+    "chi_square_of_groups",
+    "grouped",
+    "stack_samples",
+    "stacked",
+    "weighted",
+    "white_data",
+    "white_matrices",
+    "widen",
+]
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of sources, as compiled programs know them
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ def stacked(
     **Returns:** the matrices, the data, and the counts of observed values.
     """
     with jax.enable_x64(True):
-        wide = jax.tree.map(widen, view.observations)
+        wide = widen(view.observations)
         A, y, count = _every(jnp.arange(len(view)), wide, _static(view, shapes))
     return A, y, np.asarray(count)
 
@@ -61,7 +74,7 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
     groups = []
     for members in group_alike(view) if indices is None else indices:
         A, count = _matrix(take(view.observations, int(members[0])), _static(view, shapes))
-        y = _data(jnp.arange(len(members)), view.select(members).observations, _static(view, shapes))
+        y = white_data(view.select(members).observations, jnp.arange(len(members)), _static(view, shapes))
         A, y = np.asarray(A, float), np.asarray(y, float)
         something = (A != 0).any(1) | (y != 0).any(0)
         something[0] |= not something.any()  # an observation of nothing is one of a zero: no matrix is empty
@@ -88,7 +101,7 @@ def weighted(
     parts = [np.real(y), np.imag(y)] if np.iscomplexobj(y) else [y]
     bare = Observation(view.y[0], np.ones(view.event_shape, bool), dict(view.mixing), DiagonalNoise(1.0))
     with jax.enable_x64(True):
-        A, _ = _matrix(jax.tree.map(widen, bare), _static(view, shapes))
+        A, _ = _matrix(widen(bare), _static(view, shapes))
     return (
         np.asarray(A, float),
         np.tile(weights, len(parts)),
@@ -96,7 +109,7 @@ def weighted(
     )
 
 
-def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Shapes:
     return tuple((s, tuple(shapes[s])) for s in view.mixing)
 
 
@@ -116,18 +129,29 @@ def _matrix(observation, shapes):
 
 
 @eqx.filter_jit
-def _data(i, observations, shapes):
-    return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).y)(i)
+def white_matrices(observations: Any, rows: Array, shapes: Shapes) -> Float[Array, "k m d"]:
+    """The matrices of some observations, sources side by side in the order of `shapes`."""
+    return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).matrix())(rows)
 
 
-def widen(leaf):
-    """A leaf in double precision; whatever is no number stays as it is."""
-    if not eqx.is_array_like(leaf):
-        return leaf
-    leaf = np.asarray(leaf)
-    if np.issubdtype(leaf.dtype, np.complexfloating):
-        return leaf.astype(complex)
-    return leaf.astype(float) if np.issubdtype(leaf.dtype, np.floating) else leaf
+@eqx.filter_jit
+def white_data(observations: Any, rows: Array, shapes: Shapes) -> Float[Array, "k m"]:
+    """The data of some observations."""
+    return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).y)(rows)
+
+
+def widen(tree: Any) -> Any:
+    """Arrays and numbers in double precision; whatever is neither stays as it is."""
+
+    def wide(leaf):
+        if not eqx.is_array_like(leaf):
+            return leaf
+        leaf = np.asarray(leaf)
+        if np.issubdtype(leaf.dtype, np.complexfloating):
+            return leaf.astype(complex)
+        return leaf.astype(float) if np.issubdtype(leaf.dtype, np.floating) else leaf
+
+    return jax.tree.map(wide, tree)
 
 
 def stack_samples(samples: Mapping[str, np.ndarray], sources: Sequence[str], n: int) -> Float[np.ndarray, "n d"]:

@@ -1,13 +1,20 @@
-"""Which observations of a view share what: found once, and said once."""
+r"""Which observations of a view share what: found once, and said once.
+
+Amplitudes, masks, flat fields, missing entries and noise are entrywise factors of an operator,
+:math:`A_i = \mathrm{diag}(w_i)\, B_i`. Behind them most designs have one core :math:`B` for all observations, and then
+sums over all observations are sums over factors, which cost next to nothing.
+"""
+
+from typing import Any
 
 import jax
 import numpy as np
 
-from dichroic.operators import DiagonalNoise, PerSample, count_samples, take
+from dichroic.operators import Composition, DiagonalNoise, PerSample, count_samples, take
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["group_alike", "has_weights", "split_alike"]
+__all__ = ["group_alike", "has_weights", "kinds_of", "lift", "peel", "split_alike"]
 
 
 def has_weights(view: View) -> bool:
@@ -19,20 +26,20 @@ def has_weights(view: View) -> bool:
 def group_alike(view: View) -> list[np.ndarray]:
     """Indices of the observations that share operators, noise and mask."""
     observations = view.observations
-    marked = [
-        node
-        for node in jax.tree.leaves(
-            (observations.mixing, observations.likelihood, observations.observed),
-            is_leaf=lambda n: isinstance(n, PerSample),
-        )
-        if isinstance(node, PerSample)
-    ]
-    columns = [leaf.reshape(len(view), -1) for node in marked for leaf in leaves(node)]
+    return kinds_of((observations.mixing, observations.likelihood, observations.observed), len(view))
+
+
+def kinds_of(tree: Any, n: int, most: int | None = None) -> list[np.ndarray]:
+    """Indices of the observations whose per-sample parts are the same; no more than `most` kinds and one are told."""
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, PerSample))
+    columns = [leaf for node in nodes if isinstance(node, PerSample) for leaf in leaves(node)]
     if not columns:
-        return [np.arange(len(view))]
+        return [np.arange(n)]
     members: dict[bytes, list[int]] = {}
-    for i in range(len(view)):
+    for i in range(n):
         members.setdefault(b"".join(np.ascontiguousarray(c[i]).tobytes() for c in columns), []).append(i)
+        if most is not None and len(members) > most:
+            break
     return [np.asarray(group) for group in members.values()]
 
 
@@ -63,3 +70,46 @@ def _alike(view: View, members: np.ndarray) -> View:
     observed = None if view.observed is None else view.observed[members]
     truth = {s: x[members] for s, x in view.truth.items()}
     return View(view.y[members], mixing, take(view.noise, first), observed, truth, True)
+
+
+def peel(operator: Any, axes: int) -> tuple[list[np.ndarray], Any]:
+    """The factors of an operator whose output has `axes` axes, and its core.
+
+    **Returns:** arrays of shape `(1 or n, ...)`, broadcasting to the output, whose product is the factor; and the
+    operator that comes before it, with its per-sample parts marked, None for the identity.
+    """
+    return _peel(operator, axes, False)
+
+
+def _peel(op: Any, axes: int, each: bool) -> tuple[list[np.ndarray], Any]:
+    if isinstance(op, PerSample):
+        return _peel(op.value, axes, True)
+    if (diagonal := op.diagonal()) is not None:
+        if isinstance(diagonal, PerSample):
+            diagonal, each = diagonal.value, True
+        return [lift(diagonal, axes, each and bool(leaves(op)))], None
+    if isinstance(op, Composition):
+        outer, core = _peel(op.outer, axes, each)
+        inner, inner_core = _peel(op.inner, axes if core is None else len(_shape(op.inner, each)), each)
+        if core is None:
+            return outer + inner, inner_core
+        if all(factor[0].size == 1 for factor in inner):  # a number goes through any linear map
+            numbers = [factor.reshape(-1, *(1,) * axes) for factor in inner]
+            return outer + numbers, core if inner_core is None else Composition(core, inner_core)  # pyright: ignore
+        return outer, Composition(core, _marked(op.inner, each))  # pyright: ignore
+    return [], _marked(op, each)
+
+
+def _shape(op: Any, each: bool) -> tuple[int, ...]:
+    return (_marked(op, each) if each else op).out_shape
+
+
+def _marked(op: Any, each: bool) -> Any:
+    return PerSample(op) if each and not isinstance(op, PerSample) and leaves(op) else op
+
+
+def lift(values: Any, axes: int, each: bool) -> np.ndarray:
+    """Parameters as `(1 or n, ...)` with `axes` axes behind the first."""
+    a = np.asarray(values)
+    a = a if each else a[None]
+    return a.reshape(a.shape[:1] + (1,) * (axes + 1 - a.ndim) + a.shape[1:])

@@ -51,7 +51,7 @@ def over_observations(
         padded = np.concatenate([rows, np.repeat(rows[-1:], batch - len(rows))])
         rest = [np.asarray(a)[padded] for a in per_sample]
         observations = view.select(padded).observations
-        observations = jax.tree.map(widen, observations) if wide else observations
+        observations = widen(observations) if wide else observations
         out = _map(function, observations, rest, indices[padded], key)
         count = len(rows)
         parts.append(jax.tree.map(lambda a, count=count: np.asarray(a)[:count], out))

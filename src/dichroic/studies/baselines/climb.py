@@ -44,7 +44,7 @@ class Objective:
             for begin in range(0, len(view), size):
                 rows = np.arange(begin, min(begin + size, len(view)))
                 padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
-                observations = jax.tree.map(widen, view.select(padded).observations)
+                observations = widen(view.select(padded).observations)
                 weights = np.where(np.arange(size) < len(rows), weight / len(view), 0.0)
                 self.parts.append((observations, weights))
 
