@@ -168,7 +168,7 @@ def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng
     problem, std, sizes = make(rng)
     populations = Truth(np.random.default_rng(1), sizes).populations
     if route == "weights, each by itself":
-        monkeypatch.setattr(weights, "_CONDITION", 0)
+        monkeypatch.setattr(weights, "CONDITION", 0)
         route = "weights"
     force(monkeypatch, route)
     for name, view in problem.views.items():
@@ -253,7 +253,7 @@ def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, 
     problem = contrastive(rng, truth, n=6, missing=True)
     force(monkeypatch, "groups")
     kept = bind(problem, "both")
-    monkeypatch.setattr(groups, "_KEPT", 0)
+    monkeypatch.setattr(groups, "KEPT", 0)
     anew = bind(problem, "both")
     assert anew.kept is None and anew.moments() is None
     assert anew.power("a") == kept.power("a")

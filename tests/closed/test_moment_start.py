@@ -29,8 +29,8 @@ def exact_group(A, n, truth, hidden=()):
 
 @pytest.mark.parametrize("known", [(), ("a",)])
 def test_exact_moments_give_the_truth(monkeypatch, known):
-    monkeypatch.setattr("dichroic.closed.moment_start._ACCURACY", 1e-12)
-    monkeypatch.setattr("dichroic.closed.moment_start._ITERATIONS", 500)
+    monkeypatch.setattr("dichroic.closed.moment_start.ACCURACY", 1e-12)
+    monkeypatch.setattr("dichroic.closed.moment_start.ITERATIONS", 500)
     rng = np.random.default_rng(0)
     sizes = {"a": 3, "b": 2}
     truth = populations(rng, sizes)

@@ -19,11 +19,11 @@ SEEN[:, 3:5, 7] = False
 def both(problem, monkeypatch):
     """The spectrum of the means, dense and by iterations."""
     with monkeypatch.context() as patch:
-        patch.setattr(design, "_DENSE", 0)
+        patch.setattr(design, "DENSE", 0)
         patch.setattr(design, "_scales", lambda powers: dict.fromkeys(problem.sources, 1.0))  # estimated otherwise
         patch.setattr("dichroic.design.report.find_modes", lambda *_: None)
         iterative = check_design(problem, contraction=False)
-        patch.setattr(design, "_DENSE", 10_000)
+        patch.setattr(design, "DENSE", 10_000)
         dense = check_design(problem, contraction=False)
     assert (iterative.means.route, dense.means.route) == ("iterative", "dense")
     return iterative, dense

@@ -290,7 +290,7 @@ class TestContraction:
         """Conjugate gradients and random signs against exact traces."""
         problem = problem_of((12, 12), {"a": {"x": 1.0, "z": _blur()}, "b": {"z": 1.0}})
         exact = check_design(problem).contraction
-        monkeypatch.setattr("dichroic.design.contraction._DENSE", 0)
+        monkeypatch.setattr("dichroic.design.contraction.DENSE", 0)
         estimated = check_design(problem).contraction
         for view, shares in exact.items():
             assert estimated[view] == pytest.approx(shares, abs=0.05)

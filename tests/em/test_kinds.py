@@ -41,7 +41,7 @@ def test_kinds_are_drawn_as_every_observation_by_itself(monkeypatch, masked):
     some = rng.permutation(N)[:20]
     part = kinds.draw(keys[some], some, start={"a": view.truth["a"][some]}, warm=warm[some])
     np.testing.assert_allclose(part.samples["a"], together.samples["a"][some], atol=1e-5)
-    monkeypatch.setattr(batched, "_FEW", 10**9)
+    monkeypatch.setattr(batched, "FEW", 10**9)
     apart = METHOD.bind(view, {"a": prior()}, key=key).draw(keys, start=view.truth, warm=warm)
     np.testing.assert_allclose(together.samples["a"], apart.samples["a"], atol=1e-4)
     np.testing.assert_allclose(together.chi_square, apart.chi_square, atol=1e-3)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2_contingency, kstest
 
 from dichroic.metrics import pqmass, pqmass_chi_square, pqmass_p_value
-from dichroic.metrics.pqmass import _HELD, _chi_square
+from dichroic.metrics.pqmass import HELD, _chi_square
 
 
 def normal(seed, n, d=3):
@@ -43,8 +43,8 @@ def test_chi_square_agrees_with_another_implementation():
 def test_many_samples_are_treated_as_few_are(monkeypatch):
     x, y = normal(0, 150), normal(1, 120) + 0.2
     whole = pqmass(x, y, tessellations=20)
-    assert _HELD > 270
-    monkeypatch.setattr(sys.modules[pqmass.__module__], "_HELD", 10)
+    assert HELD > 270
+    monkeypatch.setattr(sys.modules[pqmass.__module__], "HELD", 10)
     np.testing.assert_allclose(pqmass(x, y, tessellations=20).chi_square, whole.chi_square)
     other = pqmass(x, y, tessellations=20, seed=1).chi_square
     assert not np.allclose(other, whole.chi_square)

@@ -26,10 +26,10 @@ from dichroic.white.parallel import dense_side_by_side
 
 __all__ = ["Groups", "group_operations"]
 
-_KEPT = 1 << 27  # entries of all matrices of groups up to which they are kept: one gibibyte
+KEPT = 1 << 27  # entries of all matrices of groups up to which they are kept: one gibibyte
 _NOTHING = 1e-12  # responsibilities below this are left out
 _FACTORS = 1 << 26  # entries of all factors up to which none is computed twice
-_TABLE = 1 << 24  # densities of combinations, one of every observation, that are in memory together
+TABLE = 1 << 24  # densities of combinations, one of every observation, that are in memory together
 
 
 def group_operations(n: int, m: int, d: int) -> float:
@@ -44,7 +44,7 @@ class Groups(Evidence):
         super().__init__(view, shapes)
         self.indices = group_alike(view) if indices is None else indices
         self.data, self.unknowns = view.data_size, self.blocks[self.sources[-1]].stop
-        self.fits = len(self.indices) * self.data * (self.data + self.unknowns) <= _KEPT
+        self.fits = len(self.indices) * self.data * (self.data + self.unknowns) <= KEPT
 
     @cached_property
     def kept(self) -> list[Group] | None:
@@ -145,7 +145,7 @@ class _Combinations:
 
     def parts(self) -> "Iterator[_Combinations]":
         """The same for shares of the observations whose densities fit into memory together."""
-        rows = max(1, _TABLE // len(self.combinations))
+        rows = max(1, TABLE // len(self.combinations))
         for begin in range(0, len(self.group.y), rows):
             share, part = slice(begin, begin + rows), copy(self)
             part.group = replace(self.group, members=self.group.members[share], y=self.group.y[share])

@@ -19,7 +19,7 @@ from dichroic.algebra import Gaussian
 
 __all__ = ["Moments", "moment_start"]
 
-_ITERATIONS, _ACCURACY = 50, 1e-3
+ITERATIONS, ACCURACY = 50, 1e-3
 _FLOOR = 0.01  # of the mean variance: EM never leaves a variance of zero
 
 Blocks = dict[str, np.ndarray]
@@ -115,8 +115,8 @@ def _least_squares(normal: Callable[[Blocks], Blocks], right: Blocks) -> Blocks:
     x = {s: np.zeros_like(b) for s, b in right.items()}
     r, p = right, right
     norm = start = _dot(r, r)
-    for _ in range(_ITERATIONS):
-        if norm <= _ACCURACY**2 * start or norm == 0:
+    for _ in range(ITERATIONS):
+        if norm <= ACCURACY**2 * start or norm == 0:
             break
         q = normal(p)
         step = norm / max(_dot(p, q), 1e-300)

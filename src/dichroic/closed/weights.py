@@ -31,7 +31,7 @@ __all__ = ["OBSERVATION", "Weights"]
 
 potrf, potri, potrs = scipy.linalg.get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
 
-_CONDITION = 1e8  # of the common system, above which taking values from it costs too many digits
+CONDITION = 1e8  # of the common system, above which taking values from it costs too many digits
 OBSERVATION = 1e6  # floating-point operations that an observation costs whatever its size
 _JOBS = 4  # shares of a view that are worked on side by side
 _ROWS = 512  # observations of a share whose residuals are in memory together
@@ -108,7 +108,7 @@ class Weights(Evidence):
         # residuals in units of the most accurate noise; those of missing values have no effect and are zero
         r = np.divide(y, D, out=np.zeros_like(y), where=D > 0) - shift * (D > 0)
         differing = D < 1
-        taking = (differing.sum(1) < self.count[rows]) & (len(Q) + np.trace(Q) < _CONDITION)
+        taking = (differing.sum(1) < self.count[rows]) & (len(Q) + np.trace(Q) < CONDITION)
         Kr = r @ K
         alpha, taken, log_dets = np.zeros_like(y), np.zeros_like(y), np.where(taking, 2 * half_log_det, 0)
         for i in range(len(rows)):

@@ -19,7 +19,7 @@ from dichroic.design.design_views import DesignView
 
 __all__ = ["expected_contraction", "source_variances"]
 
-_DENSE = 1024  # unknowns of a view up to which matrices are formed
+DENSE = 1024  # unknowns of a view up to which matrices are formed
 _OBSERVATIONS, _FEW = 64, 2  # of each view that are looked at, with and without matrices
 _ROWS = 256  # observations that the sizes of the sources are judged by
 _ITERATIONS, _TOLERANCE = 40, 0.02
@@ -29,7 +29,7 @@ def expected_contraction(views: Sequence[DesignView], variances: Mapping[str, fl
     """`{view: {source: share}}`, for sources with these variances; empty where a variance is not known."""
     if not variances:
         return {}
-    find = {view.name: _exact if view.unknowns <= _DENSE else _estimated for view in views}
+    find = {view.name: _exact if view.unknowns <= DENSE else _estimated for view in views}
     return {view.name: find[view.name](view, variances) for view in views}
 
 

@@ -40,7 +40,7 @@ __all__ = ["DesignReport", "check_design"]
 WEAK = 20.0  # condition from which on a design is amber
 FAINT = 0.02  # contraction below which an observation says next to nothing
 LOOSE, UNEVEN = 0.25, 5.0  # error of the worst pattern that is amber, where the condition is at least this
-_DENSE = 2048  # unknowns up to which the information is a matrix
+DENSE = 2048  # unknowns up to which the information is a matrix
 _MANY, _FEW = 60, 24  # iterations, where observations are averaged and where they are gone through one by one
 
 
@@ -259,7 +259,7 @@ def _order_one(
             scales = _scales(powers)
             modes = modes.scaled(scales)
             return modes.spectrum(), scales, _traces(powers, shapes), {s: modes.condition_with(s) for s in shapes}
-    if sum(int(np.prod(shape)) for shape in shapes.values()) <= _DENSE:
+    if sum(int(np.prod(shape)) for shape in shapes.values()) <= DENSE:
         return _dense(views, shapes)
     return _iterative(views, shapes, seed)
 

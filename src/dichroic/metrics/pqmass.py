@@ -11,7 +11,7 @@ from dichroic.metrics.vectors import squared_distances, two_samples
 __all__ = ["PQMass", "pqmass", "pqmass_chi_square", "pqmass_p_value"]
 
 TESSELLATIONS = 1000
-_HELD = 4096  # samples up to which all their distances are held at once
+HELD = 4096  # samples up to which all their distances are held at once
 
 
 class PQMass(NamedTuple):
@@ -48,7 +48,7 @@ def pqmass(
     if cells < 2 or from_x >= n or cells - from_x >= m:
         raise ValueError(f"pqmass: expected at least two references, and less than samples, got {cells} of {n} and {m}")
     pool, rng = np.concatenate([x, y]), np.random.default_rng(seed)
-    held = squared_distances(pool, pool) if n + m <= _HELD else None
+    held = squared_distances(pool, pool) if n + m <= HELD else None
     statistic, freedom = np.empty(tessellations), np.empty(tessellations, int)
     for t in range(tessellations):
         own, other = rng.permutation(n), n + rng.permutation(m)

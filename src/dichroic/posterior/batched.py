@@ -21,7 +21,7 @@ from dichroic.white.parallel import side_by_side
 
 __all__ = ["batched"]
 
-_FEW = 64  # observations of a kind, below which it does not pay to treat it by itself
+FEW = 64  # observations of a kind, below which it does not pay to treat it by itself
 _SMALL = 16  # data per observation up to which every one is a system of its own
 _DENSE = 2048  # data per observation up to which a shared system is factorised
 
@@ -30,7 +30,7 @@ def batched(view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: C
     """Draws of a view by the sampler of one observation; kind by kind, where that takes one system in place of many."""
     parts = [(np.arange(len(view)), view)]
     if sampler.gains and not view.shared and _SMALL < view.data_size <= _DENSE:
-        parts = split_alike(view, _FEW)
+        parts = split_alike(view, FEW)
     if len(parts) == 1:
         return Batched(parts[0][1], priors, sampler, shared, batch)
     return ByKind([(rows, Batched(part, priors, sampler, shared, batch)) for rows, part in parts])

@@ -230,7 +230,7 @@ def test_contrastive_pca_of_many_pixels_needs_no_matrix(monkeypatch):
 
     problem = half_amplitude(50, shape=(30,))
     dense = ContrastivePCA.fit(problem, ContrastivePCAConfig(components=2))
-    monkeypatch.setattr(cpca, "_DENSE", 8)
+    monkeypatch.setattr(cpca, "DENSE", 8)
     thin = ContrastivePCA.fit(problem, ContrastivePCAConfig(components=2))
     U, V = (fit.arrays["star/components"] for fit in (dense, thin))
     np.testing.assert_allclose(U.T @ U, V.T @ V, atol=1e-6)
@@ -291,7 +291,7 @@ def test_wiener_is_the_linear_posterior(route, monkeypatch, float64):
         monkeypatch.setattr(wiener, "EXACT_SIZE", 0)
         monkeypatch.setattr("dichroic.posterior.covariance.EXACT_SIZE", 0)
     if route == "iteration":
-        monkeypatch.setattr(wiener, "_BUDGET", 0.0)
+        monkeypatch.setattr(wiener, "BUDGET", 0.0)
     mean = {s: p.mean for s, p in fit.fitted.populations.items()}
     covariance = {s: p.covariance() for s, p in fit.fitted.populations.items()}
     found = fit.separate(problem, draws=0)
@@ -354,8 +354,8 @@ def test_wiener_estimates_as_well_as_regression_on_the_truth():
 def test_wiener_says_when_a_system_was_not_solved(monkeypatch):
     monkeypatch.setattr(wiener, "EXACT_SIZE", 0)
     monkeypatch.setattr("dichroic.posterior.covariance.EXACT_SIZE", 0)
-    monkeypatch.setattr(wiener, "_BUDGET", 0.0)
-    monkeypatch.setattr(wiener, "_RESIDUAL", 0.0)
+    monkeypatch.setattr(wiener, "BUDGET", 0.0)
+    monkeypatch.setattr(wiener, "RESIDUAL", 0.0)
     rng = np.random.default_rng(0)
     A = rng.normal(size=(4, 3, 3))
     problem = Problem({"a": Source((3,))}, {"v": View(rng.normal(size=(4, 3)), {"a": PerSample(Dense(A))}, 0.1)})

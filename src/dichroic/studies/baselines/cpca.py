@@ -23,7 +23,7 @@ from dichroic.studies.baselines.least_squares import least_squares, require_inve
 
 __all__ = ["ContrastivePCA", "ContrastivePCAConfig"]
 
-_DENSE = 2048  # entries of a source up to which covariances are matrices
+DENSE = 2048  # entries of a source up to which covariances are matrices
 
 
 class ContrastivePCAConfig(BaselineConfig):
@@ -88,7 +88,7 @@ class ContrastivePCA(Baseline):
 def _leading(x: np.ndarray, b: np.ndarray, alpha: float, q: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The `q` leading eigenpairs of the difference of covariances, the largest first; data is centred."""
     d = x.shape[1]
-    if d <= _DENSE or q >= d:
+    if d <= DENSE or q >= d:
         values, U = np.linalg.eigh(x.T @ x / len(x) - alpha * b.T @ b / len(b))
     else:
 

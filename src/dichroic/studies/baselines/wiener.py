@@ -34,8 +34,8 @@ __all__ = ["Wiener", "WienerConfig"]
 # standard deviations of a source: x_t at this level says nothing about x_0, so that the posterior given both is the
 # posterior given the data alone, to a relative 1e-8
 _FAR = 1e4
-_RESIDUAL = 1e-3  # of a linear system, relative, above which it counts as not solved
-_BUDGET = 1e13  # floating-point operations of one draw of every observation up to which systems are factorised
+RESIDUAL = 1e-3  # of a linear system, relative, above which it counts as not solved
+BUDGET = 1e13  # floating-point operations of one draw of every observation up to which systems are factorised
 
 
 class WienerConfig(BaselineConfig):
@@ -95,7 +95,7 @@ class Wiener(Baseline):
         if all(int(np.prod(self.shapes[s])) <= EXACT_SIZE for s in observed.mixing):
             with jax.enable_x64(True):
                 return over_observations(self._factors(list(observed.mixing)), observed, key=key, wide=True)
-        dense = bind_dense(observed, self.shapes, _BUDGET)
+        dense = bind_dense(observed, self.shapes, BUDGET)
         if dense is None:
             return self._by_iteration(observed, view, key)
         keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(observed)))
@@ -107,10 +107,10 @@ class Wiener(Baseline):
         scalings = {s: priors[s].scaling for s in observed.mixing}
         linear = _Linear(denoisers_of({s: priors[s] for s in observed.mixing}, "wiener"), scalings)
         found, residual = over_observations(linear, observed, key=key)
-        if unsolved := int((residual > _RESIDUAL).sum()):
+        if unsolved := int((residual > RESIDUAL).sum()):
             warnings.warn(
                 f"view '{view}': the linear systems of {unsolved} of {len(observed)} observations were not solved to a "
-                f"relative residual of {_RESIDUAL:g}; their estimates are not the exact posterior's",
+                f"relative residual of {RESIDUAL:g}; their estimates are not the exact posterior's",
                 stacklevel=4,
             )
         return found
