@@ -16,10 +16,11 @@ import jax
 import numpy as np
 
 from dichroic.diffusion import Batch, NetworkDenoiser, Schedule
-from dichroic.em import FitConfig, make_plan
+from dichroic.em import make_plan
 from dichroic.operators import Identity, Scale
 from dichroic.plan.cost import count_passes
 from dichroic.problem import Problem, Source, View
+from dichroic.settings import FitConfig
 from dichroic.studies.reproduce.experiment import load_experiment
 
 SHAPE = (28, 28, 1)

@@ -109,7 +109,8 @@ class Widened:
 
 def learn(rows: int, folder: Path) -> dict[str, Prior]:
     """Priors of both sources from mixtures alone; kept, so that the next run of the benchmark has them."""
-    from dichroic.run import FitConfig, Run, fit
+    from dichroic.run import Run, fit
+    from dichroic.settings import FitConfig
 
     path = folder / f"faults-learned-{rows}"
     if (path / "priors" / "index.json").is_file():

@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    from dichroic.run import FitConfig, fit
+    from dichroic.run import fit
+    from dichroic.settings import FitConfig
     from dichroic.studies.experiments import contrastive
 
     problem, held_out = contrastive(arguments.observations, sources=2, seed=arguments.seed, held_out=512)

@@ -28,7 +28,6 @@ from dichroic.diffusion import (
     Schedule,
     measure_spread,
 )
-from dichroic.em import PRESETS, preset
 from dichroic.posterior import (
     Auto,
     Bound,
@@ -39,6 +38,7 @@ from dichroic.posterior import (
     observation_keys,
     read_method,
 )
+from dichroic.settings import PRESETS, preset
 from dichroic.studies.experiments.exact_components import (
     ComponentsPosterior,
     components_along_manifolds,

@@ -27,10 +27,10 @@ from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.design import check_design
 from dichroic.diffusion import DenoiserPrior, Prior
-from dichroic.em import FitConfig
 from dichroic.metrics import psnr
 from dichroic.posterior import Auto, observation_keys
 from dichroic.problem import Problem
+from dichroic.settings import FitConfig
 from dichroic.studies.experiments import differing, manifolds, mixed
 from dichroic.studies.experiments.manifolds import PEAK
 

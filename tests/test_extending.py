@@ -12,12 +12,12 @@ import pytest
 
 from diagnosis_cases import SMALL, make_case
 from dichroic import FitConfig, GaussianDenoiser, Prior, Problem, Run, Source, View, fit, load_problem
-from dichroic.cli.settings import settle
 from dichroic.diagnose import run_panel
 from dichroic.diffusion import DenoiserPrior
 from dichroic.metrics import METRICS
 from dichroic.posterior import observation_keys, read_method
 from dichroic.run import Separation
+from dichroic.settings import settle
 from run_cases import tiny_arrays
 from test_architecture import rows
 

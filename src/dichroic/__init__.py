@@ -38,7 +38,7 @@ _HOME = {
     "Method": "posterior",
     "MomentMatching": "posterior",
     "gaussian_em": "closed",
-    "FitConfig": "em",
+    "FitConfig": "settings",
     "Run": "run",
     "fit": "run",
     "resume": "run",
@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     )
     from dichroic.posterior import Auto, Method, MomentMatching
     from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem
-    from dichroic.run import FitConfig, Run, fit, resume
+    from dichroic.run import Run, fit, resume
+    from dichroic.settings import FitConfig
 
 
 def __getattr__(name: str) -> Any:

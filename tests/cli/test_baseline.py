@@ -43,8 +43,8 @@ def test_a_baseline_of_all_sources_shows_residuals(tmp_path, capsys):
     [
         (["pcpa"], "did you mean 'pcpca'"),
         (["pcpca", "--set", "gamma"], "expected key=value, got 'gamma'"),
-        (["pcpca", "--set", "gama=1"], "gama: Extra inputs are not permitted"),
-        (["pcpca", "--set", "gamma=2"], "gamma: Input should be less than 1, got 2"),
+        (["pcpca", "--set", "gama=1"], "gama: unknown setting; did you mean 'gamma'?"),
+        (["pcpca", "--set", "gamma=2"], "gamma: expected less than 1, got 2"),
         (["fastica"], "are taken to be draws of their own"),
     ],
 )

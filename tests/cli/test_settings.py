@@ -8,10 +8,9 @@ import pytest
 from dichroic import FitConfig
 from dichroic.cli.fit import fit_app
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.settings import SettingsError, settle
 from dichroic.diffusion import NETWORKS, OBJECTIVES, Denoising, Heun, NetworkConfig, PredictorCorrector
-from dichroic.em.config import PRESETS, PUBLISHED
 from dichroic.posterior import METHODS, Auto
+from dichroic.settings import PRESETS, PUBLISHED, SettingsError, settle
 
 
 def test_every_setting_is_a_flag_with_a_help():

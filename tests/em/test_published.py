@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dichroic.em import PUBLISHED, preset
 from dichroic.run import fit
+from dichroic.settings import PUBLISHED, preset
 from dichroic.studies.experiments import contrastive, masked_digits
 
 TINY = {

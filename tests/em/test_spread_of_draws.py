@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import Denoiser, DenoiserPrior, GaussianDenoiser
-from dichroic.em import PRESETS, preset
 from dichroic.operators import Dense, DiagonalNoise
 from dichroic.posterior import MomentMatching, observation_keys
 from dichroic.problem import View
+from dichroic.settings import PRESETS, preset
 from oracles import SIGMAS, random_covariance
 
 

@@ -14,11 +14,12 @@ from dichroic.cli import main
 from dichroic.cli.plan import _as_preset
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Cost, NetworkDenoiser
-from dichroic.em import PRESETS, make_plan, preset, split
+from dichroic.em import make_plan, split
 from dichroic.plan import cost, estimate_costs
 from dichroic.plan.cost import count_passes
 from dichroic.plan.timing import BatchTime, Line, Timings
 from dichroic.posterior import Auto, Bound, Draws
+from dichroic.settings import PRESETS, preset
 from run_cases import tiny_config, tiny_problem, write_tiny
 
 

@@ -10,11 +10,11 @@ from pydantic import Field, PositiveFloat, ValidationError
 
 from dichroic.algebra import Info
 from dichroic.diffusion import DDIM, STEPS, Cost, Decoupled, Denoiser, PredictorCorrector, Target, pure_noise
-from dichroic.em import FitConfig, preset
 from dichroic.operators import take
 from dichroic.posterior import METHODS, TARGETS, Annealed, Auto, ClosedForm, MomentMatching, observation_keys
 from dichroic.posterior import read_method as read
 from dichroic.posterior.annealed import AnyStep
+from dichroic.settings import FitConfig, preset
 from dichroic.white import WhitenedObservation
 from golden_cases import N, gaussian_priors, golden_view, opaque_priors
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from dichroic.diffusion import Schedule
-from dichroic.em import FitConfig
 from dichroic.problem import describe_source
 from dichroic.run import Run, RunFolder
+from dichroic.settings import FitConfig
 from report_cases import make_gaussian, make_records, separate
 
 

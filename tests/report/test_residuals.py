@@ -67,7 +67,7 @@ def test_worst_observations():
     [(1.0, "green", "agree with the stated noise"), (1.5, "amber", "understated"), (0.5, "amber", "overstated")],
 )
 def test_verdict_follows_the_residuals(tmp_path, factor, level, word):
-    from dichroic.em import FitConfig
+    from dichroic.settings import FitConfig
 
     values = factor * np.random.default_rng(0).chisquare(50, (300, 2)) / 50
     chi = {"v": ChiSquare("v", values, np.full(300, 50), 0.0)}

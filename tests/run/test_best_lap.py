@@ -5,7 +5,7 @@ import pytest
 
 from dichroic.em import EMState
 from dichroic.em.score import exhausted, judge
-from dichroic.run import FitConfig
+from dichroic.settings import FitConfig
 
 # what makes one held-out observation harder than another is the same at every lap, and much larger than the progress
 HARD = np.random.default_rng(0).normal(size=100)

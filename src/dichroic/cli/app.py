@@ -19,7 +19,6 @@ from dichroic.cli.sample import sample
 from dichroic.cli.score import score
 from dichroic.cli.separate import separate
 from dichroic.cli.session import Interrupted, Json
-from dichroic.cli.settings import SettingsError
 
 __all__ = ["app", "main"]
 
@@ -133,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         # whoever read the output has gone; nothing is to be flushed to it at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (SettingsError, OSError) as error:
+    except OSError as error:
         complain("error", plain(error))
         return 1
     except Exception as error:
@@ -149,7 +148,8 @@ def _users(error: Exception) -> int | None:
     from dichroic.em import Diverged
     from dichroic.problem import ProblemError
     from dichroic.run import RunError, Stopped
+    from dichroic.settings import SettingsError
 
     if isinstance(error, Stopped):
         return 75
-    return 1 if isinstance(error, ProblemError | RunError | Diverged) else None
+    return 1 if isinstance(error, ProblemError | RunError | SettingsError | Diverged) else None

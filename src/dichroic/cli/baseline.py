@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import AllowCode, prepare
-from dichroic.cli.settings import SettingsError
 
 __all__ = ["baseline"]
 
@@ -53,12 +52,12 @@ def baseline(
     prepare(allow_code)
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
-    from dichroic.cli.settings import settle
     from dichroic.em import split
     from dichroic.problem import load_problem
     from dichroic.problem.faults import did_you_mean, names
     from dichroic.run import RunError
     from dichroic.run.summary import view_scores
+    from dichroic.settings import SettingsError, settle
     from dichroic.studies.baselines import BASELINES
 
     if name not in BASELINES:
@@ -106,6 +105,8 @@ def _configure(config: Any, pairs: list[str]) -> Any:
 
     from pydantic import ValidationError
 
+    from dichroic.settings import SettingsError, faults
+
     given: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -125,6 +126,4 @@ def _configure(config: Any, pairs: list[str]) -> Any:
     try:
         return config.model_validate(given)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, d['loc']))}: {d['msg']}, got {d['input']!r}" for d in error.errors()]
-        known = ", ".join(config.model_fields)
-        raise SettingsError("\n".join([*lines, f"settings of this method: {known}"])) from None
+        raise SettingsError(faults(config, given, error)) from None

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from dichroic.cli.messages import say
 from dichroic.cli.output import make_table, print_table
-from dichroic.cli.settings import settle
 from dichroic.design.data import check_data, spread_over_noise
 from dichroic.design.finding import worst_first
 from dichroic.design.report import check_design
@@ -17,6 +16,7 @@ from dichroic.em import make_plan
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.report.describe import in_words, missing_share, noise_in_words
 from dichroic.run.fit import known_priors
+from dichroic.settings import settle
 
 __all__ = ["describe", "show", "show_findings"]
 

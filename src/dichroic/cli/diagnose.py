@@ -98,7 +98,7 @@ def diagnose(
 
 
 def _pair(name: str, text: str) -> tuple[int, int]:
-    from dichroic.cli.settings import SettingsError
+    from dichroic.settings import SettingsError
 
     first, _, second = text.lower().partition("x")
     if not (first.isdigit() and second.isdigit() and int(first) and int(second)):

@@ -9,14 +9,14 @@ from dichroic.cli.environment import AllowCode, prepare
 from dichroic.cli.flags import flags_of, given
 from dichroic.cli.progress import meter
 from dichroic.cli.session import Json, Quiet, finish, resumable
-from dichroic.cli.settings import settle
+from dichroic.settings import settle
 
 __all__ = ["fit_app"]
 
 
 def fit_app() -> App:
     """The command, with a flag for every setting that there is when this is called."""
-    from dichroic.em.config import PRESETS, PUBLISHED, FitConfig
+    from dichroic.settings import PRESETS, PUBLISHED, FitConfig
 
     Preset = Literal[tuple([*PRESETS, *PUBLISHED])]  # pyright: ignore
     Flags = Parameter(name="*")(flags_of(FitConfig))

@@ -9,12 +9,11 @@ from cyclopts import Parameter
 
 from dichroic.cli.environment import AllowCode, prepare
 from dichroic.cli.progress import meter
-from dichroic.cli.settings import settle
 
 if TYPE_CHECKING:
-    from dichroic.em import FitConfig
     from dichroic.problem import ProblemFile
     from dichroic.run import Progress
+    from dichroic.settings import FitConfig
 
 __all__ = ["plan", "show", "show_trials", "try_out", "work_out"]
 
@@ -65,9 +64,9 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
-    from dichroic.em import PRESETS
     from dichroic.plan import estimate_costs
     from dichroic.problem import load_problem
+    from dichroic.settings import PRESETS, settle
 
     loaded = load_problem(path)
     configs = {name: _as_preset(name, loaded.fit) for name in PRESETS}
@@ -101,6 +100,7 @@ def try_out(path: Path, progress: "Progress") -> dict[str, Any]:
     """
     from dichroic.plan import try_settings
     from dichroic.problem import load_problem
+    from dichroic.settings import settle
 
     loaded = load_problem(path)
     trials = try_settings(
@@ -125,7 +125,7 @@ def _heading(loaded: "ProblemFile") -> dict[str, Any]:
 
 def _as_preset(name: str, table: Mapping[str, Any]) -> "FitConfig":
     """The settings of the file, but for those that some preset is about: these are as in this preset."""
-    from dichroic.em import PRESETS, preset
+    from dichroic.settings import PRESETS, preset, settle
 
     wanted, flags = preset(name).model_dump(), {}
     for settings in PRESETS.values():

@@ -10,12 +10,12 @@ import numpy as np
 from dichroic.algebra import Components
 from dichroic.closed.gaussian import GaussianFit
 from dichroic.diffusion import DenoiserPrior, Prior
-from dichroic.em.config import FitConfig
 from dichroic.em.passes import CLOCKS, PASSES, Pass
 from dichroic.em.plan import Stage
 from dichroic.em.score import exhausted, judge
 from dichroic.em.state import EMState, Expectation, Lap
 from dichroic.problem import Problem
+from dichroic.settings import FitConfig
 from dichroic.white.parallel import side_by_side
 
 __all__ = ["run_stages", "start_state"]

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Denoiser, DenoiserPrior, NetworkDenoiser, Prior, Spread, measure_spread, train
-from dichroic.em.config import FitConfig
 from dichroic.em.state import Lap
+from dichroic.settings import FitConfig
 
 __all__ = ["maximise", "measure_errors", "new_network"]
 

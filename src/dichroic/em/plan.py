@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dichroic.em.config import FitConfig
 from dichroic.problem import Problem, ProblemError
+from dichroic.settings import FitConfig
 
 __all__ = ["Stage", "make_plan", "split"]
 

@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.em.config import FitConfig
 from dichroic.em.state import EMState
 from dichroic.operators import take
 from dichroic.posterior import Method, observation_keys
 from dichroic.problem import View
+from dichroic.settings import FitConfig
 
 __all__ = ["exhausted", "judge", "prediction_scores"]
 

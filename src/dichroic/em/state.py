@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.em.config import FitConfig
 from dichroic.em.plan import Stage
 from dichroic.posterior import Bound
 from dichroic.problem import Problem
+from dichroic.settings import FitConfig
 from dichroic.store import Format, file_names, load_arrays, load_json, reading, save_arrays, whole
 
 __all__ = ["EMState", "Expectation", "Lap", "load_state", "save_state"]

@@ -10,11 +10,12 @@ from math import ceil, prod
 from pathlib import Path
 
 from dichroic.diffusion import Prior
-from dichroic.em import PASSES, FitConfig, Stage, make_plan, split
+from dichroic.em import PASSES, Stage, make_plan, split
 from dichroic.em.passes import BIND
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
 from dichroic.run.fit import known_priors
+from dichroic.settings import FitConfig
 
 __all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
 

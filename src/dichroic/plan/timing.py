@@ -18,11 +18,12 @@ from jaxtyping import PRNGKeyArray
 from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.diffusion import DenoiserPrior, Prior, train
-from dichroic.em import EMState, FitConfig, Stage, start_state
+from dichroic.em import EMState, Stage, start_state
 from dichroic.em.mstep import measure_errors, new_network
 from dichroic.posterior import Bound, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.run.fit import population_of
+from dichroic.settings import FitConfig
 from dichroic.white.parallel import side_by_side
 
 __all__ = [

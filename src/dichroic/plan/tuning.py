@@ -14,11 +14,11 @@ import jax
 
 from dichroic.diffusion import Prior, UNetConfig
 from dichroic.diffusion.networks.convolution import AUTOMATIC
-from dichroic.em import FitConfig, Stage, make_plan, split
-from dichroic.em.config import merge
+from dichroic.em import Stage, make_plan, split
 from dichroic.plan.timing import Timings, time_closed_form, time_draws, time_training
 from dichroic.problem import Problem, ProblemError
 from dichroic.run.fit import known_priors
+from dichroic.settings import FitConfig, merge
 
 __all__ = ["Trial", "as_toml", "try_settings"]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.em import FitConfig
 from dichroic.problem import Problem, describe_source
 from dichroic.report.chi_figures import chi_histogram
 from dichroic.report.describe import number
@@ -15,6 +14,7 @@ from dichroic.report.residuals import chi_square
 from dichroic.report.write import Maker, render
 from dichroic.run import Separation
 from dichroic.run.summary import view_scores
+from dichroic.settings import FitConfig
 from dichroic.store import write
 
 __all__ = ["write_baseline_report"]

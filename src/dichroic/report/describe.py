@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.em import FitConfig
 from dichroic.operators import PerSample
 from dichroic.problem import View
 from dichroic.report.pictures import nan_stat
+from dichroic.settings import FitConfig
 
 __all__ = [
     "in_words",

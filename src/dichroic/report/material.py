@@ -10,9 +10,10 @@ import numpy as np
 
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Prior
-from dichroic.em import EMState, FitConfig, split
+from dichroic.em import EMState, split
 from dichroic.problem import Problem, View, as_pairs
 from dichroic.run import Run, Separation
+from dichroic.settings import FitConfig
 
 __all__ = ["Material", "Separated", "first_words", "gather", "magnitudes"]
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from dichroic.diagnose import load_panel
-from dichroic.em import FitConfig
 from dichroic.report.calibration import diagnosis_section
 from dichroic.report.chi_figures import chi_histogram
 from dichroic.report.convergence import convergence_figures
@@ -35,6 +34,7 @@ from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge_run
 from dichroic.run import Run
+from dichroic.settings import FitConfig
 from dichroic.store import claim, write
 
 __all__ = ["Maker", "render", "report"]

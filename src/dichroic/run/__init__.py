@@ -1,6 +1,5 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
-from dichroic.em.config import PRESETS, FitConfig, preset  # noqa: F401
 from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
@@ -11,7 +10,6 @@ from dichroic.run.separation import Separation, separate
 from dichroic.run.summary import summarize
 
 __all__ = [
-    "PRESETS",
     "Diagnosis",
     "Progress",
     "Quiet",
@@ -24,7 +22,6 @@ __all__ = [
     "Unidentified",
     "diagnose",
     "fit",
-    "preset",
     "resume",
     "separate",
     "summarize",

@@ -13,7 +13,7 @@ import numpy as np
 from dichroic.algebra import Components, Gaussian
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
-from dichroic.em import PASSES, EMState, Expectation, FitConfig, make_plan, run_stages, split, start_state
+from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
@@ -22,6 +22,7 @@ from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
+from dichroic.settings import FitConfig
 from dichroic.store import claim, readable
 
 __all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume"]

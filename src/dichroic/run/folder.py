@@ -17,7 +17,8 @@ from dichroic.closed import GaussianFit
 from dichroic.design.design_file import load_design, save_design
 from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
-from dichroic.em import EMState, FitConfig, load_state, save_state
+from dichroic.em import EMState, load_state, save_state
+from dichroic.settings import FitConfig
 from dichroic.store import (
     Format,
     StoreError,

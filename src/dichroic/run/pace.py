@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dichroic.em import FitConfig, Stage
+from dichroic.em import Stage
 from dichroic.em.passes import CLOCKS, PASSES, Pass
+from dichroic.settings import FitConfig
 
 __all__ = ["Pace"]
 

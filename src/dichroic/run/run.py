@@ -10,12 +10,13 @@ import numpy as np
 
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
-from dichroic.em import FitConfig, split
+from dichroic.em import split
 from dichroic.posterior import Method
 from dichroic.problem import Problem, as_complex, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separation import Separation, separate
+from dichroic.settings import FitConfig
 
 __all__ = ["Run"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dichroic.em.config import preset
 from dichroic.run import RunError
+from dichroic.settings import preset
 from dichroic.studies.reproduce import (
     GENERATORS,
     MEASURES,

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
-from dichroic.em.config import merge
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import RunError
+from dichroic.settings import merge
 
 __all__ = [
     "FAMILIES",
