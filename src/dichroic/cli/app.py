@@ -2,23 +2,25 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from dichroic import __version__
 from dichroic.cli.baseline import baseline
+from dichroic.cli.check import check
 from dichroic.cli.demo import demo
 from dichroic.cli.diagnose import diagnose
-from dichroic.cli.environment import AllowCode, prepare
+from dichroic.cli.doctor import doctor
+from dichroic.cli.environment import prepare
 from dichroic.cli.plan import plan
+from dichroic.cli.report import report
 from dichroic.cli.reproduce import reproduce
 from dichroic.cli.resume import resume
 from dichroic.cli.sample import sample
 from dichroic.cli.score import score
 from dichroic.cli.separate import separate
-from dichroic.cli.session import Interrupted, Json
+from dichroic.cli.session import Interrupted
 
 __all__ = ["app", "main"]
 
@@ -31,33 +33,6 @@ app = App(
 )
 
 
-@app.command
-def check(problem: Path, *, json: Json = False, allow_code: AllowCode = False) -> int:
-    """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
-
-    The exit code is 3 when it cannot.
-
-    Parameters
-    ----------
-    problem
-        The problem file, or its folder.
-    json
-        Print the answer as JSON.
-    allow_code
-        Run the Python functions that a problem file names.
-    """
-    prepare(allow_code)
-    from dichroic.cli.check import describe, show
-    from dichroic.cli.output import print_json
-
-    found = describe(problem)
-    print_json(found) if json else show(found)
-    return 3 if any(finding["level"] == "red" for finding in found["findings"]) else 0
-
-
-app.command(plan)
-
-
 @app.command(help_flags=(), version_flags=())
 def fit(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
     """Learn every source of a problem. A run that was started in the same folder is continued."""
@@ -67,49 +42,8 @@ def fit(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
     return fit_app()(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
 
 
-for command in (resume, separate, sample, score, baseline, reproduce, diagnose, demo):
+for command in (baseline, check, demo, diagnose, doctor, plan, report, reproduce, resume, sample, score, separate):
     app.command(command)
-
-
-@app.command
-def report(folder: Path, *, out: Path | None = None, allow_code: AllowCode = False) -> int:
-    """Write the report of a run, one HTML file.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-    out
-        The file (default: report.html in the run folder).
-    allow_code
-        Run the Python functions that a problem file names.
-    """
-    prepare(allow_code)
-    from dichroic.cli.messages import say
-    from dichroic.report import report as write_report
-    from dichroic.run import Run
-
-    say(f"report: {write_report(Run(folder), out)}")
-    return 0
-
-
-@app.command
-def doctor(*, json: Json = False) -> int:
-    """Look at the installation: versions, devices, and a calculation with a known answer.
-
-    Parameters
-    ----------
-    json
-        Print the answer as JSON.
-    """
-    before = os.environ.get("XLA_FLAGS", "")
-    prepare()
-    from dichroic.cli.doctor import examine, show
-    from dichroic.cli.output import print_json
-
-    found = examine(before)
-    print_json(found) if json else show(found)
-    return 0 if found["self_test"]["passed"] else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

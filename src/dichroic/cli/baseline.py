@@ -5,22 +5,23 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dichroic.cli.environment import AllowCode, prepare
+from dichroic.cli.environment import prepare
+from dichroic.cli.options import AllowCode, Flag, Json, ProblemPath
 
 __all__ = ["baseline"]
 
 
 def baseline(
     name: str,
-    problem: Path,
+    problem: ProblemPath,
     *,
     out: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=("--set", "-s"), negative="")] = None,
     draws: int = 8,
     seed: int = 0,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Flag = False,
     report: bool = True,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
     allow_code: AllowCode = False,
 ) -> int:
     """Fit a classical method to a problem, and separate its held-out observations.
@@ -30,8 +31,6 @@ def baseline(
     name
         The method: pcpca, cpca, clvm-linear, clvm-vae, wiener, fastica, nmf, mean-subtraction, border-median or
         stationary-wiener.
-    problem
-        The problem file, or its folder.
     out
         A folder for the fitted method and its separation (default: nothing is kept).
     set
@@ -44,10 +43,6 @@ def baseline(
         Replace what is in the folder.
     report
         Write a report into the folder.
-    json
-        Print the scores as JSON.
-    allow_code
-        Run the Python functions that a problem file names.
     """
     prepare(allow_code)
     from dichroic.cli.messages import say

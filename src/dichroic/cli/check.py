@@ -1,26 +1,29 @@
-"""What `dichroic check` says: the problem as it was understood, its design, and what looks odd in either."""
+"""`dichroic check`: the problem as it was understood, its design, and what looks odd in either."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
+from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.output import make_table, print_table
-from dichroic.design.data import check_data, spread_over_noise
-from dichroic.design.finding import worst_first
-from dichroic.design.report import check_design
-from dichroic.em import make_plan
-from dichroic.problem import Problem, describe_source, load_problem
-from dichroic.report.describe import in_words, missing_share, noise_in_words
-from dichroic.run.fit import known_priors
-from dichroic.settings import settle
+from dichroic.cli.options import AllowCode, Json, ProblemPath
 
-__all__ = ["describe", "show", "show_findings"]
+__all__ = ["check", "describe", "show", "show_findings"]
 
 _STYLES = {"red": "bold red", "amber": "bold yellow", "green": "dim"}
+
+
+def check(problem: ProblemPath, *, json: Json = False, allow_code: AllowCode = False) -> int:
+    """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
+
+    The exit code is 3 when it cannot.
+    """
+    prepare(allow_code)
+    from dichroic.cli.output import print_json
+
+    found = describe(problem)
+    print_json(found) if json else show(found)
+    return 3 if any(finding["level"] == "red" for finding in found["findings"]) else 0
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -28,6 +31,15 @@ def describe(path: Path) -> dict[str, Any]:
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
+    from dichroic.design.data import check_data, spread_over_noise
+    from dichroic.design.finding import worst_first
+    from dichroic.design.report import check_design
+    from dichroic.em import make_plan
+    from dichroic.problem import Problem, describe_source, load_problem
+    from dichroic.report.describe import in_words, missing_share, noise_in_words
+    from dichroic.run.fit import known_priors
+    from dichroic.settings import settle
+
     loaded = load_problem(path)
     problem, held_out = loaded.problem, loaded.held_out
     config = settle({}, loaded.fit)
@@ -55,21 +67,23 @@ def describe(path: Path) -> dict[str, Any]:
             }
             for name, view in problem.views.items()
         },
-        "held_out": _held_out(config.held_out if held_out is None else held_out),
+        "held_out": (
+            {name: len(view) for name, view in held_out.views.items()}
+            if isinstance(held_out, Problem)
+            else config.held_out
+            if held_out is None
+            else held_out
+        ),
         "stages": [{"stage": stage.name, "learns": stage.learn, "from": stage.views} for stage in plan],
         "design": None if design is None else design.summary(),
         "findings": [vars(finding) for finding in worst_first([*check_data(problem, other), *about_design])],
     }
 
 
-def _held_out(held_out: Problem | float) -> dict[str, int] | float:
-    if isinstance(held_out, Problem):
-        return {name: len(view) for name, view in held_out.views.items()}
-    return held_out
-
-
 def show(found: Mapping[str, Any]) -> None:
     """Prints it."""
+    from dichroic.cli.output import make_table, print_table
+
     say(f"{found['title'] or 'Untitled'}: {found['file']}\n")
     table = make_table("Sources", "source", "shape", "unit", "in the views", "")
     for name, source in found["sources"].items():
@@ -103,6 +117,8 @@ def show(found: Mapping[str, Any]) -> None:
 
 def _show_design(design: Mapping[str, Any], sources: Sequence[str]) -> None:
     """What the design says about the populations, and what one observation says about each source."""
+    from dichroic.cli.output import make_table, print_table
+
     table = make_table("Design", "populations", "condition", "undetermined", "unknowns", "computed", numbers=0)
     for order in ("means", "covariances"):
         row = design[order]
@@ -119,6 +135,9 @@ def _show_design(design: Mapping[str, Any], sources: Sequence[str]) -> None:
 
 def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
     """One line per finding, the level in its colour; without red and amber ones, that all looks sound."""
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console()
     if all(finding["level"] == "green" for finding in findings):
         say("The data looks sound.")

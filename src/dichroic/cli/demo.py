@@ -3,25 +3,20 @@
 from pathlib import Path
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.options import Json, Quiet, Report
 from dichroic.cli.progress import meter
-from dichroic.cli.session import Json, Quiet, resumable
+from dichroic.cli.session import resumable
 
 __all__ = ["demo"]
 
 
-def demo(*, out: Path = Path("runs/demo"), report: bool = True, quiet: Quiet = False, json: Json = False) -> int:
+def demo(*, out: Path = Path("runs/demo"), report: Report = True, quiet: Quiet = False, json: Json = False) -> int:
     """See it work: handwritten digits over grass, learned from their sum.
 
     Parameters
     ----------
     out
         The run folder.
-    report
-        Write the report at the end.
-    quiet
-        No progress.
-    json
-        Print the scores as JSON.
     """
     prepare()
     from dichroic.cli.output import announce_device, print_json, show_demo, write_report

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dichroic.cli.environment import AllowCode, prepare
+from dichroic.cli.environment import prepare
+from dichroic.cli.options import AllowCode, Folder, Json, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
@@ -15,7 +16,7 @@ _RED = 3  # the exit code
 
 
 def diagnose(
-    folder: Path,
+    folder: Folder,
     problem: Path | None = None,
     *,
     check: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -26,8 +27,8 @@ def diagnose(
     maps: str | None = None,
     seed: int = 0,
     report: bool = True,
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
     allow_code: AllowCode = False,
 ) -> int:
     """Examine what a run has learned, on observations it has not seen: is the result to be trusted?
@@ -37,8 +38,6 @@ def diagnose(
 
     Parameters
     ----------
-    folder
-        The run folder.
     problem
         Other observations of the same sources, as a problem file (default: those held out by the fit).
     check
@@ -57,12 +56,6 @@ def diagnose(
         Seed of all draws.
     report
         Write the report anew, with what was found.
-    quiet
-        No progress.
-    json
-        Print the result as JSON.
-    allow_code
-        Run the Python functions that a problem file names.
     """
     prepare(allow_code)
     from dichroic.cli.check import show_findings

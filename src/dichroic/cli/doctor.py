@@ -1,4 +1,4 @@
-"""What `dichroic doctor` finds out about an installation."""
+"""`dichroic doctor`: what is found out about an installation."""
 
 import os
 import platform
@@ -9,18 +9,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from dichroic.cli.environment import cache_folder, threads_flag_set
+from dichroic.cli.environment import cache_folder, prepare, threads_flag_set
 from dichroic.cli.messages import complain, say
-from dichroic.cli.output import make_table, print_table
+from dichroic.cli.options import Json
 
-__all__ = ["examine", "show"]
+__all__ = ["doctor", "examine", "show"]
+
+
+def doctor(*, json: Json = False) -> int:
+    """Look at the installation: versions, devices, and a calculation with a known answer."""
+    before = os.environ.get("XLA_FLAGS", "")
+    prepare()
+    from dichroic.cli.output import print_json
+
+    found = examine(before)
+    print_json(found) if json else show(found)
+    return 0 if found["self_test"]["passed"] else 1
 
 
 def examine(flags: str) -> dict[str, Any]:
     """Versions, devices, cache and a calculation; `flags` are the XLA flags that the user had set."""
+    import jax
+
     from dichroic.run.provenance import provenance
 
     found = provenance()
@@ -61,7 +71,9 @@ def _self_test() -> dict[str, Any]:
     One source, :math:`x \sim \mathcal N(0, 1)`, and :math:`y = x + n`, :math:`n \sim \mathcal N(0, 1)`: the posterior
     is :math:`\mathcal N(y / 2, 1 / 2)`.
     """
+    import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from dichroic.diffusion import DenoiserPrior, GaussianDenoiser
     from dichroic.posterior import Auto, observation_keys
@@ -90,6 +102,8 @@ def _self_test() -> dict[str, Any]:
 
 def show(found: Mapping[str, Any]) -> None:
     """Prints it."""
+    from dichroic.cli.output import make_table, print_table
+
     table = make_table("Versions", "package", "version")
     for name, version in found["versions"].items():
         table.add_row(name, version)

@@ -3,13 +3,8 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-__all__ = ["AllowCode", "cache_folder", "prepare", "threads_flag_set"]
-
-AllowCode = Annotated[bool, Parameter(negative="")]
+__all__ = ["cache_folder", "prepare", "threads_flag_set"]
 
 _THREADS = "--xla_cpu_multi_thread_eigen"
 

@@ -5,10 +5,11 @@ from typing import Literal
 
 from cyclopts import App, Parameter
 
-from dichroic.cli.environment import AllowCode, prepare
+from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
+from dichroic.cli.options import AllowCode, Json, ProblemPath, Quiet, Report
 from dichroic.cli.progress import meter
-from dichroic.cli.session import Json, Quiet, finish, resumable
+from dichroic.cli.session import finish, resumable
 from dichroic.settings import settle
 
 __all__ = ["fit_app"]
@@ -24,11 +25,11 @@ def fit_app() -> App:
 
     @app.default
     def fit(
-        problem: Path,
+        problem: ProblemPath,
         *,
         out: Path | None = None,
         preset: Preset | None = None,  # pyright: ignore
-        report: bool = True,
+        report: Report = True,
         quiet: Quiet = False,
         json: Json = False,
         allow_code: AllowCode = False,
@@ -40,20 +41,10 @@ def fit_app() -> App:
 
         Parameters
         ----------
-        problem
-            The problem file, or its folder.
         out
             The run folder (default: a new one under runs/).
         preset
             How much work: draft for a first look, standard, or final; or a published method, such as diem.
-        report
-            Write the report at the end.
-        quiet
-            No progress.
-        json
-            Print the result as JSON.
-        allow_code
-            Run the Python functions that a problem file names.
         """
         prepare(allow_code)
         from dichroic.cli.output import announce_device

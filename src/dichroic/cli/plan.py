@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from dichroic.cli.environment import AllowCode, prepare
+from dichroic.cli.environment import prepare
+from dichroic.cli.options import AllowCode, Flag, Json, ProblemPath, Quiet
 from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
@@ -22,11 +21,11 @@ _CLEARLY = 0.9  # of the time: less of a gain can be noise
 
 
 def plan(
-    problem: Path,
+    problem: ProblemPath,
     *,
-    tune: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    tune: Flag = False,
+    quiet: Quiet = False,
+    json: Json = False,
     allow_code: AllowCode = False,
 ) -> int:
     """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
@@ -35,16 +34,8 @@ def plan(
 
     Parameters
     ----------
-    problem
-        The problem file, or its folder.
     tune
         In place of that, time batch sizes, precisions and routes of convolutions, and say what is fastest here.
-    quiet
-        No progress.
-    json
-        Print the answer as JSON.
-    allow_code
-        Run the Python functions that a problem file names.
     """
     prepare(allow_code)
     from dichroic.cli.output import announce_device, print_json

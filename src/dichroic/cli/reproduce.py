@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.options import Json, Quiet, Words
 from dichroic.cli.progress import meter
 
 __all__ = ["reproduce"]
@@ -15,16 +16,16 @@ def reproduce(
     *experiments: str,
     scale: Literal["smoke", "laptop", "paper"] = "laptop",
     out: Path = Path("runs/reproduce"),
-    methods: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    ablation: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    sweep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    methods: Words = None,
+    ablation: Words = None,
+    sweep: Words = None,
     trials: int = 20,
     data: Path | None = None,
     seed: int = 0,
     docs: Path | None = None,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> int:
     """Run the published experiments, and print their table with the published numbers beside.
 
@@ -55,10 +56,6 @@ def reproduce(
         A folder to write the table and the figure to as well.
     list_
         Print the names of experiments, methods and ablations.
-    quiet
-        No progress.
-    json
-        Print the results as JSON.
     """
     prepare()
     from dichroic.cli.messages import say

@@ -6,12 +6,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.options import Folder
 
 __all__ = ["sample"]
 
 
 def sample(
-    folder: Path,
+    folder: Folder,
     source: str,
     *,
     n: Annotated[int, Parameter(name=("--n", "-n"))] = 64,
@@ -23,8 +24,6 @@ def sample(
 
     Parameters
     ----------
-    folder
-        The run folder.
     source
         Name of the source.
     n

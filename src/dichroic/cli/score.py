@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import complain, say
+from dichroic.cli.options import Folder, Json, Quiet
 from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _ROWS = 50
 
 
 def score(
-    folder: Path,
+    folder: Folder,
     source: str,
     file: str,
     *,
@@ -29,15 +28,13 @@ def score(
     steps: int = 64,
     probes: int = 8,
     seed: int = 0,
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> int:
     """Rank candidates by their log-density under what was learned about a source, and say which are unlike it.
 
     Parameters
     ----------
-    folder
-        The run folder.
     source
         Name of the source.
     file
@@ -50,10 +47,6 @@ def score(
         Random probes of the log-density, where a source has many entries.
     seed
         Seed of draws and probes.
-    quiet
-        No progress.
-    json
-        Print the answer as JSON.
     """
     prepare()
     from dichroic.cli.output import print_json

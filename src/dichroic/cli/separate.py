@@ -1,25 +1,22 @@
 """`dichroic separate`."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from dichroic.cli.environment import AllowCode, prepare
+from dichroic.cli.environment import prepare
+from dichroic.cli.options import AllowCode, Folder, Json, Overwrite, Quiet
 from dichroic.cli.progress import meter
-from dichroic.cli.session import Json, Quiet
 
 __all__ = ["separate"]
 
 
 def separate(
-    folder: Path,
+    folder: Folder,
     problem: Path | None = None,
     *,
     out: Path = Path("separated.zarr"),
     draws: int = 8,
     seed: int = 0,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
     allow_code: AllowCode = False,
@@ -28,8 +25,6 @@ def separate(
 
     Parameters
     ----------
-    folder
-        The run folder.
     problem
         The observations, as a problem file with sources of the run (default: those the run learned from).
     out
@@ -38,14 +33,6 @@ def separate(
         Posterior draws of every observation.
     seed
         Seed of the draws.
-    overwrite
-        Replace what is there.
-    quiet
-        No progress.
-    json
-        Print the result as JSON.
-    allow_code
-        Run the Python functions that a problem file names.
     """
     prepare(allow_code)
     from dichroic.cli.messages import say

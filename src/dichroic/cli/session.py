@@ -3,14 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-__all__ = ["Interrupted", "Json", "Quiet", "finish", "resumable"]
-
-Json = Annotated[bool, Parameter(negative="")]
-Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")]
+__all__ = ["Interrupted", "finish", "resumable"]
 
 
 class Interrupted(Exception):

@@ -1,0 +1,20 @@
+"""Arguments and options that several commands have, each with its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+__all__ = ["AllowCode", "Flag", "Folder", "Json", "Overwrite", "ProblemPath", "Quiet", "Report", "Words"]
+
+Folder = Annotated[Path, Parameter(help="The run folder.")]
+ProblemPath = Annotated[Path, Parameter(help="The problem file, or its folder.")]
+
+Flag = Annotated[bool, Parameter(negative="")]
+Words = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
+
+AllowCode = Annotated[bool, Parameter(negative="", help="Run the Python functions that a problem file names.")]
+Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace what is there.")]
+Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="", help="No progress.")]
+Report = Annotated[bool, Parameter(help="Write the report at the end.")]

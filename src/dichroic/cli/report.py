@@ -1,0 +1,25 @@
+"""`dichroic report`."""
+
+from pathlib import Path
+
+from dichroic.cli.environment import prepare
+from dichroic.cli.options import AllowCode, Folder
+
+__all__ = ["report"]
+
+
+def report(folder: Folder, *, out: Path | None = None, allow_code: AllowCode = False) -> int:
+    """Write the report of a run, one HTML file.
+
+    Parameters
+    ----------
+    out
+        The file (default: report.html in the run folder).
+    """
+    prepare(allow_code)
+    from dichroic.cli.messages import say
+    from dichroic.report import report as write_report
+    from dichroic.run import Run
+
+    say(f"report: {write_report(Run(folder), out)}")
+    return 0
