@@ -3,7 +3,7 @@
 from dichroic.algebra.components import Components
 from dichroic.algebra.gaussian import Gaussian
 from dichroic.algebra.krylov import Info, conjugate_gradient, lanczos_root
-from dichroic.algebra.linear import matheron
+from dichroic.algebra.linear import conditional, matheron, root
 from dichroic.algebra.small import cholesky, gain, psd_part, solve_lower, solve_spd, solve_upper, symmetric_eigen
 
 __all__ = [
@@ -11,11 +11,13 @@ __all__ = [
     "Gaussian",
     "Info",
     "cholesky",
+    "conditional",
     "conjugate_gradient",
     "gain",
     "lanczos_root",
     "matheron",
     "psd_part",
+    "root",
     "solve_lower",
     "solve_spd",
     "solve_upper",

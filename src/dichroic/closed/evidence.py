@@ -25,7 +25,7 @@ from dichroic.closed.moment_start import Moments
 from dichroic.closed.statistics import Belief, Statistics
 from dichroic.problem import View, blocks_of
 
-__all__ = ["ComponentStatistics", "Evidence", "randomness", "root"]
+__all__ = ["ComponentStatistics", "Evidence", "randomness"]
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,3 @@ def _random(keys, d: int, m: int):
         return jax.random.uniform(first), jax.random.normal(second, (d,)), jax.random.normal(third, (m,))
 
     return jax.vmap(one)(keys)
-
-
-def root(S: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
-    """An `R` with `R Rᵀ = S`."""
-    values, basis = np.linalg.eigh(S)
-    return basis * np.sqrt(np.maximum(values, 0))

@@ -16,8 +16,8 @@ import scipy.linalg
 from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
-from dichroic.algebra import Components, matheron
-from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness, root
+from dichroic.algebra import Components, matheron, root
+from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness
 from dichroic.closed.moment_start import Moments
 from dichroic.problem import View
 from dichroic.white.arrays import Group, chi_square_of_groups, grouped, stack_samples

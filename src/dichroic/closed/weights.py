@@ -20,8 +20,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from dichroic.algebra import Components, matheron
-from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness, root
+from dichroic.algebra import Components, matheron, root
+from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness
 from dichroic.closed.moment_start import Moments
 from dichroic.problem import View
 from dichroic.white.arrays import stack_samples, weighted

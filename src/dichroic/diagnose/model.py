@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import PRNGKeyArray
 
+from dichroic.algebra import conditional, root
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.diffusion import Prior
 from dichroic.posterior import Auto, Bound, Method, observation_keys
@@ -91,10 +92,10 @@ class LearnedModel:
 class GaussianModel:
     r"""Independent Gaussian sources with their exact posterior,
 
-    .. math:: P = \Big(S^{-1} + A'^\top A'\Big)^{-1}, \qquad x = \mu + P A'^\top (y' - A' \mu) + w P^{1/2} z,
-        \qquad z \sim \mathcal N(0, I) ,
+    .. math:: x = \mu + K (y' - A' \mu) + w P^{1/2} z, \qquad z \sim \mathcal N(0, I) ,
 
-    with `w = width`: 1 is exact, anything else a sampler that is wrong on purpose, for trying the checks.
+    with the gain `K` and the covariance `P` of :func:`~dichroic.algebra.conditional`, and `w = width`: 1 is exact,
+    anything else a sampler that is wrong on purpose, for trying the checks.
 
     **Arguments:** `means`, `{source: (...)}`; `covariances`, `{source: (d, d)}`, positive definite.
     """
@@ -118,16 +119,16 @@ class GaussianModel:
         white = WhiteView(view, self.shapes)
         A, names = white.matrices(), white.sources
         mu = np.concatenate([np.ravel(self.means[s]) for s in names])
-        S = scipy.linalg.block_diag(*[self.covariances[s] for s in names])
-        At = A.transpose(0, 2, 1)
-        precision = np.linalg.inv(np.asarray(S)) + At @ A
-        root = np.linalg.inv(np.linalg.cholesky(precision)).transpose(0, 2, 1)  # P = root rootᵀ
-        shift = At @ (white.y - A @ mu)[..., None]
-        mean = mu + (root @ (root.transpose(0, 2, 1) @ shift))[..., 0]
+        R = scipy.linalg.block_diag(*[root(np.asarray(self.covariances[s])) for s in names])
+        K, T = conditional(R, A @ R)
+        mean = mu + (K @ (white.y - A @ mu)[..., None])[..., 0]
+        # the root of P that is upper triangular
+        P = (T @ T.swapaxes(1, 2))[:, ::-1, ::-1]
+        upper = np.linalg.cholesky(P)[:, ::-1, ::-1]
 
         def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
             z = generator(key).standard_normal(mean.shape)
-            stacked = mean + self.width * (root @ z[..., None])[..., 0]
+            stacked = mean + self.width * (upper @ z[..., None])[..., 0]
             return {s: stacked[:, at].reshape(len(mean), *white.shapes[s]) for s, at in blocks_of(white.shapes).items()}
 
         return draw

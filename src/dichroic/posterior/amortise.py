@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from pydantic import PositiveInt
 
+from dichroic.algebra.linear import JACOBI_SIZE
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import (
     Cost,
@@ -29,7 +30,7 @@ from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.annealed import Annealing, leg
 from dichroic.posterior.auto import Auto
 from dichroic.posterior.closed_form import closed_form
-from dichroic.posterior.gaussian import JACOBI_SIZE, LinearModel, linear_model
+from dichroic.posterior.gaussian import LinearModel, linear_model
 from dichroic.posterior.method import Bound, Method, Task
 from dichroic.posterior.pairs import PairObjective, measure_ratios
 from dichroic.posterior.sampler import Build

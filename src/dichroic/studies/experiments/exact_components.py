@@ -10,10 +10,9 @@ means and :math:`C_\kappa` the block-diagonal covariance,
     p(x \mid y) &= \sum_\kappa \omega_\kappa\, \mathcal N(x; m_\kappa, P_\kappa), \qquad
     \omega_\kappa \propto \prod_s w_{s k_s}\; \mathcal N\big(y; A \mu_\kappa, S_\kappa\big), \qquad
     S_\kappa = \Sigma + A C_\kappa A^\top, \\
-    m_\kappa &= \mu_\kappa + C_\kappa A^\top S_\kappa^{-1} (y - A \mu_\kappa), \qquad
-    P_\kappa = C_\kappa - C_\kappa A^\top S_\kappa^{-1} A C_\kappa .
+    m_\kappa &= \mathrm E[x \mid y, \kappa], \qquad P_\kappa = \mathrm{Cov}[x \mid y, \kappa] .
 
-The posterior shares nothing with the samplers: it is NumPy in double precision, for one observation at a time.
+It is NumPy in double precision, for one observation at a time.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from dichroic.algebra import Components
+from dichroic.algebra import Components, conditional, root
 from dichroic.diffusion import ComponentsDenoiser, DenoiserPrior, Prior, Scaling, Schedule
 from dichroic.problem import View
 from dichroic.studies.experiments.manifolds import Manifold, _rng, _view, manifolds
@@ -83,17 +82,17 @@ class ComponentsPosterior:
             end = begin + self.A[s].shape[1]
             C[:, begin:end, begin:end] = self.sources[s].covariances[k]
             begin = end
-        CA = C @ A.T
-        gain = np.swapaxes(np.linalg.solve(self.noise + A @ CA, np.swapaxes(CA, 1, 2)), 1, 2)
-        return mu + np.einsum("nij,nj->ni", gain, self.y - mu @ A.T), C - gain @ np.swapaxes(CA, 1, 2)
+        L = np.linalg.cholesky(self.noise)
+        R = root(C)
+        gain, T = conditional(R, np.linalg.solve(L, A) @ R)
+        white = np.linalg.solve(L, (self.y - mu @ A.T).T).T
+        return mu + np.einsum("nij,nj->ni", gain, white), T @ np.swapaxes(T, 1, 2)
 
     def sample(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
         """Independent draws of every source, shape `(n, d)` each."""
         chosen = rng.choice(len(self.weights), size=n, p=self.weights)
         mean, covariance = self.components(chosen)
-        values, Q = np.linalg.eigh(covariance)
-        roots = Q * np.sqrt(np.maximum(values, 0))[:, None]
-        return self._split(mean + np.einsum("nij,nj->ni", roots, rng.standard_normal(mean.shape)))
+        return self._split(mean + np.einsum("nij,nj->ni", root(covariance), rng.standard_normal(mean.shape)))
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean `(D,)` and covariance `(D, D)` of the stacked sources, without tuples of weight below 1e-15."""
