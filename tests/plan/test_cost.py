@@ -49,8 +49,8 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
         def on(self, view):
             return Counting(view, self.priors, self.runs)
 
-        def draw(self, keys, rows=None, *, start=None, warm=None, report=None):
-            n, number = len(keys), 0 if start is None else int(np.sum(warm))
+        def drawn(self, wanted):
+            n, number = len(wanted.keys), int(np.sum(wanted.warm))
             names = frozenset(self.view.mixing)
             networks = frozenset(s for s in names if isinstance(self.priors[s].denoiser(), NetworkDenoiser))
             done[names, networks, self.runs[0]] += n - number

@@ -12,7 +12,7 @@ from dichroic.algebra import Info
 from dichroic.diffusion import Cost, Prior
 from dichroic.operators import take
 from dichroic.posterior.draws import Draws, far_off, join
-from dichroic.posterior.method import Bound, Report
+from dichroic.posterior.method import Bound, Wanted
 from dichroic.posterior.sampler import Sampler
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
@@ -49,18 +49,8 @@ class Batched(Bound):
     def on(self, view: View) -> Bound:
         return batched(view, self.priors, self.sampler, Cost(), self.batch)
 
-    def draw(
-        self,
-        keys: Array,
-        rows: np.ndarray | None = None,
-        *,
-        start: Mapping[str, np.ndarray] | None = None,
-        warm: np.ndarray | None = None,
-        report: Report | None = None,
-    ) -> Draws:
-        rows = np.arange(len(self.view)) if rows is None else rows
-        n, done = len(rows), 0
-        warm = np.zeros(n, bool) if start is None else np.ones(n, bool) if warm is None else warm
+    def drawn(self, wanted: Wanted) -> Draws:
+        n, done, warm = len(wanted.rows), 0, wanted.warm
         samples = {s: np.empty((n, *shape), np.float32) for s, shape in self.shapes.items()}
         chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
 
@@ -68,16 +58,14 @@ class Batched(Bound):
             is_warm, chosen = job
             # padded, with the kind of start as data: one program serves all batches of a view
             padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch - len(chosen))])
-            if start is not None and is_warm:
-                last = {s: np.asarray(start[s][padded], np.float32) for s in self.shapes}
+            if is_warm:
+                last = {s: np.asarray(wanted.start[s][padded], np.float32) for s in self.shapes}
             else:
                 last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
-            observations = self.view.select(rows[padded]).observations
-            static = (tuple(self.shapes.items()), self.alike)
-            drawn = _draw(
-                self.sampler, self.scalings, observations, last, jnp.asarray(is_warm), keys[jnp.asarray(padded)], static
-            )
-            return jax.block_until_ready(drawn)
+            observations = self.view.select(wanted.rows[padded]).observations
+            keys, static = wanted.keys[jnp.asarray(padded)], (tuple(self.shapes.items()), self.alike)
+            found = _draw(self.sampler, self.scalings, observations, last, jnp.asarray(is_warm), keys, static)
+            return jax.block_until_ready(found)
 
         jobs = [
             (is_warm, members[begin : begin + self.batch])
@@ -91,8 +79,7 @@ class Batched(Bound):
             residual[chosen] = np.asarray(info.residual)[: len(chosen)]
             stopped[chosen] = np.asarray(info.stopped)[: len(chosen)]
             done += len(chosen)
-            if report is not None:
-                report(done, n)
+            wanted.report(done, n)
         cost = self._cost(warm=True) if warm.any() else self.cost
         return Draws(samples, chi, residual, stopped, far_off(samples, self.priors), cost, self.shared)
 
@@ -119,31 +106,19 @@ class ByKind(Bound):
     def on(self, view: View) -> Bound:
         return self.parts[0][1].on(view)
 
-    def draw(
-        self,
-        keys: Array,
-        rows: np.ndarray | None = None,
-        *,
-        start: Mapping[str, np.ndarray] | None = None,
-        warm: np.ndarray | None = None,
-        report: Report | None = None,
-    ) -> Draws:
-        rows = np.arange(sum(len(members) for members, _ in self.parts)) if rows is None else rows
-        drawn, before = [], 0
+    def drawn(self, wanted: Wanted) -> Draws:
+        found, before = [], 0
         for members, part in self.parts:
-            chosen = np.flatnonzero(np.isin(rows, members))
-            if not len(chosen):
-                continue
-            own = part.draw(
-                keys[jnp.asarray(chosen)],
-                np.searchsorted(members, rows[chosen]),
-                start=None if start is None else {s: x[chosen] for s, x in start.items()},
-                warm=None if warm is None else warm[chosen],
-                report=None if report is None else lambda done, _, before=before: report(before + done, len(rows)),
-            )
-            drawn.append((chosen, own))
-            before += len(chosen)
-        return join(drawn)
+            chosen = np.flatnonzero(np.isin(wanted.rows, members))
+            if len(chosen):
+                rows = np.searchsorted(members, wanted.rows[chosen])
+
+                def report(done: int, _: int, before: int = before) -> None:
+                    wanted.report(before + done, len(wanted.rows))
+
+                found.append((chosen, part.drawn(wanted.part(chosen, rows, report))))
+                before += len(chosen)
+        return join(found)
 
 
 @eqx.filter_jit

@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, Key
 
 from dichroic.algebra import Components
 from dichroic.closed.evidence import Evidence
 from dichroic.closed.routes import bind_components, bind_dense
 from dichroic.diffusion import Cost, Prior
 from dichroic.posterior.draws import Draws, far_off
-from dichroic.posterior.method import Bound, Method, Report, Task
+from dichroic.posterior.method import Bound, Method, Task, Wanted
 from dichroic.problem import View
 
 __all__ = ["ClosedForm", "closed_form"]
@@ -50,22 +49,14 @@ class _Exact(Bound):
     def on(self, view: View) -> Bound:
         return self.method.attach(replace(self.task, view=view))
 
-    def draw(
-        self,
-        keys: Key[Array, " n"],
-        rows: np.ndarray | None = None,
-        *,
-        start: Mapping[str, np.ndarray] | None = None,
-        warm: np.ndarray | None = None,
-        report: Report | None = None,
-    ) -> Draws:
-        if rows is not None:
-            return self.on(self.task.view.select(rows)).draw(keys, report=report)
-        samples = self.route.draw(self.known, keys)
-        chi_square, none, n = self.route.chi_square(samples), np.zeros(len(keys)), len(keys)
+    def drawn(self, wanted: Wanted) -> Draws:
+        n = len(wanted.rows)
+        if not np.array_equal(wanted.rows, np.arange(len(self.task.view))):
+            return self.on(self.task.view.select(wanted.rows)).draw(wanted.keys, report=wanted.report)
+        samples = self.route.draw(self.known, wanted.keys)
+        chi_square, none = self.route.chi_square(samples), np.zeros(n)
         samples = {s: x.astype(np.float32) for s, x in samples.items()}
-        if report is not None:
-            report(n, n)
+        wanted.report(n, n)
         return Draws(samples, chi_square, none, none.astype(int), far_off(samples, self.task.priors), Cost())
 
 

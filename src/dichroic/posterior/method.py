@@ -21,12 +21,41 @@ from dichroic.posterior.draws import Draws
 from dichroic.posterior.old_settings import modern
 from dichroic.problem import View
 
-__all__ = ["METHODS", "AnyMethod", "Bound", "Method", "Report", "Share", "Task", "observation_keys", "read_method"]
+__all__ = [
+    "METHODS",
+    "AnyMethod",
+    "Bound",
+    "Method",
+    "Report",
+    "Share",
+    "Task",
+    "Wanted",
+    "observation_keys",
+    "read_method",
+]
 
 METHODS: dict[str, type["Method"]] = {}  # every way of drawing posteriors by its kind; filled in the package
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Report = Callable[[int, int], None]  # report(done, total)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Draws that are asked for, see `Bound.draw`: of the observations `rows`, those that are `warm` going on from
+    `start`.
+    """
+
+    keys: Key[Array, " n"]
+    rows: np.ndarray
+    start: Mapping[str, np.ndarray]
+    warm: np.ndarray
+    report: Report
+
+    def part(self, chosen: np.ndarray, rows: np.ndarray, report: Report) -> "Wanted":
+        """Some of them, which are other rows of another view."""
+        start = {s: x[chosen] for s, x in self.start.items()}
+        return Wanted(self.keys[jnp.asarray(chosen)], rows, start, self.warm[chosen], report)
 
 
 class Bound(ABC):
@@ -40,7 +69,6 @@ class Bound(ABC):
     shared: Cost
     exact: bool = False
 
-    @abstractmethod
     def draw(
         self,
         keys: Key[Array, " n"],
@@ -58,6 +86,14 @@ class Bound(ABC):
         `start`, draws of the same observations before, in the user's units, to go on from, and `warm`, which of them do
         (all when None).
         """
+        n = len(keys)
+        rows = np.arange(n) if rows is None else rows
+        warm = np.full(n, start is not None) if warm is None or start is None else warm
+        return self.drawn(Wanted(keys, rows, start or {}, warm, report or (lambda done, total: None)))
+
+    @abstractmethod
+    def drawn(self, wanted: Wanted) -> Draws:
+        """What `draw` does."""
 
     @abstractmethod
     def on(self, view: View) -> "Bound":
