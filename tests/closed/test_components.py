@@ -87,6 +87,18 @@ def test_log_likelihood(route, case):
 
 
 @every_route
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_mean(route, case):
+    rng = np.random.default_rng(0)
+    view, components = observe(rng, **case), two_sources(rng)
+    found = route(view, SHAPES).mean(components)
+    for i in range(len(view)):
+        log_p, means, _ = zip(*combinations(view, components, i), strict=True)
+        expected = np.exp(log_p - logsumexp(log_p)) @ np.array(means)
+        np.testing.assert_allclose(np.concatenate([found["b"][i], found["a"][i]]), expected, atol=1e-6)
+
+
+@every_route
 def test_statistics_are_derivatives(route):
     rng = np.random.default_rng(1)
     view, components = observe(rng, missing=True), two_sources(rng)

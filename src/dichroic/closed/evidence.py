@@ -71,9 +71,14 @@ class Evidence(ABC):
         """The log-likelihood summed over the observations, and its derivatives."""
 
     @abstractmethod
-    def draw(self, components: Mapping[str, Components], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
-        """One draw of every observation from the exact posterior, each with its own key; without keys the mean, of
-        sources of one component.
+    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+        """One draw of every observation from the exact posterior, each with its own key."""
+
+    @abstractmethod
+    def mean(self, components: Mapping[str, Components]) -> dict[str, Float[np.ndarray, "n ..."]]:
+        r"""The exact posterior mean of every observation: with the responsibilities :math:`r_c` of its combinations,
+        :math:`\mathrm E[x_s \mid y] = \sum_c r_c \big(\mu_{s k_s} + S_{s k_s} A_s^\top C_c^{-1} (y - \sum_t A_t
+        \mu_{t k_t})\big)`.
         """
 
     @abstractmethod
@@ -118,12 +123,8 @@ class Evidence(ABC):
         return {s: samples[:, block].reshape(-1, *self.shapes[s]) for s, block in self.blocks.items()}
 
 
-def randomness(keys: Array | None, n: int, d: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A uniform number, `d` and `m` standard normal ones for every key: equal keys draw alike in any company. Without
-    keys, what makes a draw the mean.
-    """
-    if keys is None:
-        return np.full(n, 0.5), np.zeros((n, d)), np.zeros((n, m))
+def randomness(keys: Array, d: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A uniform number, `d` and `m` standard normal ones for every key: equal keys draw alike in any company."""
     uniform, white, noise = (np.asarray(a, float) for a in _random(keys, d, m))
     return uniform, white, noise
 

@@ -82,8 +82,14 @@ class Groups(Evidence):
                 found[s] = found[s] + part if s in found else part
         return total, found
 
-    def draw(self, components: Mapping[str, Components], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
-        uniform, white, noise = randomness(keys, self.n, self.unknowns, self.data)
+    def mean(self, components: Mapping[str, Components]) -> dict[str, Float[np.ndarray, "n ..."]]:
+        out = np.empty((self.n, self.unknowns))
+        for systems in self._systems(components):
+            out[systems.group.members] = systems.posterior_mean(components, self.blocks)
+        return self.cut(out)
+
+    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+        uniform, white, noise = randomness(keys, self.unknowns, self.data)
         out = np.empty((self.n, self.unknowns))
         roots = {s: [root(S) for S in components[s].covariances] for s in self.blocks}
         for systems in self._systems(components):
@@ -164,13 +170,31 @@ class _Combinations:
             out[c] = row
         return out - 0.5 * self.group.count * np.log(2 * np.pi)
 
+    def shares(self) -> Float[np.ndarray, "combinations n"]:
+        """Responsibilities of the combinations for every observation."""
+        if len(self.combinations) == 1:
+            return np.ones((1, len(self.group.y)))
+        log_joint = self.log_joint()
+        return np.exp(log_joint - logsumexp(log_joint, axis=0))
+
     def choose(self, uniform: Float[np.ndarray, " n"]) -> np.ndarray:
         """A combination for every observation, by its share and a uniform number."""
-        if len(self.combinations) == 1:
-            return np.zeros(len(uniform), int)
-        log_joint = self.log_joint()
-        share = np.exp(log_joint - logsumexp(log_joint, axis=0))
+        share = self.shares()
         return (np.cumsum(share, 0) < uniform * share.sum(0)).sum(0)
+
+    def posterior_mean(
+        self, components: Mapping[str, Components], blocks: Mapping[str, slice]
+    ) -> Float[np.ndarray, "n d"]:
+        """The mean of all sources side by side, given each observation."""
+        out = np.zeros((len(self.group.y), self.group.A.shape[1]))
+        for c, share in enumerate(self.shares()):
+            some = share > _NOTHING
+            z, r = self._white(c, self.factor(c), self.group.y[some]), share[some, None]
+            v = scipy.linalg.solve_triangular(self.factor(c), z, lower=True, trans=1, check_finite=False).T
+            for s, k in self.combinations[c].items():
+                moved = v @ self.A[s] @ components[s].covariances[k]
+                out[some, blocks[s]] += r * (components[s].means[k] + moved)
+        return out
 
     def derivatives_of_one(self) -> tuple[float, dict[str, ComponentStatistics]]:
         """`derivatives`, of a single combination: from the first two moments of the data."""

@@ -43,7 +43,7 @@ class MatrixFree(Evidence):
     def _none(self, *_: Any) -> Any:
         raise NotImplementedError("a view without matrices gives draws of Gaussian sources, and nothing else")
 
-    log_likelihood = statistics = draw = chi_square = cost = _none  # pyright: ignore
+    log_likelihood = statistics = draw = mean = chi_square = cost = _none  # pyright: ignore
 
     @eqx.filter_jit
     def _draw(self, populations, observations, keys):

@@ -74,10 +74,11 @@ class Systems(Evidence):
         found = {s: ComponentStatistics.of_one(self.n, first[b], second[b, b]) for s, b in self.blocks.items()}
         return float(value) - float(self.constant.sum()), found
 
-    def draw(self, components: Mapping[str, Components], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
-        if keys is None:
-            raise ValueError("observations by themselves are drawn for with keys only")
+    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
         return self.cut(self._in_blocks(_draws, components, keys))
+
+    def mean(self, components: Mapping[str, Components]) -> dict[str, Float[np.ndarray, "n ..."]]:
+        return self.cut(self._in_blocks(_means, components))
 
     def power(self, source: str) -> float:
         A = self.A[..., self.blocks[source]]
@@ -175,6 +176,20 @@ def _derivatives_of_one(A, y, mean, covariance):
     g, V, log_likelihood = jax.vmap(one)(A, y)
     V = V.reshape(-1, V.shape[-1])
     return log_likelihood.sum(), g.sum(0), g.T @ g - V.T @ V
+
+
+@jax.jit
+def _means(parts, trees, A, y, kept):
+    def one(A, y):
+        # by Fisher's identity: responsibilities and what moves the means are derivatives of the evidence
+        def evidence(moving):
+            return _evidence([(*m, p[2]) for m, p in zip(moving, parts, strict=True)], trees, A, y)
+
+        found = jax.grad(evidence)([p[:2] for p in parts])
+        sources = zip(found, parts, strict=True)
+        return jnp.concatenate([r @ p[1] + jnp.einsum("kij,kj->i", p[2], g) for (r, g), p in sources])
+
+    return jax.lax.map(lambda block: jax.vmap(one)(*block), (A, y))
 
 
 @jax.jit

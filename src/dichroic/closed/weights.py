@@ -151,11 +151,20 @@ class Weights(Evidence):
         gain = (self.D**2).sum(0) @ (self.A[:, self.blocks[source]] ** 2).sum(1)
         return float((self.y**2).sum() / max(gain, 1e-300))
 
-    def draw(self, components: Mapping[str, Components], keys: Array | None) -> dict[str, Float[np.ndarray, "n ..."]]:
-        _, white, noise = randomness(keys, self.n, self.blocks[self.sources[-1]].stop, self.view.data_size)
-        Q, x = self._data_covariance(components), np.empty_like(white)
+    def draw(self, components: Mapping[str, Components], keys: Array) -> dict[str, Float[np.ndarray, "n ..."]]:
+        _, white, noise = randomness(keys, self.blocks[self.sources[-1]].stop, self.view.data_size)
+        x = np.empty_like(white)
         for s, block in self.blocks.items():
             x[:, block] = components[s].means[0] + white[:, block] @ root(components[s].covariances[0]).T
+        return self._given(components, x, noise[:, self.kept])
+
+    def mean(self, components: Mapping[str, Components]) -> dict[str, Float[np.ndarray, "n ..."]]:
+        mean = np.concatenate([components[s].means[0] for s in self.sources])
+        return self._given(components, np.broadcast_to(mean, (self.n, len(mean))), np.zeros_like(self.y))
+
+    def _given(self, components: Mapping[str, Components], x: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray]:
+        """What becomes of draws of the sources, and of the noise, given the data."""
+        Q = self._data_covariance(components)
 
         def pull(residual: np.ndarray) -> tuple[np.ndarray, None]:
             alpha = np.zeros_like(residual)
@@ -173,7 +182,7 @@ class Weights(Evidence):
             return np.concatenate(moved, axis=1), None
 
         forward = lambda x: self.D * (x @ self.A.T)  # noqa: E731
-        return self.cut(matheron(x, self.y, noise[:, self.kept], forward, pull)[0])
+        return self.cut(matheron(x, self.y, n, forward, pull)[0])
 
     def cost(self, components: Mapping[str, Components]) -> float:
         return float((self.view.counts.astype(float) ** 3 + OBSERVATION).sum())

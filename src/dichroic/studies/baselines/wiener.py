@@ -98,8 +98,10 @@ class Wiener(Baseline):
         dense = bind_dense(observed, self.shapes, BUDGET)
         if dense is None:
             return self._by_iteration(observed, view, key)
-        keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(observed)))
-        return dense.draw({s: Components.of(p) for s, p in self.fitted.populations.items()}, keys)
+        known = {s: Components.of(p) for s, p in self.fitted.populations.items()}
+        if key is None:
+            return dense.mean(known)
+        return dense.draw(known, jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(observed))))
 
     def _by_iteration(self, observed: View, view: str, key: Any) -> Mapping[str, Any]:
         """Where dense matrices are out of the question: conjugate gradients, in single precision."""
