@@ -20,6 +20,7 @@ SETTINGS = {
     # draws from closed-form priors would need no sampling; what is tested here is sampling
     "sampling": {"kind": "annealed", "step": "ddim", "steps": 3, "warm_steps": 2, "cold_laps": 0, "batch": 16},
     "draws": 2,
+    "mean_share": 1.0,
 }
 
 

@@ -80,6 +80,8 @@ class FitConfig(Settings):
     sampling: AnyMethod = Auto()
     draws: PositiveInt = 8
     """Posterior draws of every held-out observation at the end."""
+    mean_share: Share = 0.05
+    """Monte-Carlo share of the squared error of posterior means above which draws are added; 1 for none."""
 
     @model_validator(mode="before")
     @classmethod

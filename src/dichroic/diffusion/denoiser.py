@@ -63,6 +63,10 @@ class Denoiser(eqx.Module):
         """The law of the source, in double precision on the host; None where there is no closed form."""
         return None
 
+    def closed_form(self) -> Gaussian | Components | None:
+        """The law in closed form that stands in for the source: its own, or that which a network corrects."""
+        return self.population()
+
     def gaussian(self) -> "GaussianDenoiser | None":
         """The denoiser of a Gaussian that stands in for the source, with its mean and covariance as far as they are
         known; None where they are not.

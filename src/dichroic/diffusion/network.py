@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dichroic.algebra import Components, Gaussian
 from dichroic.diffusion.denoiser import Denoiser, GaussianDenoiser, trainable_in
 from dichroic.diffusion.networks import NetworkConfig
 from dichroic.diffusion.spread import Spread
@@ -74,6 +75,9 @@ class NetworkDenoiser(Denoiser):
             network = jax.tree.map(lambda w: w.astype(dtype) if eqx.is_inexact_array(w) else w, network)
             inputs = inputs.astype(dtype)
         return base + sigma / spread * network(inputs, sigma, key).astype(x_t.dtype)  # pyright: ignore
+
+    def closed_form(self) -> Gaussian | Components | None:
+        return None if self.base is None else self.base.closed_form()
 
     def gaussian(self) -> GaussianDenoiser | None:
         return None if self.base is None else self.base.gaussian()

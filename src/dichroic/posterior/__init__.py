@@ -8,7 +8,7 @@ from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.annealed import TARGETS, Annealed, Annealing, Sampled
 from dichroic.posterior.auto import Auto
 from dichroic.posterior.candidates import CandidatePosterior, Candidates
-from dichroic.posterior.closed_form import ClosedForm
+from dichroic.posterior.closed_form import ClosedForm, stand_in_mean
 from dichroic.posterior.covariance import COVARIANCES
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
@@ -61,4 +61,5 @@ __all__ = [
     "gibbs_rounds",
     "observation_keys",
     "read_method",
+    "stand_in_mean",
 ]

@@ -14,7 +14,7 @@ from dichroic.posterior.draws import Draws, far_off
 from dichroic.posterior.method import Bound, Method, Task, Wanted
 from dichroic.problem import View
 
-__all__ = ["ClosedForm", "closed_form"]
+__all__ = ["ClosedForm", "closed_form", "stand_in_mean"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
@@ -49,6 +49,9 @@ class _Exact(Bound):
     def on(self, view: View) -> Bound:
         return self.method.attach(replace(self.task, view=view))
 
+    def mean(self) -> dict[str, np.ndarray]:
+        return {s: x.astype(np.float32) for s, x in self.route.mean(self.known).items()}
+
     def drawn(self, wanted: Wanted) -> Draws:
         n = len(wanted.rows)
         if not np.array_equal(wanted.rows, np.arange(len(self.task.view))):
@@ -58,6 +61,23 @@ class _Exact(Bound):
         samples = {s: x.astype(np.float32) for s, x in samples.items()}
         wanted.report(n, n)
         return Draws(samples, chi_square, none, none.astype(int), far_off(samples, self.task.priors), Cost())
+
+
+def stand_in_mean(view: View, priors: Mapping[str, Prior]) -> dict[str, np.ndarray] | None:
+    """The exact posterior mean where every prior is replaced by the closed form that stands in for it
+    (`Denoiser.closed_form`); None where one has none, or there is no such route.
+    """
+    known = {s: _stand_in(priors[s]) for s in view.mixing}
+    route = _route(view, priors, known)
+    return None if route is None else route.mean({s: mixture for s, mixture in known.items() if mixture is not None})
+
+
+def _stand_in(prior: Prior) -> Components | None:
+    if (exact := prior.components()) is not None:
+        return exact
+    denoiser, scaling = prior.denoiser(), prior.scaling
+    law = None if denoiser is None else denoiser.closed_form()
+    return None if law is None else Components.of(law).scaled(scaling.shift, scaling.scale)
 
 
 def closed_form(method: Method, task: Task) -> Bound | None:

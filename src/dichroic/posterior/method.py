@@ -95,6 +95,10 @@ class Bound(ABC):
     def drawn(self, wanted: Wanted) -> Draws:
         """What `draw` does."""
 
+    def mean(self) -> dict[str, np.ndarray] | None:
+        """The exact posterior mean of every source, `{source: (n, ...)}`; None where it has no closed form."""
+        return None
+
     @abstractmethod
     def on(self, view: View) -> "Bound":
         """The same for other observations through operators of the same kinds: what is shared is not made again."""

@@ -19,6 +19,7 @@ from dichroic.operators import (
     Scale,
     count_samples,
     select,
+    take,
 )
 from dichroic.problem.containers import Opened, open_container
 from dichroic.problem.faults import ProblemError, located
@@ -27,6 +28,8 @@ from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.values import as_flags, as_floats, unmask
 
 __all__ = ["Observation", "View"]
+
+_ROWS = 256  # observations that go through their operators together
 
 
 class Observation(eqx.Module):
@@ -158,6 +161,18 @@ class View:
             observed = self.observed[0] if self.common_mask else PerSample(self.observed)
         return Observation(PerSample(self.y), observed, dict(self.mixing), self.noise)
 
+    def seen(self, source: str, x: np.ndarray) -> np.ndarray:
+        r"""A source as it appears in the view, :math:`A_s x_s`, of the shape of the data (bound views only).
+
+        **Arguments:** `x`, one sample for every observation, shape `(n, ...)`, complex ones as pairs.
+        """
+        out = np.empty(self.y.shape, self.y.dtype if np.iscomplexobj(self.y) else np.float32)
+        for begin in range(0, len(self), _ROWS):
+            rows = np.minimum(np.arange(begin, begin + min(_ROWS, len(self))), len(self) - 1)  # one program for all
+            through = _through(select(self.mixing[source], rows), np.asarray(x[rows], np.float32))
+            out[begin : begin + _ROWS] = np.asarray(through)[: len(self) - begin]
+        return out
+
     @property
     def shared(self) -> bool:
         """Whether all observations have the same operators, noise and mask."""
@@ -179,6 +194,11 @@ class View:
         if len(self) <= most:
             return self
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
+
+
+@eqx.filter_jit
+def _through(operator, x):
+    return jax.vmap(lambda i: take(operator, i)(x[i]))(np.arange(len(x)))
 
 
 def _beside(value: Any, y: Opened, filler: float) -> Any:

@@ -82,6 +82,7 @@ class Run:
         problem: Problem | None = None,
         *,
         draws: int = 8,
+        share: float | None = None,
         sampling: Method | None = None,
         out: str | Path | None = None,
         overwrite: bool = False,
@@ -91,7 +92,8 @@ class Run:
         """Separates observations: joint posterior draws of all their sources. Nothing is refitted.
 
         **Arguments:** `problem`, new observations with any operators of the same sources (default: those of the fit);
-        `draws`, per observation; `sampling`, other settings than the fit's; `out`, a Zarr store to stream to;
+        `draws`, per observation; `share`, the Monte-Carlo share of the squared error of means above which draws are
+        added (default: the fit's); `sampling`, other settings than the fit's; `out`, a Zarr store to stream to;
         `overwrite`, whether to replace the one that is there.
 
         **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
@@ -102,6 +104,7 @@ class Run:
             key=jax.random.fold_in(jax.random.key(seed), 7),
             draws=draws,
             sampling=sampling or self.config.sampling,
+            share=self.config.mean_share if share is None else share,
             out=out,
             overwrite=overwrite,
             report=report,

@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.posterior import Auto, Method, observation_keys
+from dichroic.posterior import Auto, Method, observation_keys, stand_in_mean
 from dichroic.problem import Problem, as_complex
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
+from dichroic.run.mean import MeanOfDraws
+from dichroic.settings import FitConfig
 from dichroic.store import Format, StoreError, claim, file_names, reading, whole
 
 __all__ = ["Separation", "check_free", "separate", "write_npz"]
@@ -25,6 +27,7 @@ __all__ = ["Separation", "check_free", "separate", "write_npz"]
 _SEPARATION = Format("dichroic separation", 2)
 _FIRST = "dichroic separation 1"  # the mark of version 1, which had names of the user's for groups
 _ROWS = 256  # observations in a chunk
+_MOST_DRAWS = 64  # of an observation, for its mean
 
 
 def separate(
@@ -34,16 +37,20 @@ def separate(
     key: PRNGKeyArray,
     draws: int = 8,
     sampling: Method | None = None,
+    share: float = FitConfig().mean_share,
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> "Separation":
     """Joint posterior draws of all sources of every observation, with any priors; nothing is fitted.
 
-    The method is bound to every view once: what it chooses, factorises or trains serves all draws.
+    The method is bound to every view once: what it chooses, factorises or trains serves all draws. Posterior means are
+    exact where they have a closed form; elsewhere they are those of `MeanOfDraws`, of as many further draws, which are
+    not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most).
 
-    **Arguments:** `draws`, per observation; `out`, a Zarr store to stream to, which appears when it is whole;
-    `overwrite`, whether to replace the one that is there; `report(done, total)` is called now and then.
+    **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `out`, a Zarr store to stream to,
+    which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is
+    called now and then.
 
     **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
     """
@@ -66,13 +73,25 @@ def separate(
         for number, (name, view) in enumerate(problem.views.items()):
             view_key = jax.random.fold_in(key, number)
             bound = sampling.bind(view, priors, key=view_key)
-            for draw in range(draws):
+            exact = bound.mean()
+            found = MeanOfDraws(None if exact or point else stand_in_mean(view, priors))
+            draw, wanted = 0, draws
+            while draw < wanted:
                 drawn = bound.draw(
                     observation_keys(jax.random.fold_in(view_key, draw), len(view)),
-                    report=None if report is None else lambda n, _, before=done: report(before + n, total),
+                    report=None if report is None else lambda n, _, done=done, total=total: report(done + n, total),
                 )
-                writer.write(name, draw, drawn)
-                done += len(view)
+                if draw < draws:
+                    writer.write(name, draw, drawn)
+                if exact is None:
+                    found.add(drawn)
+                draw, done = draw + 1, done + len(view)
+                if draw == wanted and exact is None and not point:
+                    total += (more := found.missing(share, _MOST_DRAWS)) * len(view)
+                    wanted += more
+            means = exact or {s: found.mean(s) for s in view.mixing}
+            shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
+            writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
     return writer.finish()
 
 
@@ -84,7 +103,9 @@ class Separation:
     (n, draws)}`, the residual of each draw per observed value, 1 on average for an exact posterior, NaN where not all
     sources of the view were estimated; `diverged`, `{view: (n, draws)}`, draws that are not to be used; `evaluations`,
     network evaluations per draw and source, those that all draws share included; `point`, true for point estimates in
-    place of draws: one per observation, without a spread.
+    place of draws: one per observation, without a spread; `means` and `appearances`, `{view: {source: (n, ...)}}`,
+    posterior means, and those as the view shows them; `shares`, `{view: {source: share}}`, the Monte-Carlo share of the
+    squared error of the means, 0 for exact ones. The last three are empty where they were not kept (older stores).
     """
 
     samples: Mapping[str, Mapping[str, Any]]
@@ -92,6 +113,9 @@ class Separation:
     diverged: Mapping[str, np.ndarray]
     evaluations: int
     point: bool = False
+    means: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    appearances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def draws(self, view: str, source: str) -> np.ndarray:
         """All draws of a source, NaN where one diverged: shape `(n, draws, ...)`."""
@@ -100,8 +124,20 @@ class Separation:
         return np.where(bad, np.nan, x) if bad.any() else x
 
     def mean(self, view: str, source: str) -> np.ndarray:
-        """Posterior mean, shape `(n, ...)`."""
-        return self._reduce(np.nanmean, view, source)
+        """Posterior mean, shape `(n, ...)`: the one that was kept, or else the mean of the draws."""
+        kept = self.means.get(view, {})
+        return np.asarray(kept[source]) if source in kept else self._reduce(np.nanmean, view, source)
+
+    def seen(self, view: str, source: str) -> np.ndarray:
+        r"""Posterior mean of the source as the view shows it, :math:`A_s x_s`, of the shape of the data.
+
+        What an operator takes away is guessed by the prior alone: where it blurs or hides, this is what is known well.
+
+        **Raises:** `RunError` where it was not kept.
+        """
+        if source not in self.appearances.get(view, {}):
+            raise RunError(f"this separation does not hold '{source}' as view '{view}' shows it; separate anew")
+        return np.asarray(self.appearances[view][source])
 
     def std(self, view: str, source: str) -> np.ndarray:
         """Posterior standard deviation, shape `(n, ...)`; NaN where there are fewer than two draws."""
@@ -112,13 +148,17 @@ class Separation:
         return self._reduce(np.nanquantile, view, source, q=q)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything by name: `VIEW/SOURCE/mean`, `/std` and `/draws`; `VIEW/chi_square` and `/diverged`."""
+        """Everything by name: `VIEW/SOURCE/mean`, `/std`, `/draws` and, where it was kept, `/seen`;
+        `VIEW/chi_square` and `/diverged`.
+        """
         found = {}
         for view, sources in self.samples.items():
             for source in sources:
                 found[f"{view}/{source}/mean"] = self.mean(view, source)
                 found[f"{view}/{source}/std"] = self.std(view, source)
                 found[f"{view}/{source}/draws"] = self.draws(view, source)
+                if source in self.appearances.get(view, {}):
+                    found[f"{view}/{source}/seen"] = self.seen(view, source)
             found[f"{view}/chi_square"] = np.asarray(self.chi_square[view])
             found[f"{view}/diverged"] = np.asarray(self.diverged[view])
         return found
@@ -145,12 +185,18 @@ class Separation:
             def stored(name: str) -> "_Stored":
                 return _Stored(root[name], path)
 
+            def every(kind: str) -> dict[str, dict[str, _Stored]]:
+                return {v: {s: stored(name) for s, name in known.items()} for v, known in content.get(kind, {}).items()}
+
             return cls(
-                {v: {s: stored(name) for s, name in known.items()} for v, known in content["samples"].items()},
+                every("samples"),
                 {v: np.asarray(stored(f"{group}/chi_square")) for v, group in content["views"].items()},
                 {v: np.asarray(stored(f"{group}/diverged")) for v, group in content["views"].items()},
                 int(content["evaluations"]),
                 bool(content.get("point", False)),
+                every("means"),
+                every("appearances"),
+                content.get("shares", {}),
             )
 
 
@@ -204,6 +250,9 @@ class SeparationWriter:
         self.samples: dict[str, dict[str, Any]] = {}
         self.chi_square: dict[str, Any] = {}
         self.diverged: dict[str, Any] = {}
+        self.means: dict[str, dict[str, Any]] = {}
+        self.appearances: dict[str, dict[str, Any]] = {}
+        self.shares: dict[str, dict[str, float]] = {}
         if path is not None:
             check_free(path, overwrite)
 
@@ -231,7 +280,10 @@ class SeparationWriter:
     def __exit__(self, *error: Any) -> None:
         if self._root is not None and error[0] is None:
             content = {"views": self._groups, "samples": self._names, "evaluations": self.evaluations}
-            self._root.attrs.update(_SEPARATION.mark({**content, "point": self.point}))
+            content |= {"point": self.point, "shares": self.shares}
+            for kind, views in (("means", self.means), ("appearances", self.appearances)):
+                content[kind] = {v: {s: self._name(v, kind, s) for s in kept} for v, kept in views.items()}
+            self._root.attrs.update(_SEPARATION.mark(content))
         self._files.__exit__(*error)
 
     def write(self, view: str, draw: int, drawn: Any) -> None:
@@ -242,13 +294,30 @@ class SeparationWriter:
         self.diverged[view][:, draw] = drawn.diverged
         self.evaluations = max(self.evaluations, round(drawn.evaluations(self._draws)))
 
+    def average(
+        self, view: str, means: Mapping[str, Any], appearances: Mapping[str, Any], shares: Mapping[str, float]
+    ) -> None:
+        """The posterior means of a view, those as it shows them, and their Monte-Carlo shares."""
+        means = {s: as_complex(x) if s in self._pairs else x for s, x in means.items()}
+        for kind, found in (("means", means), ("appearances", appearances)):
+            kept = getattr(self, kind)[view] = {}
+            for s, x in found.items():
+                dtype = "complex64" if np.iscomplexobj(x) else "float32"
+                kept[s] = self._array(self._name(view, kind, s), x.shape, dtype, 1)
+                kept[s][:] = x
+        self.shares[view] = dict(shares)
+
     def finish(self) -> Separation:
         """The result."""
         if self.path is not None:
             return Separation.open(self.path)
-        return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point)
+        shown = self.means, self.appearances, self.shares
+        return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point, *shown)
 
-    def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    def _name(self, view: str, kind: str, source: str) -> str:
+        return self._names[view][source].replace("/samples/", f"/{kind}/", 1)
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: str, axes: int = 2) -> Any:
         if self._root is None:
             return np.zeros(shape, dtype)
         from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -257,7 +326,7 @@ class SeparationWriter:
             name,
             shape=shape,
             dtype=dtype,
-            chunks=(max(min(shape[0], _ROWS), 1), 1, *shape[2:]),
+            chunks=(max(min(shape[0], _ROWS), 1), *[1] * (axes - 1), *shape[axes:]),
             compressors=[ZstdCodec(), Crc32cCodec()],
             config={"write_empty_chunks": True},  # so that one that is not there is missing
         )
@@ -284,7 +353,8 @@ def _described(path: Path) -> dict[str, Any]:
         }
     else:
         content = _SEPARATION.check(content, path)
-    known = [name for sources in content["samples"].values() for name in sources.values()]
+    kinds = ("samples", "means", "appearances")
+    known = [name for kind in kinds for sources in content.get(kind, {}).values() for name in sources.values()]
     if not first:  # version 1 left out chunks of nothing but zeros
         known += [f"{group}/{kind}" for group in content["views"].values() for kind in ("chi_square", "diverged")]
     for name in known:
