@@ -24,6 +24,8 @@ __all__ = [
     "write_report",
 ]
 
+_SAME = 0.005  # dB
+
 
 def print_json(content: Any) -> None:
     """One JSON value; numbers that are not finite become null, which every reader understands."""
@@ -100,18 +102,23 @@ def show_fit(summary: Mapping[str, Any]) -> None:
 
 def show_views(title: str, views: Mapping[str, Mapping[str, Any]]) -> None:
     """Scores of separated observations."""
-    sources = [s for numbers in views.values() for s in numbers.get("psnr", {})]
-    columns = [f"{s}, {kind} (dB)" for s in dict.fromkeys(sources) for kind in ("mean", "draw")]
+    scored = [(s, psnr) for numbers in views.values() for s, psnr in numbers.get("psnr", {}).items()]
+    # an operator that only scales leaves a source as it is
+    kinds = {s: ("mean", "draw") for s, _ in scored}
+    kinds |= {s: ("mean", "draw", "seen") for s, x in scored if abs(x.get("seen", x["mean"]) - x["mean"]) > _SAME}
+    columns = [f"{s}, {'as seen' if kind == 'seen' else kind} (dB)" for s, of in kinds.items() for kind in of]
     table = make_table(title, "view", "observations", "chi²", "diverged", *columns, numbers=3 + len(columns))
     for name, numbers in views.items():
         psnr = numbers.get("psnr", {})
-        scores = [
-            f"{psnr[s][kind]:.2f}" if s in psnr else "" for s in dict.fromkeys(sources) for kind in ("mean", "draw")
-        ]
+        scores = [f"{psnr[s][kind]:.2f}" if kind in psnr.get(s, {}) else "" for s, of in kinds.items() for kind in of]
         table.add_row(
             name, str(numbers["observations"]), f"{numbers['chi_square']:.3f}", f"{numbers['diverged']:.1%}", *scores
         )
     print_table(table)
+    shares = [share for numbers in views.values() for share in numbers.get("monte_carlo", {}).values()]
+    if shares:
+        most = f"up to {max(shares):.1%} of their squared error is due to the number of draws"
+        say(f"posterior means: {most if max(shares) else 'exact'}")
 
 
 def show_demo(table: Mapping[str, Mapping[str, float]], folder: Path, report: Path | None) -> None:

@@ -65,7 +65,15 @@ def _material(observed: Problem, separation: Separation, held_out: bool) -> Mate
     sources = {s: describe_source(source) for s, source in observed.sources.items()}
     judged_on = "the held-out observations" if held_out else "the observations that the fit learned from"
     found = {
-        name: Separated(name, samples, separation.diverged[name], separation.chi_square[name], observed.views[name])
+        name: Separated(
+            name,
+            samples,
+            separation.diverged[name],
+            separation.chi_square[name],
+            observed.views[name],
+            means=separation.means.get(name, {}),
+            appearances=separation.appearances.get(name, {}),
+        )
         for name, samples in separation.samples.items()
         if samples
     }

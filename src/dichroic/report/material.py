@@ -11,7 +11,9 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, split
+from dichroic.operators import Identity, PerSample, Scale
 from dichroic.problem import Problem, View, as_pairs
+from dichroic.report.pictures import nan_stat
 from dichroic.run import Run, Separation
 from dichroic.settings import FitConfig
 
@@ -24,7 +26,8 @@ _FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
 class Separated:
     """Posterior draws of one view. `samples`, `{source: (n, draws, ...)}`, may be on disk; `view` is None where the
     observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`; the sources
-    `complexes` are shown by their magnitudes.
+    `complexes` are shown by their magnitudes; `means` and `appearances`, `{source: (n, ...)}`, posterior means as they
+    are and as the view shows them, where they were kept.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Separated:
     chi_square: np.ndarray | None
     view: View | None
     complexes: frozenset[str] = frozenset()
+    means: Mapping[str, Any] = field(default_factory=dict)
+    appearances: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.diverged)
@@ -42,6 +47,23 @@ class Separated:
         x = np.array(as_pairs(self.samples[source][int(index)]), dtype=float)
         x[self.diverged[index]] = np.nan
         return self._shown(source, x)
+
+    def mean(self, source: str, index: int | np.integer) -> np.ndarray:
+        """The posterior mean of one observation: the one that was kept, or else the mean of the draws."""
+        if source not in self.means:
+            return nan_stat("nanmean", self.draws(source, index), axis=0)
+        return self._shown(source, np.asarray(as_pairs(self.means[source][int(index)]), float))
+
+    def seen(self, source: str, index: int | np.integer) -> np.ndarray | None:
+        """That mean as the view shows it, complex values by their magnitude; None where it was not kept, or the view
+        does nothing but scale the source.
+        """
+        operator = None if self.view is None else self.view.mixing.get(source)
+        operator = operator.value if isinstance(operator, PerSample) else operator
+        if source not in self.appearances or operator is None or isinstance(operator, Identity | Scale):
+            return None
+        x = np.asarray(self.appearances[source][int(index)])
+        return np.abs(x) if np.iscomplexobj(x) else np.asarray(x, float)
 
     def first_draws(self, source: str, n: int) -> np.ndarray:
         """The first draw of the first `n` observations, NaN where it diverged: shape `(n, ...)`."""
@@ -194,7 +216,14 @@ def _separation(material: Material, run: Run) -> None:
             )
             view = None
         material.separated[name] = Separated(
-            name, samples, result.diverged[name], result.chi_square[name], view, material.complexes
+            name,
+            samples,
+            result.diverged[name],
+            result.chi_square[name],
+            view,
+            material.complexes,
+            result.means.get(name, {}),
+            result.appearances.get(name, {}),
         )
 
 

@@ -54,13 +54,16 @@ class _Strip:
         total = separated.diverged.shape[1]
         self.several, self.shown = total > 1, min(_DRAWS, total)
         self.draws = {s: draws[s] for s in sources}
-        self.means = {s: [nan_stat("nanmean", x, axis=0) for x in draws[s]] for s in sources}
+        self.means = {s: [separated.mean(s, i) for i in self.index] for s in sources}
+        seen = {s: [separated.seen(s, i) for i in self.index] for s in sources}
+        self.seen = {s: [a for a in x if a is not None] for s, x in seen.items() if x and x[0] is not None}
         self.stds = {s: [_merged(_std(x)[None])[0] for x in draws[s]] for s in sources}
         self.truth = {s: x[self.index] for s in sources if (x := separated.truth(s)) is not None}
         self.limits = {
             s: finite_range(*(x[: self.shown] for x in draws[s]), *self.means[s], *self.truth.get(s, []))
             for s in sources
         }
+        self.seen_limits = {s: finite_range(*x) for s, x in self.seen.items()}
         self.widths = {s: (0.0, finite_range(*self.stds[s])[1]) for s in sources}
         self.y = self.r = None
         if view is not None:
@@ -73,7 +76,7 @@ class _Strip:
 
     def head(self) -> str:
         """Names of the columns."""
-        names = ["source", *(["mean", "st. dev."] if self.several else [])]
+        names = ["source", *(["mean", "st. dev."] if self.several else []), *(["as seen"] if self.seen else [])]
         names += [f"draw {k + 1}" for k in range(self.shown)] + (["truth"] if self.truth else [])
         names = ["observed", *names] if self.y is not None else names
         names += ["residual"] if self.r is not None else []
@@ -91,6 +94,11 @@ class _Strip:
         if self.several:
             cells.append(_td(cell(self.means[s][k], limits, f"{what}: mean")))
             cells.append(_td(cell(self.stds[s][k], self.widths[s], f"{what}: standard deviation", "magma")))
+        if self.seen:
+            shown = (
+                _td("–") if s not in self.seen else _td(cell(self.seen[s][k], self.seen_limits[s], f"{what}: as seen"))
+            )
+            cells.append(shown)
         cells += [_td(cell(self.draws[s][k][d], limits, f"{what}: draw {d + 1}")) for d in range(self.shown)]
         if self.truth:
             known = s in self.truth
@@ -111,6 +119,8 @@ class _Strip:
             bars.append(colour_bar("observed", self.y_limits, "gray"))
         for s in self.sources:
             bars.append(colour_bar(s, self.limits[s], "gray", material.unit(s)))
+            if s in self.seen:
+                bars.append(colour_bar(f"{s}: as seen", self.seen_limits[s], "gray"))
             if self.several:
                 bars.append(colour_bar(f"{s}: st. dev.", self.widths[s], "magma", material.unit(s)))
         if self.r is not None and is_image(self.r.shape[1:]):
@@ -122,6 +132,8 @@ def _caption(material: Material, strip: _Strip) -> str:
     good = []
     if strip.several:
         good.append("draws that differ from each other only where the standard deviation says so")
+    if strip.seen:
+        good.append("a mean that, as the view shows it (as seen), lacks nothing that is seen in the observation")
     if strip.truth:
         good.append("a truth (framed) that could pass for one of the draws")
     if strip.r is not None:

@@ -114,7 +114,7 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
         x = separated.draws(source, i).reshape(separated.diverged.shape[1], -1)
         at = thin(x.shape[1])
         x = x[:, at]
-        mean, std = nan_stat("nanmean", x, axis=0), nan_stat("nanstd", x, axis=0)
+        mean, std = separated.mean(source, i).ravel()[at], nan_stat("nanstd", x, axis=0)
         t = None if truth is None else truth[i].ravel()[at]
 
         def draw(axes: Any, x=x, at=at, mean=mean, std=std, t=t) -> None:
@@ -148,7 +148,7 @@ def _scalar(separated: Separated, source: str, unit: str) -> Figure:
     at = index if truth is None else np.asarray(truth[index], float).ravel()
 
     def draw(axes: Any) -> None:
-        mean, std = nan_stat("nanmean", x, axis=1), nan_stat("nanstd", x, axis=1)
+        mean, std = np.array([float(separated.mean(source, i)) for i in index]), nan_stat("nanstd", x, axis=1)
         axes.errorbar(at, mean, std, fmt="o", color=colour(0), markersize=3, linewidth=1)
         if truth is not None:
             _diagonal(axes, at, mean)

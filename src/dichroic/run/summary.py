@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.metrics.psnr import psnr
-from dichroic.problem import Problem, as_pairs
+from dichroic.problem import Problem, View, as_pairs
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation
 
@@ -41,8 +41,9 @@ def summarize(run: Run) -> dict[str, Any]:
 def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str, Any]]:
     """For every view the number of observations, the residual of the draws and the share that diverged.
 
-    Where the truth is known, the PSNR of the posterior mean and of single draws too, with the range of the truth as
-    peak.
+    `monte_carlo` is the share of the squared error of posterior means that is due to the number of draws, by source.
+    Where the truth is known, `psnr` holds that of the posterior mean, of single draws, and of the mean as the view
+    shows it (`seen`), each with the range of the truth as peak.
     """
     scores: dict[str, dict[str, Any]] = {}
     for name, view in problem.views.items():
@@ -54,15 +55,19 @@ def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str,
             "chi_square": float(chi_square.mean()) if chi_square.size else float("nan"),
             "diverged": float(diverged.mean()),
         }
+        if name in separation.shares:
+            scores[name]["monte_carlo"] = dict(separation.shares[name])
         if view.truth and usable.any():
             scores[name]["psnr"] = {
-                s: _psnr(as_pairs(separation.samples[name][s])[usable], truth[usable])
-                for s, truth in view.truth.items()
-                if s in separation.samples[name]
+                s: _psnr(separation, name, view, s, usable) for s in view.truth if s in separation.samples[name]
             }
     return scores
 
 
-def _psnr(draws: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    peak = float(np.ptp(truth)) or 1.0
-    return {"mean": psnr(draws.mean(1), truth, peak), "draw": psnr(draws[:, 0], truth, peak)}
+def _psnr(separation: Separation, name: str, view: View, source: str, usable: np.ndarray) -> dict[str, float]:
+    truth = view.truth[source]
+    pairs = {"mean": (as_pairs(separation.mean(name, source)), truth)}
+    pairs["draw"] = as_pairs(separation.samples[name][source])[:, 0], truth
+    if source in separation.appearances.get(name, {}):
+        pairs["seen"] = as_pairs(separation.seen(name, source)), as_pairs(view.seen(source, truth))
+    return {kind: psnr(x[usable], t[usable], float(np.ptp(t[usable])) or 1.0) for kind, (x, t) in pairs.items()}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dichroic.diffusion import Cost
 from dichroic.posterior import Draws
-from dichroic.problem import Problem, ProblemError
+from dichroic.problem import Problem, ProblemError, View
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import Separation
 from dichroic.run.separation import SeparationWriter
@@ -117,14 +117,18 @@ class Baseline(ABC):
         with SeparationWriter(out, shapes, rounds, overwrite, point, pairs) as writer:
             for number, (name, view) in enumerate(problem.views.items()):
                 view_key = jax.random.fold_in(key, number)
+                samples: dict[str, np.ndarray] = {}
                 for draw in range(rounds):
-                    samples: dict[str, np.ndarray] = {}
                     if found[name]:
                         drawn = self._estimate(problem, name, None if point else jax.random.fold_in(view_key, draw))
                         samples = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
                     whole = set(samples) == set(view.mixing)
                     residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
                     writer.write(name, draw, _as_draws(len(view), samples, residual, self._cost))
+                if found[name]:
+                    drawn = samples if point else self._estimate(problem, name, None)
+                    mean = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
+                    writer.average(name, mean, {s: self._seen(view, s, x) for s, x in mean.items()}, {})
         return writer.finish()
 
     def sample(self, source: str, n: int, *, seed: int = 0) -> np.ndarray:
@@ -183,6 +187,10 @@ class Baseline(ABC):
     @abstractmethod
     def _estimate(self, problem: Problem, view: str, key: PRNGKeyArray | None) -> Mapping[str, Any]:
         """One draw for every observation of a view, `{source: (n, ...)}`; the point estimate without a key."""
+
+    def _seen(self, view: View, source: str, x: np.ndarray) -> np.ndarray:
+        """The estimate as the view shows it."""
+        return view.seen(source, x)
 
     def _sample(self, source: str, n: int, key: PRNGKeyArray) -> Any:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import PositiveInt
 
-from dichroic.problem import Problem
+from dichroic.problem import Problem, View
 from dichroic.studies.baselines.base import Baseline, BaselineConfig
 from dichroic.studies.baselines.contrast import matching
 from dichroic.studies.baselines.kinds import contrasts_of, gains
@@ -56,3 +56,6 @@ class BorderMedian(Baseline):
         flat = np.where(seen, y - level, 0)
         by = (slice(None), *[None] * (y.ndim - 1))
         return {t: flat / gains(observed, t, self.shapes[t])[by] for t in self.estimates(problem, view)}
+
+    def _seen(self, view: View, source: str, x: np.ndarray) -> np.ndarray:
+        return x * gains(view, source, self.shapes[source])[(slice(None), *[None] * (x.ndim - 1))]  # as it was left

@@ -82,6 +82,9 @@ class StationaryWiener(Baseline):
             found[t] = mean + np.fft.irfftn(filtered * lines, s=sizes, axes=axes)
         return found
 
+    def _seen(self, view: View, source: str, x: np.ndarray) -> np.ndarray:
+        return x * gains(view, source, self.shapes[source])[(slice(None), *[None] * (x.ndim - 1))]  # as it was left
+
 
 def _amplitudes(problem: Problem, view: View, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
     """Of the target, and of the first of the other sources, in every observation of the mixture."""

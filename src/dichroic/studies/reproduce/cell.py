@@ -148,6 +148,7 @@ def _scores(
             target.peak,
             found.point,
             features_of(experiment.features, data) if any("frechet" in m for m in experiment.measures) else None,
+            found.mean(target.view, target.source),
         )
         numbers = {}
         for name in experiment.measures:

@@ -41,7 +41,8 @@ class Estimates:
 
     **Fields:** `draws`, shape `(n, draws, ...)`, NaN where one diverged; `truth`, shape `(n, ...)`; `prior`, samples of
     the learned population, shape `(m, ...)`, None where there are none; `peak`, the dynamic range; `point`, whether
-    `draws` are point estimates; `features`, what images are turned into for Fréchet distances (None: their pixels).
+    `draws` are point estimates; `features`, what images are turned into for Fréchet distances (None: their pixels);
+    `mean`, posterior means, shape `(n, ...)`, where they are not those of the draws.
     """
 
     draws: np.ndarray
@@ -50,6 +51,7 @@ class Estimates:
     peak: float = 1.0
     point: bool = False
     features: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
+    mean: np.ndarray | None = None
 
 
 class Measured(NamedTuple):
@@ -182,7 +184,7 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
     """
     wanted = MEASURES[name]
     if wanted.kind in ("draw", "mean", "pooled"):
-        x = case.draws[:, 0] if wanted.kind == "draw" else _mean(case.draws)
+        x = case.draws[:, 0] if wanted.kind == "draw" else _mean(case.draws) if case.mean is None else case.mean
         usable = np.isfinite(x.reshape(len(x), -1)).all(1)
         if (case.point and wanted.kind == "draw") or not usable.any():
             return None
