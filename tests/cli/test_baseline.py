@@ -18,7 +18,7 @@ def test_a_baseline_is_fitted_scored_and_kept(tmp_path, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert printed["baseline"] == "pcpca" and printed["point"] is False
     assert printed["views"]["both"]["observations"] == 16  # a quarter is held out, as for a fit
-    assert set(printed["views"]["both"]["psnr"]["star"]) == {"mean", "draw"}
+    assert set(printed["views"]["both"]["psnr"]["star"]) == {"mean", "draw", "seen"}
     assert load_baseline(out).config.gamma == 0.2
     page = Path(printed["report"]).read_text(encoding="utf-8")
     assert "Tiny: PCPCA" in page and "Not shown" not in page and "<svg" in page

@@ -205,7 +205,7 @@ class TestSeparate:
         found = json.loads(out)
         assert code == 0
         assert found["views"]["both"]["observations"] == 5
-        assert set(found["views"]["both"]["psnr"]["star"]) == {"mean", "draw"}
+        assert set(found["views"]["both"]["psnr"]["star"]) == {"mean", "draw", "seen"}
         with np.load("out.npz") as file:
             assert file["both/star/draws"].shape == (5, 2, 2)
             assert file["both/star/mean"].shape == file["both/star/std"].shape == (5, 2)
