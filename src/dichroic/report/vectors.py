@@ -148,7 +148,7 @@ def _scalar(separated: Separated, source: str, unit: str) -> Figure:
     at = index if truth is None else np.asarray(truth[index], float).ravel()
 
     def draw(axes: Any) -> None:
-        mean, std = np.array([float(separated.mean(source, i)) for i in index]), nan_stat("nanstd", x, axis=1)
+        mean, std = np.array([separated.mean(source, i).item() for i in index]), nan_stat("nanstd", x, axis=1)
         axes.errorbar(at, mean, std, fmt="o", color=colour(0), markersize=3, linewidth=1)
         if truth is not None:
             _diagonal(axes, at, mean)
