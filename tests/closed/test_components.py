@@ -11,6 +11,7 @@ from dichroic.closed import ComponentsConfig, components_em, gaussian_em
 from dichroic.closed.components import _split, _update
 from dichroic.closed.groups import Groups
 from dichroic.closed.routes import bind_components
+from dichroic.closed.stationary import family_of
 from dichroic.closed.systems import Systems
 from dichroic.diffusion import ComponentsDenoiser
 from dichroic.operators import Dense, PerSample
@@ -140,7 +141,7 @@ def test_lap_is_that_of_scikit_learn(route):
     x = np.stack([rng.multivariate_normal(truth.means[k], truth.covariances[k]) for k in label])
     problem = Problem({"x": Source((3,))}, {"v": View(x, {"x": 1.0}, 1e-4)})
     statistics = route(problem.views["v"], {"x": (3,)}).statistics({"x": start})[1]
-    ours = _update(start, statistics["x"], 1e-12, start)[0]
+    ours = _update(start, statistics["x"], 1e-12, start, family_of(Source((start.means.shape[1],))))[0]
     theirs = GaussianMixture(
         2,
         max_iter=1,
@@ -166,7 +167,9 @@ def test_laps_reach_the_likelihood_of_scikit_learn():
     bound, ours = bind_components(view, {"x": (3,)}), start
     assert isinstance(bound, Groups)
     for _ in range(10):
-        ours = _update(ours, bound.statistics({"x": ours})[1]["x"], 1e-12, start)[0]
+        ours = _update(
+            ours, bound.statistics({"x": ours})[1]["x"], 1e-12, start, family_of(Source((start.means.shape[1],)))
+        )[0]
     theirs = GaussianMixture(
         4,
         max_iter=10,
@@ -210,7 +213,9 @@ def test_likelihood_never_falls(route):
     for _ in range(15):
         value, statistics = bound.statistics(components)
         values.append(value)
-        components = {s: _update(x, statistics[s], 1e-12, x)[0] for s, x in components.items()}
+        components = {
+            s: _update(x, statistics[s], 1e-12, x, family_of(Source(SHAPES[s])))[0] for s, x in components.items()
+        }
     assert np.diff(values).min() > -1e-6
     assert values[-1] > values[0] + 1
 
@@ -257,7 +262,7 @@ def test_split_keeps_the_moments():
         second = np.einsum("k,kij->ij", m.weights, m.covariances + m.means[:, :, None] * m.means[:, None])
         return m.weights @ m.means, second
 
-    for before, after in zip(moments(x), moments(_split(x)), strict=True):
+    for before, after in zip(moments(x), moments(_split(x, family_of(Source((x.means.shape[1],))))), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-12)
 
 

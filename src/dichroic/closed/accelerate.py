@@ -12,10 +12,8 @@ goes where they would take many more (Anderson acceleration: Henderson and Varad
 of the ties, is lower at :math:`\theta'` than at :math:`\theta`, the plain lap is made in its place: EM's own ascent is
 kept, for the price of one E-step.
 
-Steps are made in coordinates in which no covariance can become indefinite and no unit is left. With the Cholesky factor
-:math:`L_0` of the covariance of a component where the steps began, and :math:`S = L_0 C C^\top L_0^\top`, they are
-:math:`\log w`, :math:`L_0^{-1} (\mu - \mu_0)`, and `C` with the logarithm of its diagonal. Their norm is that of the
-Fisher information of the complete data.
+Steps are made in coordinates in which no covariance can become indefinite and no unit is left
+(`dichroic.closed.charts`).
 """
 
 from collections.abc import Callable, Mapping
@@ -23,11 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float
 
 from dichroic.algebra import Components
+from dichroic.closed.charts import Chart
+from dichroic.closed.family import Family
 
-__all__ = ["Ascent", "Lap", "still_to_gain", "tied_log_density"]
+__all__ = ["Ascent", "Lap", "still_to_gain"]
 
 _MEMORY = 10  # laps that a step looks back on
 _ENTRIES = 1 << 26  # numbers that are remembered at most: half a gibibyte
@@ -54,10 +53,12 @@ class Lap:
 class Ascent:
     """Says where the next E-step is to be made (`ask`), and is told what it found (`tell`).
 
-    `reached` is the end of the best lap; `point`, where it began, and `value`, the log-likelihood there.
+    `families` are those of the sources, which no step leaves. `reached` is the end of the best lap; `point`, where it
+    began, and `value`, the log-likelihood there.
     """
 
-    def __init__(self, start: Point):
+    def __init__(self, start: Point, families: Mapping[str, Family]):
+        self.families = families
         self.ask: Point = start
         self.point: Point = start
         self.value = -np.inf
@@ -65,7 +66,7 @@ class Ascent:
         self.variances: list[np.ndarray] = []
         self.lap: Lap | None = None
         self.plain = True
-        self.chart: _Chart | None = None
+        self.charts: dict[str, Chart] = {}
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # point and end of the last laps
 
     @property
@@ -108,7 +109,7 @@ class Ascent:
         return float(moved * max(rate, 0.5) / (1 - max(rate, 0.5))) if rate < 1 else np.inf
 
     def _forget(self) -> None:
-        self.chart, self.steps = None, []
+        self.charts, self.steps = {}, []
         if self.lap is not None:
             self._remember(self.point, self.lap.after)
 
@@ -116,16 +117,18 @@ class Ascent:
         if not point:
             return
         try:
-            self.chart = self.chart or _Chart(point)
-            self.steps.append((self.chart.vector(point), self.chart.vector(after)))
+            self.charts = self.charts or {s: self.families[s].chart(x) for s, x in point.items()}
+            parts = [[chart.vector(at[s]) for s, chart in self.charts.items()] for at in (point, after)]
+            self.sizes = [len(part) for part in parts[0]]
+            self.steps.append((np.concatenate(parts[0]), np.concatenate(parts[1])))
         except np.linalg.LinAlgError:  # a covariance without full rank: plain laps keep it as it is
-            self.chart, self.steps = None, []
+            self.charts, self.steps = {}, []
             return
         most = min(_MEMORY, _ENTRIES // (2 * len(self.steps[0][0])))
         self.steps = self.steps[-max(most, 1) :]
 
     def _step(self) -> Point | None:
-        if len(self.steps) < 2 or self.chart is None:
+        if len(self.steps) < 2:
             return None
         points, ends = (np.stack(part) for part in zip(*self.steps, strict=True))
         f = ends - points
@@ -133,7 +136,9 @@ class Ascent:
         normal = dF @ dF.T
         normal[np.diag_indices(len(normal))] += _DAMPING * max(np.trace(normal) / len(normal), np.finfo(float).tiny)
         step = ends[-1] - scipy.linalg.solve(normal, dF @ f[-1], assume_a="pos") @ dM
-        found = self.chart.point(step)
+        parts = np.split(step, np.cumsum(self.sizes)[:-1])
+        found = {s: chart.point(part) for (s, chart), part in zip(self.charts.items(), parts, strict=True)}
+        found = {s: self.families[s].nearest(x) for s, x in found.items()}
         return found if all(np.isfinite(x.covariances).all() for x in found.values()) else None
 
 
@@ -149,61 +154,3 @@ def still_to_gain(gains: "list[float]", rounding: float = 0.0) -> float:
     if last <= rounding:
         return rounding
     return last**2 / (before - last) if before > last else np.inf
-
-
-def tied_log_density(S: Float[np.ndarray, "d d"], target: Float[np.ndarray, "d d"], strength: float) -> float:
-    r"""Log-density of the conjugate prior of a covariance that counts for :math:`\tau` observations, up to a constant:
-    :math:`-\frac \tau 2 \big(\log\det S + \mathrm{tr}\, S^{-1} T\big)`.
-    """
-    try:
-        L = scipy.linalg.cho_factor(S, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return -np.inf
-    trace = np.trace(scipy.linalg.cho_solve(L, target, check_finite=False))
-    return float(-strength * (np.log(np.diag(L[0])).sum() + 0.5 * trace))
-
-
-class _Chart:
-    """Coordinates of components about an anchor."""
-
-    def __init__(self, anchor: Point):
-        self.anchor = anchor
-        self.factors = {s: np.linalg.cholesky(x.covariances) for s, x in anchor.items()}
-
-    def vector(self, point: Point) -> Float[np.ndarray, " p"]:
-        """Coordinates of a point."""
-        parts = []
-        for s, x in point.items():
-            root = np.sqrt(self.anchor[s].weights)
-            parts.append(root * np.log(x.weights))
-            L = np.linalg.cholesky(x.covariances)
-            for k, L_0 in enumerate(self.factors[s]):
-                C = scipy.linalg.solve_triangular(L_0, np.tril(L[k]), lower=True, check_finite=False)
-                C[np.diag_indices(len(C))] = np.sqrt(2) * np.log(np.diag(C))
-                away = x.means[k] - self.anchor[s].means[k]
-                parts.append(root[k] * scipy.linalg.solve_triangular(L_0, away, lower=True, check_finite=False))
-                parts.append(root[k] * np.tril(C).ravel())
-        return np.concatenate(parts)
-
-    def point(self, vector: Float[np.ndarray, " p"]) -> Point:
-        """The point with these coordinates."""
-        found, begin = {}, 0
-
-        def read(size: int) -> np.ndarray:
-            nonlocal begin
-            begin += size
-            return vector[begin - size : begin]
-
-        for s, x in self.anchor.items():
-            root, d = np.sqrt(x.weights), x.means.shape[1]
-            log_w = read(len(root)) / root
-            weights = np.exp(log_w - log_w.max())
-            means, covariances = np.empty_like(x.means), np.empty_like(x.covariances)
-            for k, L_0 in enumerate(self.factors[s]):
-                means[k] = x.means[k] + L_0 @ (read(d) / root[k])
-                C = read(d * d).reshape(d, d) / root[k]
-                C[np.diag_indices(d)] = np.exp(np.diag(C) / np.sqrt(2))
-                L = L_0 @ C
-                covariances[k] = L @ L.T
-            found[s] = Components(weights / weights.sum(), means, covariances)
-        return found

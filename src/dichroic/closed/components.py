@@ -28,9 +28,11 @@ from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.algebra import Components
-from dichroic.closed.accelerate import Ascent, Lap, tied_log_density
+from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import ComponentStatistics, Evidence
+from dichroic.closed.family import Family
 from dichroic.closed.routes import bind_components
+from dichroic.closed.stationary import family_of
 from dichroic.closed.units import in_units, scaled_components, units_of
 from dichroic.kinds import Settings
 from dichroic.problem import Problem
@@ -39,6 +41,7 @@ __all__ = ["ComponentsConfig", "ComponentsFit", "components_em"]
 
 _FLOOR = 1e-6  # of the mean variance: the least variance of a component along any direction
 _APART = 0.7  # standard deviations between a component's mean and those of its halves
+_UNEVEN = 0.5  # by what part of themselves the covariances of halves differ from their mean, under symmetries
 _GAIN = 0.01  # of held-out log-likelihood per observation, below which nothing has changed
 
 
@@ -121,7 +124,8 @@ def components_em(
     if any(view is None for view in [*views, *judges]):
         return None
     tell = None if kept is None else lambda fit: kept(in_the_users(fit))
-    search = _Search([v for v in views if v], [v for v in judges if v], learned, config, report, tell)
+    families = {s: family_of(source) for s, source in problem.sources.items()}
+    search = _Search([v for v in views if v], [v for v in judges if v], learned, families, config, report, tell)
     return in_the_users(search.run({s: scaled_components(x, 1 / units[s]) for s, x in start.items()}))
 
 
@@ -133,12 +137,13 @@ class _Search:
         views: list[Evidence],
         judges: list[Evidence],
         learned: list[str],
+        families: Mapping[str, Family],
         config: ComponentsConfig,
         report: Callable[[float], None] | None,
         kept: Callable[[ComponentsFit], None] | None,
     ):
         self.views, self.judges, self.learned, self.config = views, judges, learned, config
-        self.report, self.tell = report, kept
+        self.families, self.report, self.tell = families, report, kept
         self.history: list[float] = []
         self.kept: list[tuple[dict[str, int], float]] = []
         self.values = sum(v.values for v in views)
@@ -151,7 +156,7 @@ class _Search:
         while growing:
             # all of them at once if that is for the better, or else one by one
             for chosen in [growing, *([s] for s in growing if len(growing) > 1)]:
-                proposal = {**components, **{s: _split(components[s]) for s in chosen}}
+                proposal = {**components, **{s: _split(components[s], self.families[s]) for s in chosen}}
                 if not self._allowed(proposal):
                     continue
                 before = components
@@ -176,7 +181,7 @@ class _Search:
         top, found = best, None
         last = -np.inf
         grown = [s for s in self.learned if len(components[s]) > 1]
-        ascent = Ascent({s: components[s] for s in grown})
+        ascent = Ascent({s: components[s] for s in grown}, self.families)
         for lap in range(laps):
             kept = ascent.tell(self._lap({**components, **ascent.ask}, grown, ties))
             self.history.append(ascent.value / self.values)
@@ -220,11 +225,11 @@ class _Search:
             self.report(min(0.95, (len(self.history) + 1) / (self.config.laps * 12)))
         after, targets = {}, {}
         for s in grown:
-            after[s], targets[s] = _update(components[s], pooled[s], ties, self.start[s])
+            after[s], targets[s] = _update(components[s], pooled[s], ties, self.start[s], self.families[s])
 
         def log_prior(point: Mapping[str, Components]) -> float:
-            each = [(S, T) for s, T in targets.items() for S in point[s].covariances]
-            return sum(tied_log_density(S, T, ties * len(T)) for S, T in each)
+            each = [(self.families[s], S, T) for s, T in targets.items() for S in point[s].covariances]
+            return sum(family.tied_log_density(S, T, ties * len(T)) for family, S, T in each)
 
         return Lap(total, after, log_prior)
 
@@ -236,7 +241,7 @@ class _Search:
         if self.judges:
             return total / n
         sizes = {s: components[s].means.shape[1] for s in self.learned}
-        free = sum(len(components[s]) * (1 + d + d * (d + 1) / 2) for s, d in sizes.items())
+        free = sum(len(components[s]) * (1 + d + self.families[s].parameters) for s, d in sizes.items())
         return (total - 0.5 * free * np.log(n)) / n
 
     def _allowed(self, components: dict[str, Components]) -> bool:
@@ -245,33 +250,26 @@ class _Search:
 
 
 def _update(
-    components: Components, statistics: ComponentStatistics, ties: float, start: Components
+    components: Components, statistics: ComponentStatistics, ties: float, start: Components, family: Family
 ) -> tuple[Components, Float[np.ndarray, "d d"]]:
     """One lap of EM for one source, its covariances tied to each other and to those of `start`; `T`, what ties them."""
-    n, S = np.maximum(statistics.count, 1e-9)[:, None, None], components.covariances
-    delta = np.einsum("kij,kj->ki", S, statistics.first) / n[..., 0]
-    S = S + S @ statistics.second @ S / n - delta[:, :, None] * delta[:, None, :]
-    weights, means = np.maximum(statistics.count, 1e-6), components.means + delta
-    moved, total, tau = Components(weights / weights.sum(), means, S), n.sum(), ties * S.shape[-1]
+    moved = family.maximised(components, statistics)
+    n, S = np.maximum(statistics.count, 1e-9)[:, None, None], moved.covariances
+    total, tau = n.sum(), ties * S.shape[-1]
     mean, within = (n * S).sum(0) / total, start.moments()[1] - moved.between()
-    target = (total * mean + tau * _at_least(within, 0.0)) / (total + tau)
-    S = _at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
+    target = (total * mean + tau * family.at_least(within, 0.0)) / (total + tau)
+    S = family.at_least((n * S + tau * target) / (n + tau), _FLOOR * float(np.trace(mean)) / S.shape[-1])
     return replace(moved, covariances=S), target
 
 
-def _at_least(S: np.ndarray, least: float) -> np.ndarray:
-    """The nearest matrices whose eigenvalues are no less than a number."""
-    values, basis = np.linalg.eigh((S + S.swapaxes(-1, -2)) / 2)
-    return (basis * np.maximum(values, max(least, 0.0))[..., None, :]) @ basis.swapaxes(-1, -2)
-
-
-def _split(components: Components) -> Components:
+def _split(components: Components, family: Family) -> Components:
     """Every component as two halves along its principal axis, with its mean and covariance together."""
-    values, basis = np.linalg.eigh(components.covariances)
-    step = _APART * np.sqrt(values[:, -1:]) * basis[:, :, -1]
+    step = _APART * family.principal(components.covariances)
     S = components.covariances - step[:, :, None] * step[:, None, :]
+    # means that symmetries hold in place hardly tell halves apart
+    uneven = _UNEVEN if family.symmetric else 0.0
     return Components(
         np.concatenate([components.weights, components.weights]) / 2,
         np.concatenate([components.means + step, components.means - step]),
-        np.concatenate([S, S]),
+        np.concatenate([(1 + uneven) * S, (1 - uneven) * S]),
     )

@@ -111,7 +111,8 @@ class Evidence(ABC):
             step = S @ part.first[0]
             outer = np.outer(mean, step)
             second = self.n * (S + np.outer(mean, mean)) + outer + outer.T + S @ part.second[0] @ S
-            statistics[s] = Statistics(self.n, self.n * mean + step, second)
+            derivatives = part.first[0], part.second[0]
+            statistics[s] = Statistics(self.n, self.n * mean + step, second, derivatives=derivatives)
         return Belief(statistics, value, float(self.values))
 
     def combinations(self, components: Mapping[str, Components]) -> int:

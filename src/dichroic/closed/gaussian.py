@@ -24,10 +24,12 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
 from dichroic.algebra import Components, Gaussian
-from dichroic.closed.accelerate import Ascent, Lap, tied_log_density
+from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import Evidence
+from dichroic.closed.family import Family
 from dichroic.closed.moment_start import moment_start
 from dichroic.closed.routes import bind_views
+from dichroic.closed.stationary import family_of
 from dichroic.closed.statistics import Statistics
 from dichroic.closed.units import in_units, scaled, units_of
 from dichroic.diffusion import DenoiserPrior, Prior, Scaling, Schedule
@@ -45,7 +47,8 @@ class GaussianConfig(Settings):
     It stops after `laps`, or when the log-likelihood per observed value that is still to gain, as the last laps let
     expect (`still_to_gain`), is less than `tolerance`; an E-step counts as a lap, wasted ones too. `ties` is how
     many observations per dimension an isotropic prior of the covariance counts for (0: maximum likelihood). `rank`
-    restricts the covariances to that many directions plus a multiple of the identity (probabilistic PCA); images too
+    restricts the covariances to that many directions plus a multiple of the identity (probabilistic PCA; not those of
+    stationary sources); images too
     large for dense covariances get rank `large_rank` and at most `large_subset` observations per view.
 
     With the default tolerance, 2,048 observations a view of two sources on manifolds take 36 laps, to variances within
@@ -123,23 +126,24 @@ def gaussian_em(
     """
     config, fixed = config or GaussianConfig(), fixed or {}
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
+    families = {s: family_of(source) for s, source in problem.sources.items()}
     units = units_of(list(problem.views.values()), list(shapes))
     scaled_views = [in_units(view, units) for view in problem.views.values()]
     views = bind_views(scaled_views, shapes, config.large_subset, seed)
     drawn = any(view.draws_only for view in views)
-    rank = config.large_rank if drawn else config.rank
+    ranks = {s: config.large_rank if drawn else None if x.full_rank else config.rank for s, x in families.items()}
     history: list[float] = []
     converged, count = False, 1.0
     # BLAS's own threads pay for large matrices only, and wait for each other where the machine is busy
     threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
     with threadpool_limits(threads, "blas"):
-        populations = _best_start(views, shapes, {s: scaled(x, 1 / units[s]) for s, x in fixed.items()})
+        populations = _best_start(views, shapes, {s: scaled(x, 1 / units[s]) for s, x in fixed.items()}, families)
         ends = {s: x for s, x in populations.items() if s not in fixed}
-        ascent = Ascent({} if drawn else {s: Components.of(x) for s, x in ends.items()})
+        ascent = Ascent({} if drawn else {s: Components.of(x) for s, x in ends.items()}, families)
         for lap in range(config.laps):
             log_likelihood, count, pooled = _expectation(views, populations, lap)
-            found = {s: pooled[s].population(rank, config.ties) for s in ends}
-            kept = drawn or ascent.tell(_lap(log_likelihood, found, pooled, config.ties))
+            found = {s: families[s].population(populations[s], pooled[s], ranks[s], config.ties) for s in ends}
+            kept = drawn or ascent.tell(_lap(log_likelihood, found, families, config.ties))
             ends = found if kept else ends
             if not drawn:
                 history.append(ascent.value / count)
@@ -149,8 +153,8 @@ def gaussian_em(
                 converged = True
                 break
             # the plain lap's, or what the secant step asks for
-            asked = ends if drawn or ascent.plain else {s: _gaussian(x, rank) for s, x in ascent.ask.items()}
-            if rank is not None and not drawn:
+            asked = ends if drawn or ascent.plain else {s: _gaussian(x, ranks[s]) for s, x in ascent.ask.items()}
+            if config.rank is not None and not drawn:
                 ascent.ask = {s: Components.of(x) for s, x in asked.items()}
             populations = {**populations, **asked}
     found = {s: fixed[s] if s in fixed else scaled(ends[s], units[s]) for s in shapes}
@@ -168,14 +172,15 @@ def _expectation(
     return sum(belief.log_likelihood for belief in beliefs), sum(belief.count for belief in beliefs), pooled
 
 
-def _lap(value: float, found: Mapping[str, Gaussian], pooled: Mapping[str, Statistics], ties: float) -> Lap:
+def _lap(value: float, found: Mapping[str, Gaussian], families: Mapping[str, Family], ties: float) -> Lap:
     """A lap for `Ascent`; its prior is the conjugate one of the ties, about the level that this lap found."""
 
     def log_prior(point: Mapping[str, Components]) -> float:
         total = 0.0
         for s, x in found.items() if ties else ():
             d = len(x.mean)
-            total += tied_log_density(point[s].covariances[0], x.total_variance / d * np.eye(d), ties * d)
+            target = x.total_variance / d * np.eye(d)
+            total += families[s].tied_log_density(point[s].covariances[0], target, ties * d)
         return total
 
     return Lap(value, {s: Components.of(x) for s, x in found.items()}, log_prior)
@@ -186,7 +191,10 @@ def _gaussian(components: Components, rank: int | None) -> Gaussian:
 
 
 def _best_start(
-    views: list[Evidence], shapes: Mapping[str, tuple[int, ...]], fixed: Mapping[str, Gaussian]
+    views: list[Evidence],
+    shapes: Mapping[str, tuple[int, ...]],
+    fixed: Mapping[str, Gaussian],
+    families: Mapping[str, Family],
 ) -> dict[str, Gaussian]:
     """The likelier start: isotropic populations, or, where there are moments, those that fit them."""
     isotropic = {**_start(views, shapes), **fixed}
@@ -194,8 +202,10 @@ def _best_start(
     found = [group for part in groups if part is not None for group in part]
     if any(part is None for part in groups) or any(len(group.A) == 0 for group in found):
         return isotropic
-    matched = {**moment_start(found, {s: int(np.prod(shape)) for s, shape in shapes.items()}, fixed), **fixed}
-    matched = {s: matched.get(s, isotropic[s]) for s in shapes}
+    matched = moment_start(found, {s: int(np.prod(shape)) for s, shape in shapes.items()}, fixed)
+    for s in (s for s in matched if families[s].symmetric):
+        matched[s] = families[s].nearest(Components.of(matched[s])).gaussian()
+    matched = {s: {**matched, **fixed}.get(s, isotropic[s]) for s in shapes}
 
     def log_likelihood(populations: Mapping[str, Gaussian]) -> float:
         return sum(view.believe({s: populations[s] for s in view.sources}, 0).log_likelihood for view in views)

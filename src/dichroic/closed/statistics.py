@@ -14,13 +14,15 @@ __all__ = ["Belief", "Statistics"]
 class Statistics:
     """Posterior moments of one source summed over `n` observations.
 
-    `first` is the sum of means; `second`, of second moments (with covariances), or `draws` in its place.
+    `first` is the sum of means; `second`, of second moments (with covariances), or `draws` in its place; `derivatives`,
+    what those were made from: `first` and `second` of `ComponentStatistics`.
     """
 
     n: int
     first: Float[np.ndarray, " d"]
     second: Float[np.ndarray, "d d"] | None = None
     draws: Float[np.ndarray, "n d"] | None = None
+    derivatives: tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]] | None = None
 
     @staticmethod
     def pool(statistics: "list[Statistics]") -> "Statistics":
@@ -28,7 +30,8 @@ class Statistics:
         n, first = sum(s.n for s in statistics), np.sum([s.first for s in statistics], axis=0)
         second = [s.second for s in statistics if s.second is not None]
         if len(second) == len(statistics):
-            return Statistics(n, first, np.sum(second, axis=0))
+            g, G = zip(*[s.derivatives for s in statistics if s.derivatives is not None], strict=True)
+            return Statistics(n, first, np.sum(second, axis=0), derivatives=(np.sum(g, axis=0), np.sum(G, axis=0)))
         return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
 
     def population(self, rank: int | None, ties: float = 0.0) -> Gaussian:
