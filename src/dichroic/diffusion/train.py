@@ -19,6 +19,7 @@ __all__ = ["TrainingConfig", "train"]
 Learned = TypeVar("Learned", bound=Any)  # a module that says what of it is `trainable`
 
 _STATE = 2**32 - 1  # folded into the key of the objective's state: no step has this index
+_AUGMENT = 2**32 - 2  # folded into the key of a sample, for its augmentation
 _CHUNKS = 16  # compiled loops per call: how often progress is reported
 
 
@@ -75,6 +76,7 @@ def train(
     objective: Objective | None = None,
     usable: Int[Array, " n"] | None = None,
     count: int | None = None,
+    augment: Callable[[Any, PRNGKeyArray], Any] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Learned, Float[Array, " steps"]]:
     """Trains a denoiser on samples of its source, in the denoiser's units.
@@ -85,9 +87,9 @@ def train(
     Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap.
 
     **Arguments:** `samples`, shape `(n, ...)`; `objective`, settings or a module of arrays (default: the one in the
-    settings); `usable` and `count`, when not all
-    samples may be used: an ordering of `range(n)` whose first `count` entries may; `report(done, steps)` is called now
-    and then.
+    settings); `usable` and `count`, when not all samples may be used: an ordering of `range(n)` whose first `count`
+    entries may; `augment(x, key)`, which moves a sample of a batch to another that is as likely (hashable, for equal
+    ones share a program); `report(done, steps)` is called now and then.
 
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
@@ -113,6 +115,7 @@ def train(
             jnp.asarray(start),  # traced: a Python number would compile the loop anew for every chunk
             config,
             steps,
+            augment,
         )
         state, loss = _run(fixed, state)
         losses.append(loss)
@@ -131,7 +134,7 @@ def _copied(weights):
 @eqx.filter_jit(donate="all-except-first")
 def _run(fixed, state):
     """Optimiser steps in place: the memory of weights, average and moments is used again."""
-    rest, objective, schedule, samples, usable, count, key, start, config, steps = fixed
+    rest, objective, schedule, samples, usable, count, key, start, config, steps, augment = fixed
     optimizer = config.optimizer()
     blocks = config.blocks(rest.fast_block)
 
@@ -147,7 +150,10 @@ def _run(fixed, state):
 
         def add(before, block):
             total, carried = before
-            batch = Batch(samples[block[0]], block[1], schedule, index)
+            x = samples[block[0]]
+            if augment is not None:
+                x = jax.vmap(augment)(x, jax.vmap(lambda k: jax.random.fold_in(k, _AUGMENT))(block[1]))
+            batch = Batch(x, block[1], schedule, index)
             (value, carried), gradient = jax.value_and_grad(loss, has_aux=True)(weights, carried, batch)
             return (jax.tree.map(jnp.add, total, (value, gradient)), carried), None
 

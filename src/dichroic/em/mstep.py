@@ -35,6 +35,7 @@ def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
         key=context.key(2, *path, number),
         usable=jnp.asarray(np.argsort(~usable, kind="stable")),
         count=int(usable.sum()),
+        augment=context.problem.sources[source].augmentation,
         report=report,
     )
     spread = _spread(trained, lap, source, pooled[usable], context.key(6, *path, number))

@@ -71,6 +71,10 @@ def _bind(lap: Lap, view: str, report: Report) -> None:
         pooled = {s: lap.pooled(s) for s in mixed.mixing if s in lap.stage.learn}
         # usable ones, repeated to the number of all: one shape, one program, whatever lap
         pool = {s: np.resize(x[usable], x.shape) for s, (x, usable) in pooled.items()}
+        for number, (s, x) in enumerate(pool.items()):
+            if (augment := lap.context.problem.sources[s].augmentation) is not None:
+                keys = jax.random.split(jax.random.fold_in(lap.key(8, view), number), len(x))
+                pool[s] = np.asarray(jax.vmap(augment)(x, keys))
     lap.bounds[view] = method.bind(mixed, lap.priors, key=key, pool=pool, report=report)
 
 

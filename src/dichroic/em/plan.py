@@ -55,7 +55,7 @@ def make_plan(problem: Problem, kind: str, frozen: Collection[str] = ()) -> list
 def split(problem: Problem, held_out: Problem | float | None, config: FitConfig) -> tuple[Problem, Problem | None]:
     """The observations to learn from, and those to judge by (at most `held_out_limit` per view)."""
     if isinstance(held_out, Problem):
-        kept, held = problem, held_out
+        kept, held = problem, held_out.knowing(problem.sources)
     else:
         share = config.held_out if held_out is None else held_out
         if share == 0 or any(len(view) < 2 for view in problem.views.values()):

@@ -80,6 +80,17 @@ class Problem:
         views = {name: self.views[name].select(i) for name, i in indices.items() if len(i)}
         return Problem(self.sources, views, self.title)
 
+    def knowing(self, sources: Mapping[str, Source]) -> "Problem":
+        """The same, where what is known of others of the same name and shape holds for sources of which nothing is
+        said.
+        """
+
+        def known(name: str, source: Source) -> Source:
+            other = sources.get(name, source)
+            return source if source.known() or other.real_shape != source.real_shape else other
+
+        return Problem({name: known(name, source) for name, source in self.sources.items()}, self.views, self.title)
+
     def split(self, fraction: float, seed: int = 0) -> tuple["Problem", "Problem"]:
         """Splits every view at random into `(kept, held_out)`, with `fraction` of each view (at least one) held out.
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray
 
 from dichroic.problem.faults import ProblemError, collect
-from dichroic.problem.symmetry import permutations, symmetry_of, turned
+from dichroic.problem.symmetry import Augmentation, permutations, symmetry_of
 
 __all__ = ["Source", "as_complex", "as_pairs", "blocks_of", "describe_source"]
 
@@ -90,9 +90,14 @@ class Source:
         """The finite group of its symmetries (`flip` and `rotate`), on flat samples of the `real_shape`."""
         return permutations(self.symmetry, self.shape, self.real_shape)
 
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What moves a sample by a random element of that group; None where there is none but the identity."""
+        return Augmentation(self.symmetry, self.shape) if {"flip", "rotate"} & set(self.symmetry) else None
+
     def augment(self, x: Array, key: PRNGKeyArray) -> Array:
         """One sample, shape `real_shape`, moved by a random element of that group: as likely a sample as `x` is."""
-        return turned(self.symmetry, self.shape, x, key)
+        return x if self.augmentation is None else self.augmentation(x, key)
 
     def clip(self, x: ArrayLike) -> Any:
         """Samples with every value in the range; NumPy's stay with NumPy."""

@@ -3,10 +3,11 @@ r"""Maps of one sample that leave the law of its source as it is.
 Mirror images (`flip`, along every axis of space) and quarter turns (`rotate`, of square images) make a finite group of
 permutations of the entries. `shift` says that a sample is a window on something stationary: covariances depend on lags
 alone. A window has borders, and a cyclic shift moves what is beyond one of them to the other side, so that no map of a
-sample stands for it: it is for who knows second moments (`dichroic.closed`), and no `turned` sample.
+sample stands for it: it is for who knows second moments (`dichroic.closed`), and moves no sample.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
@@ -18,7 +19,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from dichroic.problem.faults import ProblemError, did_you_mean, names
 
-__all__ = ["SYMMETRIES", "axes_of", "permutations", "symmetry_of", "turned"]
+__all__ = ["SYMMETRIES", "Augmentation", "axes_of", "permutations", "symmetry_of"]
 
 SYMMETRIES = ("flip", "rotate", "shift")
 
@@ -63,15 +64,21 @@ def permutations(symmetry: Sequence[str], shape: Sequence[int], real_shape: Sequ
     return np.stack(list(found.values()))
 
 
-def turned(symmetry: Sequence[str], shape: Sequence[int], x: Shaped[Array, "..."], key: PRNGKeyArray) -> Array:
-    """One sample moved by an element of the finite group, all of them being equally likely."""
-    mirror_key, turn_key = jax.random.split(key)
-    axes = axes_of(shape)
-    if "flip" in symmetry:
-        for axis, flip in zip(axes, jax.random.bernoulli(mirror_key, shape=(len(axes),)), strict=True):
-            x = jnp.where(flip, jnp.flip(x, axis), x)
-    if "rotate" in symmetry:
-        quarter, half = jax.random.bernoulli(turn_key, shape=(2,))
-        x = jnp.where(quarter, jnp.rot90(x, 1, axes), x)  # pyright: ignore[reportArgumentType]
-        x = jnp.where(half, jnp.rot90(x, 2, axes), x)  # pyright: ignore[reportArgumentType]
-    return x
+@dataclass(frozen=True)
+class Augmentation:
+    """Moves one sample by an element of the finite group, all of them being equally likely."""
+
+    symmetry: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    def __call__(self, x: Shaped[Array, "..."], key: PRNGKeyArray) -> Shaped[Array, "..."]:
+        mirror_key, turn_key = jax.random.split(key)
+        axes = axes_of(self.shape)
+        if "flip" in self.symmetry:
+            for axis, flip in zip(axes, jax.random.bernoulli(mirror_key, shape=(len(axes),)), strict=True):
+                x = jnp.where(flip, jnp.flip(x, axis), x)
+        if "rotate" in self.symmetry:
+            quarter, half = jax.random.bernoulli(turn_key, shape=(2,))
+            x = jnp.where(quarter, jnp.rot90(x, 1, axes), x)  # pyright: ignore[reportArgumentType]
+            x = jnp.where(half, jnp.rot90(x, 2, axes), x)  # pyright: ignore[reportArgumentType]
+        return x

@@ -12,7 +12,7 @@ from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import split
 from dichroic.posterior import Method
-from dichroic.problem import Problem, as_complex, load_problem
+from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separation import Separation, separate
@@ -91,13 +91,19 @@ class Run:
     ) -> Separation:
         """Separates observations: joint posterior draws of all their sources. Nothing is refitted.
 
-        **Arguments:** `problem`, new observations with any operators of the same sources (default: those of the fit);
+        **Arguments:** `problem`, new observations with any operators of the same sources (default: those of the fit),
+        which are known to have the range that was said of them for the fit, unless another is said;
         `draws`, per observation; `share`, the Monte-Carlo share of the squared error of means above which draws are
         added (default: the fit's); `sampling`, other settings than the fit's; `out`, a Zarr store to stream to;
         `overwrite`, whether to replace the one that is there.
 
         **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
         """
+        if problem is not None:
+            sources = self.folder.problem()["sources"]
+            problem = problem.knowing(
+                {s: Source(**{**said, "shape": tuple(said["shape"])}) for s, said in sources.items()}
+            )
         return separate(
             self.problem if problem is None else problem,
             self.priors,

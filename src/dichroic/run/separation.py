@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ def separate(
 
     The method is bound to every view once: what it chooses, factorises or trains serves all draws. Posterior means are
     exact where they have a closed form; elsewhere they are those of `MeanOfDraws`, of as many further draws, which are
-    not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most).
+    not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most). Where a source has
+    a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
 
     **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `out`, a Zarr store to stream to,
     which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is
@@ -69,6 +70,10 @@ def separate(
     draws = 1 if point else draws
     total = sum(len(view) for view in problem.views.values()) * draws
     done = 0
+
+    def clipped(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {s: problem.sources[s].clip(x) for s, x in samples.items()}
+
     with SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, point, pairs) as writer:
         for number, (name, view) in enumerate(problem.views.items()):
             view_key = jax.random.fold_in(key, number)
@@ -82,14 +87,14 @@ def separate(
                     report=None if report is None else lambda n, _, done=done, total=total: report(done + n, total),
                 )
                 if draw < draws:
-                    writer.write(name, draw, drawn)
+                    writer.write(name, draw, replace(drawn, samples=clipped(drawn.samples)))
                 if exact is None:
                     found.add(drawn)
                 draw, done = draw + 1, done + len(view)
                 if draw == wanted and exact is None and not point:
                     total += (more := found.missing(share, _MOST_DRAWS)) * len(view)
                     wanted += more
-            means = exact or {s: found.mean(s) for s in view.mixing}
+            means = clipped(exact or {s: found.mean(s) for s in view.mixing})
             shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
             writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
     return writer.finish()
