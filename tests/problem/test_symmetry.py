@@ -137,3 +137,13 @@ def test_it_comes_back_from_files(tmp_path):
     assert plain.fingerprint() != problem.fingerprint()
     told = json.loads(json.dumps(describe_source(source), allow_nan=False))
     assert told["symmetry"] == ["flip", "rotate"] and told["range"] == [0, None]
+
+
+def test_new_observations_are_known_of_as_the_first_were():
+    view = {"v": View(np.zeros((2, 4)), {"a": 1.0}, 1.0)}
+    said, silent, other = (
+        Problem({"a": Source((4,), **known)}, view) for known in ({"positive": True}, {}, {"range": [0, 1]})
+    )
+    assert silent.knowing(said.sources).sources["a"].range == (0, inf)
+    assert other.knowing(said.sources).sources["a"].range == (0, 1)
+    assert silent.knowing({"a": Source((5,), positive=True)}).sources["a"].range is None

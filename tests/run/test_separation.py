@@ -1,6 +1,7 @@
 """Separating: in memory or on disk, in any batches, whole or not there."""
 
 import warnings
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -196,3 +197,16 @@ def test_evaluations_are_those_of_the_summary_and_bound_once(finished):
         assert drawn.shared.total == bound.shared.total > 0
         largest = max(largest, drawn.summary["evaluations"])
     assert found.evaluations == round(largest)
+
+
+def test_draws_keep_to_the_range(finished):
+    problem = tiny_problem(20, seed=3)
+    free = finished.separate(problem, draws=2)
+    known = {s: replace(source, range=[0, 0.5]) for s, source in problem.sources.items()}
+    kept = finished.separate(Problem(known, problem.views), draws=2)
+    for view, sources in free.samples.items():
+        for s, x in sources.items():
+            assert x.min() < 0
+            np.testing.assert_array_equal(kept.samples[view][s], np.clip(x, 0, 0.5))
+            np.testing.assert_array_equal(kept.mean(view, s), np.clip(free.mean(view, s), 0, 0.5))
+        np.testing.assert_array_equal(kept.chi_square[view], free.chi_square[view])

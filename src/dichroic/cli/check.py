@@ -31,6 +31,7 @@ def describe(path: Path) -> dict[str, Any]:
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
+    from dichroic.design.beforehand import check_beforehand
     from dichroic.design.data import check_data, spread_over_noise
     from dichroic.design.finding import worst_first
     from dichroic.design.report import check_design
@@ -47,7 +48,7 @@ def describe(path: Path) -> dict[str, Any]:
     plan = make_plan(problem, config.plan, known)
     other = held_out if isinstance(held_out, Problem) else None
     design = check_design(problem, known)
-    about_design = [] if design is None else design.findings()
+    about_design = [*([] if design is None else design.findings()), *check_beforehand(problem, known)]
     return {
         "title": problem.title,
         "file": str(loaded.path),

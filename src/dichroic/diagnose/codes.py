@@ -23,6 +23,8 @@ CODES: dict[str, str] = {
     "DC117": "A source that drowns",
     "DC118": "A design judged from some of the observations",
     "DC119": "Few observations for what is determined worst",
+    "DC131": "A symmetry that does not hold",
+    "DC132": "A range that does not hold",
     "DC201": "Residuals larger than the noise",
     "DC202": "Residuals smaller than the noise",
     "DC203": "Residuals of uneven size",
