@@ -53,7 +53,10 @@ def case_and_control_cells(
         y = np.add.reduce(list(shown.values()))
         return View(y, dict.fromkeys(shown, 1.0), PerSample(np.sqrt(np.maximum(y, 1))), truth=shown)
 
-    sources, title = {s: Source((len(kept),)) for s in ("background", "condition")}, "Cells with a condition"
+    sources, title = (
+        {s: Source((len(kept),), positive=True) for s in ("background", "condition")},
+        "Cells with a condition",
+    )
     problem = Problem(sources, {"control": view({"background": counts[control]}), "case": view(case)}, title)
     return problem, Problem(sources, {"case": view(case_held)}, title)
 

@@ -80,7 +80,8 @@ def grassy_digits(
                 truth={"grass": under, "digit": digit},
             ),
         }
-        sources = {"grass": Source((SIZE, SIZE, 1)), "digit": Source((SIZE, SIZE, 1))}
+        shape, known = (SIZE, SIZE, 1), {"range": (0, 1)}
+        sources = {"grass": Source(shape, symmetry=["shift"], **known), "digit": Source(shape, **known)}
         return Problem(sources, views, "Digits over grass")
 
     parts = []

@@ -168,7 +168,8 @@ def _both(
     seed: int,
 ) -> tuple[Problem, Problem]:
     n_sky, n_galaxies, n_held_out = numbers
-    sources = {"sky": Source((size, size, 1)), "galaxy": Source((size, size, 1))}
+    shape = (size, size, 1)
+    sources = {"sky": Source(shape, symmetry=["flip", "rotate"]), "galaxy": Source(shape)}
 
     def draw(part: int, band: tuple[int, int], n: tuple[int, int]) -> Problem:
         return Problem(sources, views(np.random.default_rng(np.random.SeedSequence((seed, part))), band, n), title)

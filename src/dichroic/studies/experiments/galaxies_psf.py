@@ -74,7 +74,11 @@ def galaxies_through_psf(
     galaxy = _galaxies(rng, n_target, size)
     target = view({"sky": _sky(rng, frame[:rows], n_target, size), "galaxy": galaxy}, kernel)
     held = {"sky": _sky(rng, frame[rows:], n_held_out, size), "galaxy": _galaxies(rng, n_held_out, size)}
-    sources, title = {s: Source((size, size, 1)) for s in ("sky", "galaxy")}, "Galaxies over a cluster"
+    shape, title = (size, size, 1), "Galaxies over a cluster"
+    sources = {
+        "sky": Source(shape, symmetry=["rotate"]),
+        "galaxy": Source(shape, symmetry=["flip", "rotate"], positive=True),
+    }
     return (
         Problem(sources, {"blank": blank, "target": target}, title),
         Problem(sources, {"target": view(held, broader, noisier)}, title),

@@ -160,9 +160,12 @@ def _toml(title: str, part: str, downsample: bool, amplitude: float, noise: floa
 
 [sources.grass]
 shape = [{SIZE}, {SIZE}, 1]
+symmetry = ["flip", "rotate", "shift"]
+range = [0, 1]
 
 [sources.digit]
 shape = [{SIZE}, {SIZE}, 1]
+range = [0, 1]
 
 [views.grass]
 y = "arrays.npz:y_grass_{part}"

@@ -63,7 +63,7 @@ def speech_over_music(
         y = (clean + noise * rng.standard_normal(clean.shape)).astype(np.float32)
         return View(y, dict.fromkeys(sources, 1.0), noise, truth=sources)
 
-    sources, title = {s: Source((window,)) for s in ("music", "speech")}, "Speech over music"
+    sources, title = {s: Source((window,), symmetry=["shift"]) for s in ("music", "speech")}, "Speech over music"
     problem = Problem(sources, {"music": view(music=alone), "mix": view(music=under, speech=speech)}, title)
     return problem, Problem(sources, {"mix": view(music=under_held, speech=speech_held)}, title)
 
