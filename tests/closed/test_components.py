@@ -321,12 +321,11 @@ def test_search_finds_clusters_and_leaves_a_gaussian_alone(held):
 def test_no_stage_where_it_is_not_wanted_or_cannot_be():
     problem = clusters(20, 0)
     start = {s: Components.of(p) for s, p in gaussian_em(problem).populations.items()}
-    assert components_em(problem, start, ComponentsConfig(components=1)) is None
-    assert components_em(problem, start, fixed=["g", "x"]) is None
+    for settings, why in (({"config": ComponentsConfig(components=1)}, "one"), ({"fixed": ["g", "x"]}, "known")):
+        found = components_em(problem, start, **settings)
+        assert why in found.refused and found.components == start
     n = 20
-    masks = np.random.default_rng(0).random((n, 30)) < 0.5
-    rows = np.where(masks, np.random.default_rng(1).normal(size=(n, 30)), np.nan)
-    scattered = Problem({"g": Source((30,))}, {"v": View(rows, {"g": 1.0}, 0.1)})
-    assert (
-        components_em(scattered, {s: Components.of(p) for s, p in gaussian_em(scattered).populations.items()}) is None
-    )
+    rows = np.random.default_rng(1).normal(size=(n, 1100))
+    large = Problem({"g": Source((1100,))}, {"v": View(rows, {"g": 1.0}, 0.1)})
+    found = components_em(large, {"g": Components(np.ones(1), np.zeros((1, 1100)), np.eye(1100)[None])})
+    assert "view 'v': 1100 numbers" in found.refused and set(found.sizes.values()) == {1}

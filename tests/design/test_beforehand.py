@@ -13,7 +13,9 @@ def problem(target, background=None, **known) -> Problem:
     """A background by itself, and with a target of which something is said."""
     rng = np.random.default_rng(3)
     if background is None:
-        background = rng.multivariate_normal(np.zeros(D), 0.8 ** np.abs(np.subtract.outer(range(D), range(D))), 2 * N)
+        background = 0.3 * rng.multivariate_normal(
+            np.zeros(D), 0.8 ** np.abs(np.subtract.outer(range(D), range(D))), 2 * N
+        )
     target = target(rng)
     noisy = lambda x: x + 0.2 * rng.normal(size=x.shape)  # noqa: E731
     views = {
@@ -71,7 +73,7 @@ def test_it_is_said_which():
     [
         ({"range": [0, 0.3]}, "lies outside the range [0, 0.3]"),
         ({"range": [None, 0]}, "lies outside the range [-inf, 0]"),
-        ({"range": [0.4, 0.6]}, "one of 0.1 at most"),
+        ({"range": [0.4, 0.6]}, "at most: is it in another unit?"),
     ],
 )
 def test_a_range_that_does_not_hold(known, words):

@@ -67,6 +67,7 @@ class Ascent:
         self.lap: Lap | None = None
         self.plain = True
         self.charts: dict[str, Chart] = {}
+        self.sizes: list[int] = []  # coordinates of every source
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # point and end of the last laps
 
     @property

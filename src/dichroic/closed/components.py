@@ -31,7 +31,7 @@ from dichroic.algebra import Components
 from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.closed.family import Family
-from dichroic.closed.routes import bind_components
+from dichroic.closed.routes import NoRoute, bind_components
 from dichroic.closed.stationary import family_of
 from dichroic.closed.units import in_units, scaled_components, units_of
 from dichroic.kinds import Settings
@@ -73,12 +73,13 @@ class ComponentsFit:
     """Result of `components_em`: components of every source, and the log-likelihood per observed value of every lap.
 
     **Fields:** `held_out`, the log-likelihood per observation of the held-out ones, with the components of every
-    learned source it was reached with, one entry for every change that was kept.
+    learned source it was reached with, one entry for every change that was kept; `refused`, why nothing was done.
     """
 
     components: Mapping[str, Components]
     log_likelihood: list[float] = field(default_factory=list)
     held_out: list[tuple[dict[str, int], float]] = field(default_factory=list)
+    refused: str = ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -96,7 +97,7 @@ def components_em(
     seed: int = 0,
     report: Callable[[float], None] | None = None,
     kept: Callable[[ComponentsFit], None] | None = None,
-) -> ComponentsFit | None:
+) -> ComponentsFit:
     """Fits a mixture of Gaussians to every source of a problem, from the mixtures alone.
 
     **Arguments:** `start`, for every source, as a rule the Gaussian stage's with one component; `held_out`, which
@@ -104,28 +105,37 @@ def components_em(
     called after every lap with the share of what may have to be done; `kept`, called with what was reached after every
     change that is kept.
 
-    **Returns:** a `ComponentsFit`, in the user's units; None when no exact route leads through some view.
+    **Returns:** a `ComponentsFit`, in the user's units: the start, and why, where there is nothing to do or no exact
+    route leads through some view.
     """
     config = config or ComponentsConfig()
     learned = [s for s in problem.sources if s not in fixed]
     if config.components == 1 or not learned:
-        return None
+        return ComponentsFit(
+            start, refused="all sources are known" if learned == [] else "one for every source is asked for"
+        )
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
     units = units_of(list(problem.views.values()), list(shapes))
 
-    def bind(problem: Problem, most: int | None = None) -> list[Evidence | None]:
-        views = problem.views.values() if most is None else [v.subset(most, seed) for v in problem.views.values()]
-        return [bind_components(in_units(view, units), shapes) for view in views]
+    def bind(problem: Problem, most: int | None = None) -> list[Evidence]:
+        found = []
+        for name, view in problem.views.items():
+            try:
+                found.append(bind_components(in_units(view.subset(most or len(view), seed), units), shapes))
+            except NoRoute as error:
+                raise NoRoute(f"view '{name}': {error}") from None
+        return found
 
     def in_the_users(fit: ComponentsFit) -> ComponentsFit:
         return replace(fit, components={s: scaled_components(x, units[s]) for s, x in fit.components.items()})
 
-    views, judges = bind(problem, config.subset), [] if held_out is None else bind(held_out)
-    if any(view is None for view in [*views, *judges]):
-        return None
+    try:
+        views, judges = bind(problem, config.subset), [] if held_out is None else bind(held_out)
+    except NoRoute as error:
+        return ComponentsFit(start, refused=str(error))
     tell = None if kept is None else lambda fit: kept(in_the_users(fit))
     families = {s: family_of(source) for s, source in problem.sources.items()}
-    search = _Search([v for v in views if v], [v for v in judges if v], learned, families, config, report, tell)
+    search = _Search(views, judges, learned, families, config, report, tell)
     return in_the_users(search.run({s: scaled_components(x, 1 / units[s]) for s, x in start.items()}))
 
 

@@ -51,9 +51,13 @@ class ComponentStatistics:
 
 
 class Evidence(ABC):
-    """One view, prepared for exact answers; one of `draws_only` answers to `believe` and `power` alone."""
+    """One view, prepared for exact answers; one of `draws_only` answers to `believe` and `power` alone.
+
+    `separate` says whether observations have systems of their own that are factorised on the host, for every draw anew.
+    """
 
     draws_only = False
+    separate = False
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         self.view, self.n = view, len(view)

@@ -27,6 +27,7 @@ from dichroic.white.parallel import dense_side_by_side
 __all__ = ["Groups", "group_operations"]
 
 KEPT = 1 << 27  # entries of all matrices of groups up to which they are kept: one gibibyte
+_KINDS = 8  # groups up to which their factors cost next to nothing
 _NOTHING = 1e-12  # responsibilities below this are left out
 _FACTORS = 1 << 26  # entries of all factors up to which none is computed twice
 TABLE = 1 << 24  # densities of combinations, one of every observation, that are in memory together
@@ -43,6 +44,7 @@ class Groups(Evidence):
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.ndarray] | None = None):
         super().__init__(view, shapes)
         self.indices = group_alike(view) if indices is None else indices
+        self.separate = len(self.indices) > _KINDS
         self.data, self.unknowns = view.data_size, self.blocks[self.sources[-1]].stop
         self.fits = len(self.indices) * self.data * (self.data + self.unknowns) <= KEPT
 

@@ -1,7 +1,8 @@
 """Who answers for a view: the cheapest exact route there is, and where the sizes stand at which one ends.
 
-Four routes. `Systems`: every observation its own small system, in compiled code. In dense algebra on the host,
-`Groups`, of observations that share operators, noise and mask, and `Weights`, of those that share operators alone.
+Five routes. `Systems`: every observation its own small system, in compiled code. In dense algebra on the host,
+`Groups`, of observations that share operators, noise and mask; `Weights`, of those that share operators alone, for
+sources of one Gaussian; `Factors`, of those whose operators differ by entrywise factors, amplitudes or masks say.
 `MatrixFree`, where dense matrices are out of the question: posterior draws, of Gaussian sources.
 """
 
@@ -11,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from dichroic.closed.evidence import Evidence
+from dichroic.closed.factors import Factors, factor_operations
 from dichroic.closed.groups import Groups, group_operations
 from dichroic.closed.matrix_free import MatrixFree
 from dichroic.closed.systems import Systems, system_operations
 from dichroic.closed.weights import OBSERVATION, Weights
 from dichroic.problem import View
-from dichroic.white.layout import group_alike, has_weights
+from dichroic.white.layout import group_alike, has_weights, shared_cores
 
-__all__ = ["bind_components", "bind_dense", "bind_view", "bind_views"]
+__all__ = ["NoRoute", "bind_components", "bind_dense", "bind_view", "bind_views"]
 
 # for sources of one Gaussian
 SMALL = 16  # systems up to this size can be solved one per observation, in compiled code
@@ -29,8 +31,13 @@ GROUP = 3e7  # the same, for what a group or compiled code costs whatever its si
 # for sources of several components: every combination of them has a system of its own
 SMALL_OF_MANY = 8  # beyond it, compiled systems are slower than those of groups, and their programs long to compile
 DENSE_OF_MANY = 1024  # above this many unknowns or data, no dense matrix per component
-GROUPS_OF_MANY = 8  # kinds of observation above which the dense route costs too much where it is the only one
+BUDGET_OF_MANY = 3e11  # floating-point operations of a lap that two components may cost
 GROUP_OF_MANY, CODE_OF_MANY = 1e6, 1e7  # operations: what a group, and compiled code, cost whatever their size
+
+
+class NoRoute(ValueError):
+    """No exact route leads through a view at a bearable cost. Says why."""
+
 
 Routes = Mapping[str, tuple[float, Callable[[], Any]]]  # floating-point operations of a lap, and how it is bound
 
@@ -73,6 +80,8 @@ def dense_routes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     if has_weights(view):
         alone = float((view.counts.astype(float) ** 3 + OBSERVATION).sum())
         routes["weights"] = alone, lambda: Weights(view, shapes)
+    elif len(groups) > 1 and shared_cores(view) is not None:
+        routes["factors"] = factor_operations(view.counts, 1), lambda: Factors(view, shapes)
     return routes
 
 
@@ -81,19 +90,31 @@ def cheapest(routes: Routes) -> Any:
     return min(routes.values(), key=lambda route: route[0])[1]() if routes else None
 
 
-def bind_components(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Evidence | None:
-    """Chooses the route of a view of sources of several components that costs least; None where there is no exact one
-    at a bearable cost.
+def bind_components(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Evidence:
+    """Chooses the route of a view of sources of several components that costs least.
+
+    **Raises:** `NoRoute` where there is no exact one at a bearable cost.
     """
     sizes, data = _sizes(view, shapes), view.data_size
     small = data <= SMALL_OF_MANY and sum(sizes) <= 8 * SMALL_OF_MANY
     if not small and max(data, *sizes) > DENSE_OF_MANY:
-        return None
+        numbers = max(data, *sizes)
+        raise NoRoute(f"{numbers} numbers in a source or an observation, for matrices of at most {DENSE_OF_MANY}")
     groups = group_alike(view)
     together = sum(GROUP_OF_MANY + group_operations(len(members), data, sum(sizes)) for members in groups)
-    if small and CODE_OF_MANY + system_operations(len(view), data) < together:
-        return Systems(view, shapes)
-    return Groups(view, shapes, groups) if small or len(groups) <= GROUPS_OF_MANY else None
+    routes: dict[str, tuple[float, Callable[[], Any]]] = {"groups": (together, lambda: Groups(view, shapes, groups))}
+    if small:
+        routes["systems"] = CODE_OF_MANY + system_operations(len(view), data), lambda: Systems(view, shapes)
+    if shared_cores(view) is not None:
+        routes["factors"] = factor_operations(view.counts, 1), lambda: Factors(view, shapes)
+    least = min(cost for cost, _ in routes.values())
+    if least > BUDGET_OF_MANY:
+        raise NoRoute(
+            f"{len(groups)} of {len(view)} observations of {data} values have operators, noise or gaps of their own: "
+            f"{least:.1g} floating-point operations a lap, where {BUDGET_OF_MANY:.1g} are bearable; fewer observations "
+            "would do, or fewer kinds of them"
+        )
+    return cheapest(routes)
 
 
 def _sizes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> list[int]:

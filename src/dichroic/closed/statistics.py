@@ -30,8 +30,9 @@ class Statistics:
         n, first = sum(s.n for s in statistics), np.sum([s.first for s in statistics], axis=0)
         second = [s.second for s in statistics if s.second is not None]
         if len(second) == len(statistics):
-            g, G = zip(*[s.derivatives for s in statistics if s.derivatives is not None], strict=True)
-            return Statistics(n, first, np.sum(second, axis=0), derivatives=(np.sum(g, axis=0), np.sum(G, axis=0)))
+            parts = [s.derivatives for s in statistics if s.derivatives is not None]
+            derivatives = (sum(g for g, _ in parts), sum(G for _, G in parts)) if len(parts) == len(second) else None
+            return Statistics(n, first, np.sum(second, axis=0), derivatives=derivatives)
         return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
 
     def population(self, rank: int | None, ties: float = 0.0) -> Gaussian:

@@ -27,7 +27,7 @@ from dichroic.problem import View
 from dichroic.white.arrays import stack_samples, weighted
 from dichroic.white.parallel import dense_side_by_side
 
-__all__ = ["OBSERVATION", "Weights"]
+__all__ = ["OBSERVATION", "Weights", "cholesky", "potri", "potrs", "symmetric"]
 
 potrf, potri, potrs = scipy.linalg.get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
 
@@ -58,6 +58,8 @@ class _Sums:
 class Weights(Evidence):
     """Observations that share their operators and have independent noise; sources of one component."""
 
+    separate = True
+
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(view, shapes)
         A, weights, y = weighted(view, shapes)
@@ -83,7 +85,7 @@ class Weights(Evidence):
         n, m = self.y.shape
         Q, shift = self._data_covariance(components), self._expected(components)
         L = scipy.linalg.cholesky(np.eye(m) + Q, lower=True, check_finite=False)
-        K = _symmetric(potri(L, lower=1)[0])
+        K = symmetric(potri(L, lower=1)[0])
         log_likelihood = -0.5 * np.log(2 * np.pi) * self.count
 
         def job(number: int) -> _Sums:
@@ -97,7 +99,7 @@ class Weights(Evidence):
         # added up in the order of the shares: sums must not depend on which thread was first
         parts = dict(dense_side_by_side(job, range(_JOBS)))
         total = sum((parts[number] for number in range(_JOBS)), _Sums.zero(m))
-        P = _symmetric(total.alone) + total.takers * K - K @ _symmetric(total.taken) @ K
+        P = symmetric(total.alone) + total.takers * K - K @ symmetric(total.taken) @ K
         return log_likelihood, total.alpha, total.squares - P
 
     def _add(
@@ -174,7 +176,7 @@ class Weights(Evidence):
                     J = np.flatnonzero(self.D[i] > 0)
                     w = self.D[i, J]
                     # by itself: what is left of accurate data has to be right in relation to their noise
-                    alpha[i, J] = w * potrs(_factor(_system(Q, J, w)), residual[i, J], lower=1)[0]
+                    alpha[i, J] = w * potrs(cholesky(_system(Q, J, w)), residual[i, J], lower=1)[0]
 
             for _ in dense_side_by_side(job, range(_JOBS)):
                 pass
@@ -212,13 +214,13 @@ def _solve(C: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]
     """Solution, inverse (its lower triangle) and log-determinant."""
     if not len(b):
         return b, C, 0.0
-    L = _factor(C)
+    L = cholesky(C)
     log_det = 2 * np.log(np.diag(L)).sum()
     x = potrs(L, b, lower=1)[0]
     return x, potri(L, lower=1, overwrite_c=1)[0], float(log_det)
 
 
-def _factor(C: np.ndarray) -> np.ndarray:
+def cholesky(C: np.ndarray) -> np.ndarray:
     """Lower Cholesky factor; what is above the diagonal is not cleared."""
     # symmetric: its transpose, which is in LAPACK's order, is factorised in place
     L, info = potrf(C.T, lower=1, clean=0, overwrite_a=1)
@@ -227,6 +229,6 @@ def _factor(C: np.ndarray) -> np.ndarray:
     return L
 
 
-def _symmetric(lower: np.ndarray) -> np.ndarray:
+def symmetric(lower: np.ndarray) -> np.ndarray:
     """The symmetric matrix with this lower triangle."""
     return np.tril(lower) + np.tril(lower, -1).T

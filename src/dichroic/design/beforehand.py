@@ -1,8 +1,8 @@
 r"""Does what is said of a source beforehand hold? Its symmetries and range, by Gaussians fitted to halves of the data.
 
 A symmetry is contradicted where observations of the other half are likelier, beyond their standard error, under a
-Gaussian that was fitted without it. A range is contradicted where the mean of an entry lies outside in both halves,
-beyond their difference; or where the entries vary more than anything of that mean between two ends can, which is
+Gaussian that was fitted without it. A range is contradicted where the mean of an entry lies outside by more than the
+halves differ; or where the entries vary more than anything of that mean between two ends can, which is
 :math:`(\mu - a)(b - \mu)` (Bhatia and Davis 2000, Amer. Math. Monthly 107, 353).
 """
 
@@ -91,8 +91,9 @@ def _range(s: str, source: Source, fits: list[Gaussian]) -> Iterator[Finding]:
     low, high = source.range
     means = np.stack([np.asarray(fit.mean, float) for fit in fits])
     variances = np.stack([np.diag(fit.covariance()) for fit in fits])
-    outside = np.maximum(np.maximum(low - means, means - high), 0).min(0)
-    error = np.sqrt(np.mean((means[0] - means[1]) ** 2) / 2)
+    mean = means.mean(0)
+    outside = np.maximum(np.maximum(low - mean, mean - high), 0)
+    error = np.sqrt(np.mean((means[0] - means[1]) ** 2)) / 2
     beyond = outside > _ERRORS * error + _SLIGHT * np.sqrt(variances.mean())
     where, text = f"source '{s}'", f"the range [{low:g}, {high:g}] that is said of it"
     if beyond.any():
@@ -102,11 +103,11 @@ def _range(s: str, source: Source, fits: list[Gaussian]) -> Iterator[Finding]:
         )
         yield Finding("amber", where, text, "DC132")
     elif np.isfinite([low, high]).all():
-        most = np.maximum((means - low) * (high - means), 0).mean(1)
-        error = abs(variances[0].mean() - variances[1].mean())
-        if (variances.mean(1) > (1 + _SLIGHT) * most + _ERRORS * error).all():
+        most = np.maximum((mean - low) * (high - mean), 0).mean()
+        error = abs(variances[0].mean() - variances[1].mean()) / 2
+        if variances.mean() > (1 + _SLIGHT) * most + _ERRORS * error:
             text = (
                 f"its entries have a standard deviation of {np.sqrt(variances.mean()):.3g}, and what has its mean and "
-                f"{text} one of {np.sqrt(most.mean()):.3g} at most: is it in another unit?"
+                f"{text} one of {np.sqrt(most):.3g} at most: is it in another unit?"
             )
             yield Finding("amber", where, text, "DC132")

@@ -160,7 +160,7 @@ def time_closed_form(
     )
     arrays = (a for p in fit.populations.values() for a in (p.mean, p.basis, p.values))
     found.gaussian_bytes = sum(a.nbytes for a in arrays)
-    return start_state(fit, frozen, problem, config, None if components is None else components.components)
+    return start_state(fit, frozen, problem, config, components.components)
 
 
 def time_training(

@@ -1,6 +1,7 @@
 """Exact posterior draws where every prior is a Gaussian or a mixture of them: no sampling steps, no network."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from dichroic.algebra import Components
 from dichroic.closed.evidence import Evidence
-from dichroic.closed.routes import bind_components, bind_dense
+from dichroic.closed.routes import NoRoute, bind_components, bind_dense
 from dichroic.diffusion import Cost, Prior
 from dichroic.posterior.draws import Draws, far_off
 from dichroic.posterior.method import Bound, Method, Task, Wanted
@@ -94,7 +95,9 @@ def _route(view: View, priors: Mapping[str, Prior], known: Mapping[str, Componen
     if len(components) < len(known):
         return None
     shapes = {s: priors[s].shape for s in view.mixing}
-    bound = bind_components(view, shapes)
-    if bound is not None and bound.cost(components) <= _MOST:
-        return bound
-    return bind_dense(view, shapes, _MOST_SYSTEMS) if all(len(m) == 1 for m in components.values()) else None
+    several = any(len(mixture) > 1 for mixture in components.values())
+    with suppress(NoRoute):
+        bound = bind_components(view, shapes)
+        if (several or not bound.separate) and bound.cost(components) <= (_MOST_SYSTEMS if bound.separate else _MOST):
+            return bound
+    return None if several else bind_dense(view, shapes, _MOST_SYSTEMS)

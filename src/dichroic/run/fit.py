@@ -219,11 +219,9 @@ class _Fit:
             report=lambda share: self._phase("components", CLOSED_FORMS / 2 * (1 + share)),
             kept=self._say_components,
         )
-        if found is None:
-            self.progress.say("components stage: none, for no exact route leads through every view")
-            return start_state(gaussian, self.frozen, self.problem, self.config)
         parts = ", ".join(f"{s} {n}" for s, n in found.sizes.items())
-        self.progress.say(f"components stage: {len(found.log_likelihood)} laps; components: {parts}")
+        what = f"none: {found.refused}" if found.refused else f"{len(found.log_likelihood)} laps; components: {parts}"
+        self.progress.say(f"components stage: {what}")
         return start_state(gaussian, self.frozen, self.problem, self.config, found.components)
 
     def _say_components(self, found: ComponentsFit) -> None:

@@ -46,8 +46,8 @@ def separate(
 
     The method is bound to every view once: what it chooses, factorises or trains serves all draws. Posterior means are
     exact where they have a closed form; elsewhere they are those of `MeanOfDraws`, of as many further draws, which are
-    not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most). Where a source has
-    a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
+    not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most). Where a source
+    has a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
 
     **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `out`, a Zarr store to stream to,
     which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.operators import DiagonalNoise, PerSample, take
+from dichroic.operators import DiagonalNoise, Identity, PerSample, take
 from dichroic.problem import Observation, View
-from dichroic.white.layout import group_alike
+from dichroic.white.layout import group_alike, lift, peel, shared_cores
 from dichroic.white.observation import WhitenedObservation
 
 __all__ = [
     "Group",
     "chi_square_of_groups",
+    "factored",
     "grouped",
     "stack_samples",
     "stacked",
@@ -107,6 +108,37 @@ def weighted(
         np.tile(weights, len(parts)),
         np.concatenate([weights * part.astype(float) for part in parts], axis=1),
     )
+
+
+def factored(
+    view: View, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
+    """A view with `shared_cores` and real factors, None for any other.
+
+    **Returns:** `A`, `D`, `seen` and `y`: the matrix of a source in observation `i` is `D[s][i][:, None] * A[s]`, zero
+    where it has no data, which `seen` says; `y` is white, and zero where missing.
+    """
+    cores = shared_cores(view)
+    if cores is None:
+        return None
+    n, axes, each = len(view), len(view.event_shape), isinstance(view.noise, PerSample)
+    std = lift((view.noise.value if each else view.noise).std, axes, each).astype(float)
+    seen = np.ones(view.y.shape, bool) if view.observed is None else view.observed
+    parts = [np.real(view.y), np.imag(view.y)] if np.iscomplexobj(view.y) else [view.y]
+    A, D = {}, {}
+    for s, operator in view.mixing.items():
+        factor = np.where(seen, 1 / std, 0)
+        for part in peel(operator, axes)[0]:
+            if np.iscomplexobj(part):
+                return None
+            factor = factor * part
+        D[s] = np.tile(factor.reshape(n, -1), len(parts))
+        core = Identity(shapes[s]) if cores[s] is None else cores[s]
+        bare = Observation(view.y[0], np.ones(view.event_shape, bool), {s: core}, DiagonalNoise(1.0))
+        with jax.enable_x64(True):
+            A[s] = np.asarray(_matrix(widen(bare), ((s, tuple(shapes[s])),))[0], float)
+    y = [np.where(seen, part / std, 0).reshape(n, -1) for part in parts]
+    return A, D, np.tile(seen.reshape(n, -1), len(parts)), np.concatenate(y, axis=1)
 
 
 def _static(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Shapes:

@@ -14,13 +14,24 @@ from dichroic.operators import Composition, DiagonalNoise, PerSample, count_samp
 from dichroic.problem import View
 from dichroic.problem.view import leaves
 
-__all__ = ["group_alike", "has_weights", "kinds_of", "lift", "peel", "split_alike"]
+__all__ = ["group_alike", "has_weights", "kinds_of", "lift", "peel", "shared_cores", "split_alike"]
 
 
 def has_weights(view: View) -> bool:
     """Whether observations share their operators, and the noise of each is independent between values."""
     noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
     return count_samples(dict(view.mixing)) is None and isinstance(noise, DiagonalNoise)
+
+
+def shared_cores(view: View) -> dict[str, Any] | None:
+    """What is left of the operators without the entrywise factors of single observations, None for the identity; None
+    in all where that is not the same for all observations, or where the noise of values is not independent.
+    """
+    noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
+    if not isinstance(noise, DiagonalNoise):
+        return None
+    cores = {s: peel(operator, len(view.event_shape))[1] for s, operator in view.mixing.items()}
+    return take(cores, 0) if len(kinds_of(cores, len(view), 1)) == 1 else None
 
 
 def group_alike(view: View) -> list[np.ndarray]:
