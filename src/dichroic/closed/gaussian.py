@@ -27,7 +27,7 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import Evidence
 from dichroic.closed.family import Family
-from dichroic.closed.moment_start import moment_start
+from dichroic.closed.moment_start import FLOOR, moment_start
 from dichroic.closed.routes import bind_views
 from dichroic.closed.stationary import family_of
 from dichroic.closed.statistics import Statistics
@@ -204,7 +204,9 @@ def _best_start(
         return isotropic
     matched = moment_start(found, {s: int(np.prod(shape)) for s, shape in shapes.items()}, fixed)
     for s in (s for s in matched if families[s].symmetric):
-        matched[s] = families[s].nearest(Components.of(matched[s])).gaussian()
+        x = families[s].nearest(Components.of(matched[s]))
+        S = families[s].at_least(x.covariances[0], FLOOR * float(np.trace(x.covariances[0])) / x.means.shape[1])
+        matched[s] = Gaussian.of(x.means[0], S)
     matched = {s: {**matched, **fixed}.get(s, isotropic[s]) for s in shapes}
 
     def log_likelihood(populations: Mapping[str, Gaussian]) -> float:

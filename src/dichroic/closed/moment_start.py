@@ -17,10 +17,10 @@ from jaxtyping import Float
 
 from dichroic.algebra import Gaussian
 
-__all__ = ["Moments", "moment_start"]
+__all__ = ["FLOOR", "Moments", "moment_start"]
 
 ITERATIONS, ACCURACY = 50, 1e-3
-_FLOOR = 0.01  # of the mean variance: EM never leaves a variance of zero
+FLOOR = 0.01  # of the mean variance: EM never leaves a variance of zero
 
 Blocks = dict[str, np.ndarray]
 
@@ -106,7 +106,7 @@ def moment_start(
 
 def _population(mean: np.ndarray, S: np.ndarray) -> Gaussian:
     values, basis = np.linalg.eigh((S + S.T) / 2)
-    least = _FLOOR * (float(np.maximum(values, 0).mean()) or 1.0)  # of no variance at all, that of its unit
+    least = FLOOR * (float(np.maximum(values, 0).mean()) or 1.0)  # of no variance at all, that of its unit
     return Gaussian(mean, basis[:, ::-1], np.maximum(values[::-1], least), 0.0)
 
 
