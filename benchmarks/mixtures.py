@@ -55,7 +55,7 @@ def main() -> None:
     found = components_em(
         problem, start, config, held_out=judges, seed=arguments.seed, kept=lambda fit: curve.add(fit.components)
     )
-    assert found is not None
+    assert not found.refused
     minutes = curve.now()
     newest, view = list(problem.sources)[-1], list(problem.views)[-1]
     draws, truth = curve.draws[view][newest], held_out.views[view].truth[newest]

@@ -77,8 +77,8 @@ def closed_forms(problem: Problem, held_out: Problem, view: str, source: str, se
 
     add("Gaussian stage, exact mean", start)
     fit = components_em(kept, start, held_out=judge, seed=seed)
-    if fit is None:
-        found["components stage: no exact route"] = None
+    if fit.refused:
+        found[f"components stage: none: {fit.refused}"] = None
     else:
         counts = " x ".join(str(len(x)) for x in fit.components.values())
         add(f"components stage ({counts}), exact mean", dict(fit.components))
@@ -138,7 +138,8 @@ def run(name: str, folder: Path, seed: int) -> dict[str, dict]:
         if found is None:
             print(f"{name:13s} seed {seed}  {label}")
             continue
-        add(label, *found)
+        mean, *others = found
+        add(label, problem.sources[target.source].clip(mean), *others)
     return table
 
 

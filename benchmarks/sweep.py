@@ -54,7 +54,7 @@ def learn(problem: Problem, held_out: Problem, seed: int) -> tuple[dict[str, Pri
     gaussian = gaussian_em(problem, config.gaussian, seed=seed)
     start = {s: Components.of(population) for s, population in gaussian.populations.items()}
     found = components_em(problem, start, config.components, held_out=held_out, seed=seed)
-    assert found is not None
+    assert not found.refused
     priors = {
         s: DenoiserPrior.of(found.components[s], source.shape, config.schedule, gaussian.scaling(s), {})
         for s, source in problem.sources.items()
