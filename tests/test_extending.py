@@ -1,6 +1,7 @@
 """What docs/extending.md says is done: every file on the page is written, entered in its list, and used."""
 
 import importlib.util
+import json
 import re
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ import pytest
 
 from diagnosis_cases import SMALL, make_case
 from dichroic import FitConfig, GaussianDenoiser, Prior, Problem, Run, Source, View, fit, load_problem
+from dichroic.cli import main
 from dichroic.diagnose import run_panel
 from dichroic.diffusion import DenoiserPrior
 from dichroic.metrics import METRICS
@@ -38,6 +40,25 @@ y = "data.npz:both"
 noise = 0.1
 mixing = { sky = 1.0, star = { roll = {} } }
 """
+
+LAPLACE = """\
+[sources.star]
+shape = [2]
+
+[views.v]
+y = "data.npz:y"
+noise = { laplace = 0.2 }
+mixing = { star = 1.0 }
+
+[fit]
+laps = 1
+held_out = 0.5
+draws = 2
+network = { kind = "mlp", width = 8, depth = 1, embedding = 4 }
+training = { steps = 64, batch = 64 }
+sampling = { kind = "annealed", steps = 12, batch = 128 }
+"""
+CHEAP = ["--check", "chi_square", "--check", "replay", "--check", "fission", "--check", "sbc", "--sbc", "64x7"]
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +161,31 @@ def test_the_likelihood_of_the_page_is_read_and_normalised(entered, tmp_path):
     y = np.linspace(-8, 8, 20001)[:, None]
     density = np.exp(jax.vmap(lambda v: laplace.log_prob(v, np.zeros(1)))(y))
     assert np.trapezoid(density, y[:, 0]) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_likelihood_of_the_page_goes_through_every_command(entered, tmp_path, capsys):
+    """Data with that noise are judged sound: what is simulated for the checks is drawn from the likelihood itself."""
+    rng = np.random.default_rng(0)
+    star = rng.normal(size=(256, 2)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", y=star + rng.laplace(scale=0.2, size=star.shape).astype(np.float32))
+    (tmp_path / "problem.toml").write_text(LAPLACE)
+    said = {}
+    folder = tmp_path / "run"
+    for command in (
+        ["check", str(tmp_path)],
+        ["fit", str(tmp_path), "--out", str(folder), "-q", "--no-report"],
+        ["separate", str(folder), "--out", str(tmp_path / "draws.npz"), "--draws", "2", "-q"],
+        ["diagnose", str(folder), "-q", "--no-report", *CHEAP],
+        ["report", str(folder)],
+    ):
+        code = main([*command, *(["--json"] if command[0] != "report" else [])])
+        out = capsys.readouterr().out
+        assert code == 0, (command, out)
+        said[command[0]] = json.loads(out) if command[0] != "report" else out
+    assert said["check"]["views"]["v"]["noise"] == "Laplace, σ = 0.283"
+    assert not [finding for finding in said["check"]["findings"] if finding["level"] != "green"]
+    checks = said["diagnose"]["checks"]
+    assert {checks[name]["level"] for name in ("chi_square", "replay", "sbc")} == {"green"}
+    assert [note["code"] for note in checks["fission"]["notes"]] == ["DC292"]
+    assert said["separate"]["views"]["v"]["chi_square"] == pytest.approx(1, abs=0.2)
+    assert "Laplace" in (folder / "report.html").read_text(encoding="utf-8")

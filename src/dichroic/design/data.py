@@ -74,7 +74,7 @@ def _noise(view: View) -> Iterator[tuple[str, str]]:
 
 def _rounding(view: View) -> Iterator[tuple[str, str]]:
     """Numbers under a large offset lose their digits in single precision, in which all is computed."""
-    noise = inner_noise(view.noise).deviations()
+    noise = inner_noise(view.gaussian.noise).deviations()
     least = float(noise.min()) if noise is not None else 0.0
     lost = float(np.abs(view.y).max(initial=0)) * float(np.finfo(np.float32).eps) / 2
     if lost > 0.1 * least > 0:
@@ -137,8 +137,7 @@ def _rows(view: View) -> list[bytes]:
 
 def whitened(view: View) -> tuple[np.ndarray, np.ndarray | None]:
     """Observations minus their mean in units of the noise, real and imaginary parts side by side; and the mask."""
-    if len(view) > _MOST_ROWS:
-        view = view.select(np.arange(_MOST_ROWS))
+    view = view.select(np.arange(min(len(view), _MOST_ROWS))).gaussian
     n, observed = len(view), _flat_mask(view)
     y = view.y.reshape(n, -1)
     if observed is None:

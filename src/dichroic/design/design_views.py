@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.operators import DiagonalNoise, PerSample, take
+from dichroic.operators import take
 from dichroic.problem import View, blocks_of
 from dichroic.white import WhitenedObservation
 from dichroic.white.arrays import white_matrices, widen
-from dichroic.white.layout import lift
+from dichroic.white.layout import diagonal_noise
 
 __all__ = ["Block", "DesignView"]
 
@@ -61,10 +61,8 @@ class DesignView:
         index = self.order[:256]
         view = self.view.select(index)
         seen = np.ones(view.y.shape, bool) if view.observed is None else view.observed
-        noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-        if isinstance(noise, DiagonalNoise):
-            std = lift(noise.std, seen.ndim - 1, isinstance(view.noise, PerSample))
-            return float(np.sqrt(seen.mean() / np.mean(seen / np.asarray(std, float) ** 2)))
+        if (std := diagonal_noise(view)) is not None:
+            return float(np.sqrt(seen.mean() / np.mean(seen / std**2)))
         # random signs, whitened, have the trace of the inverse covariance for their sum of squares, on average
         signs = np.random.default_rng(0).choice([-1.0, 1.0], size=seen.shape)
         with jax.enable_x64(True):

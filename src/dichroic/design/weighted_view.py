@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dichroic.design.design_views import ENTRIES, Block, DesignView
-from dichroic.operators import DiagonalNoise, PerSample, take
+from dichroic.operators import take
 from dichroic.problem import View
 from dichroic.white.arrays import widen
-from dichroic.white.layout import kinds_of, lift, peel
+from dichroic.white.layout import diagonal_noise, kinds_of, peel
 
 __all__ = ["WeightedView"]
 
@@ -36,11 +36,9 @@ class WeightedView(DesignView):
     @classmethod
     def of(cls, name: str, view: View, shapes: Mapping[str, tuple[int, ...]], seed: int) -> "WeightedView | None":
         """None where the view is not of this kind."""
-        axes, each = len(view.event_shape), isinstance(view.noise, PerSample)
-        noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-        if not isinstance(noise, DiagonalNoise):
+        if (std := diagonal_noise(view)) is None:
             return None
-        peeled = {s: peel(operator, axes) for s, operator in view.mixing.items() if s in shapes}
+        peeled = {s: peel(operator, len(view.event_shape)) for s, operator in view.mixing.items() if s in shapes}
         cores = {s: core for s, (_, core) in peeled.items()}
         members = kinds_of(cores, len(view), _GROUPS)
         if len(members) > _GROUPS:
@@ -48,7 +46,7 @@ class WeightedView(DesignView):
         self = cls(name, view, shapes, seed)
         self.used = self.n
         self.factors = {s: factors for s, (factors, _) in peeled.items()}
-        self.white = [lift(noise.std, axes, each)]
+        self.white = [std]
         if view.observed is not None:
             self.white.append(view.observed[:1] if view.common_mask else view.observed)
         self.groups = [(group, take(cores, int(group[0]))) for group in members]
@@ -153,7 +151,7 @@ class WeightedView(DesignView):
 
     def _white(self, index: np.ndarray) -> np.ndarray:
         std, *observed = self.white
-        return _times(1 / np.asarray(std if len(std) == 1 else std[index], float), observed, index)
+        return _times(1 / (std if len(std) == 1 else std[index]), observed, index)
 
     def _slices(self, index: np.ndarray, each: int = 0) -> Iterator[np.ndarray]:
         """Observations in portions that fit into memory; all at once where they are the same."""

@@ -111,8 +111,7 @@ class Case:
     def _simulate(self, name: str, view: str, rows: np.ndarray) -> "Simulated":
         white = self.part_of(view, rows)
         x = {s: self.model.sample(s, len(rows), self.key_for(name, view, s)) for s in white.sources}
-        y = white.mix(x) + white.white_noise(self.rng(name, view, "noise"))
-        return Simulated(x, WhiteView(white.with_data(y), white.shapes))
+        return Simulated(x, WhiteView(white.simulated(x, self.rng(name, view, "noise")), white.shapes))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import chi_square_test, normal_scores, score_tests
 from dichroic.diagnose.result import Question, Result, conclude
 from dichroic.diagnose.white import WhiteView
-from dichroic.operators import PerSample
+from dichroic.white.layout import diagonal_noise
 
 __all__ = ["chi_square"]
 
@@ -28,7 +28,7 @@ def chi_square(case: Case, report: Report) -> Result:
     parts, arrays, failed, total = [], {}, 0, 0
     for done, (name, white) in enumerate(case.views.items()):
         x = case.first_draw(name)
-        r = white.y - white.mix(x)
+        r = white.residuals(x, case.rng("chi-square", name))
         usable = np.isfinite(r).all(1) & (white.count > 0)
         failed, total = failed + int((~np.isfinite(r).all(1)).sum()), total + len(r)
         r, seen = np.where(usable[:, None], r, 0), white.observed & usable[:, None]
@@ -96,13 +96,9 @@ def _noise_level(name: str, r: np.ndarray, seen: np.ndarray, white: WhiteView, a
     """Chi-square per bin of the stated noise, where that varies from value to value."""
     from scipy import stats
 
-    noise = white.view.noise
-    inner = noise.value if isinstance(noise, PerSample) else noise
-    std = inner.diagonal()
+    std = diagonal_noise(white.view)
     if std is None or np.iscomplexobj(white.view.y):
         return
-    if isinstance(noise, PerSample):
-        std = std.reshape(std.shape + (1,) * (white.view.y.ndim - std.ndim))
     std = np.broadcast_to(std, white.view.y.shape).reshape(r.shape)[seen]
     if not len(std) or std.max() <= 1.05 * std.min():
         return

@@ -50,6 +50,7 @@ CODES: dict[str, str] = {
     "DC271": "Observations say little about a source",
     "DC281": "Draws diverged",
     "DC291": "Few held-out observations",
+    "DC292": "A check that does not apply",
     "DC301": "Cause: noise stated too small, or operator inexact",
     "DC302": "Cause: noise stated too large",
     "DC303": "Cause: sampler too narrow",

@@ -7,11 +7,13 @@ Gaussian data can be split in two with independent noise: with :math:`e \sim \ma
 The sources are drawn given `y_1`, whose noise is :math:`\sqrt 2` times larger, and `y_2` is predicted from each draw,
 noise included. In a sound result `y_2` and its predictions are exchangeable: every value of `y_2` has a uniform rank
 among its predictions. Leiner et al. 2023 (J. Am. Stat. Assoc., arXiv 2112.11079), with :math:`\tau = 1`. It tests
-priors, operators and sampler together in the space of the data, and is blind to what no data shows.
+priors, operators and sampler together in the space of the data, and is blind to what no data shows. Views whose noise
+is not Gaussian are left out.
 """
 
 import numpy as np
 
+from dichroic.design.finding import Finding
 from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.ranks import RankCounter, gamma_test, mean_test, normal_scores, score_tests
 from dichroic.diagnose.result import Question, Result, conclude
@@ -31,7 +33,12 @@ def fission(case: Case, report: Report) -> Result:
     """Ranks of one half of held-out data among predictions from the other half."""
     total, draws = case.budget.fission
     parts, arrays, counted, failed, steps = [], {}, 0, 0, 0
-    chosen = case.share(total)
+    chosen = {v: rows for v, rows in case.share(total).items() if case.views[v].is_gaussian}
+    notes = [
+        Finding("green", f"view '{v}'", "only Gaussian noise can be split in two", "DC292")
+        for v in case.views
+        if v not in chosen
+    ]
     for name, rows in chosen.items():
         white = case.part_of(name, rows)
         rng = case.rng("fission", name)
@@ -58,7 +65,8 @@ def fission(case: Case, report: Report) -> Result:
         arrays[f"{name}/coverage_error"] = per.std(0) / np.sqrt(max(len(per), 1))
         arrays[f"{name}/nominal"] = _LEVELS
     diverged = failed / max(counted + failed, 1)
-    return conclude("fission", parts, case.checks, diverged, observations=counted, draws=draws, arrays=arrays)
+    found = {"observations": counted, "draws": draws, "arrays": arrays, "notes": notes}
+    return conclude("fission", parts, case.checks, diverged, **found)
 
 
 def _parts(name: str, s: np.ndarray, projected: np.ndarray) -> list[Question]:

@@ -41,7 +41,7 @@ def law(case: Case, report: Report) -> Result:
         rng, simulated = case.rng("law", name), []
         for r in range(1 + replicates):  # those of the first say what units are, and take no part
             x = {s: case.model.sample(s, len(white), case.key_for("law", name, s, r)) for s in white.sources}
-            simulated.append(white.mix(x) + white.white_noise(rng))
+            simulated.append(white.replayed(x, rng))
             report((done + (r + 1) / (1 + replicates) / 2) / len(chosen))
         pools = {s: case.prior_pool(s, _POOL) for s in white.sources}
         inputs = Inputs.of(white, simulated[1:], simulated[0], pools)

@@ -43,7 +43,7 @@ def replay(case: Case, report: Report) -> Result:
         rng, sums = case.rng("replay", name), np.zeros(len(white))
         for k in range(case.budget.replicates):
             x = {s: case.model.sample(s, len(white), case.key_for("replay", name, s, k)) for s in white.sources}
-            again = standard.ask(white.mix(x) + white.white_noise(rng))
+            again = standard.ask(white.replayed(x, rng))
             for q, value in again.items():
                 counters[q].add(value)
             sums += again["norm"]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from dichroic.diagnose.ranks import RankCounter, normal_scores
 from dichroic.operators import PerSample, take
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
@@ -22,6 +23,7 @@ from dichroic.white.arrays import white_data, white_matrices
 __all__ = ["WhiteView", "generator"]
 
 _ENTRIES = 2**24  # of the largest array that one call of a compiled program may make
+_RANKED = 63  # draws that a residual of noise that is not Gaussian is ranked among
 _MATRICES = 2**26  # entries of the matrices of all observations that are formed
 
 
@@ -79,6 +81,39 @@ class WhiteView:
         inputs = {s: np.asarray(v, np.float32) for s, v in x.items()}
         return self._map(_mix, rows, inputs)
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the noise is, or else a Gaussian stands for it."""
+        return self.view.gaussian is self.view
+
+    def simulated(self, x: Mapping[str, np.ndarray], rng: np.random.Generator) -> View:
+        """Observations of some sources, `{source: (n, ...)}`, made by the likelihood."""
+        if self.is_gaussian:
+            return self.with_data(self.mix(x) + self.white_noise(rng))
+        inputs = {s: np.asarray(v, np.float32) for s, v in x.items()}
+        keys = jax.random.split(jax.random.key(int(rng.integers(2**32))), len(self))
+        return self._with(self._map(_sample, np.arange(len(self)), inputs, keys))
+
+    def replayed(self, x: Mapping[str, np.ndarray], rng: np.random.Generator) -> Float[np.ndarray, "n m"]:
+        """The same in units of the noise."""
+        if self.is_gaussian:
+            return self.mix(x) + self.white_noise(rng)
+        return WhiteView(self.simulated(x, rng), self.shapes).y
+
+    def residuals(self, x: Mapping[str, np.ndarray], rng: np.random.Generator) -> Float[np.ndarray, "n m"]:
+        r"""What posterior draws of all sources leave of the data, standard normal where these are right.
+
+        Of noise that is not Gaussian it is the normal score of each value among draws of :math:`p(y \mid A x)`, its
+        probability integral transform.
+        """
+        if self.is_gaussian:
+            return self.y - self.mix(x)
+        counter = RankCounter(self._flat(self.view.y))
+        finite = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in x.values()], axis=0)
+        for _ in range(_RANKED):
+            counter.add(np.where(finite[:, None], self._flat(self.simulated(x, rng).y), np.nan))
+        return np.where(self.observed, normal_scores(counter.uniform(rng)), 0)
+
     def white_noise(self, rng: np.random.Generator, rows: np.ndarray | None = None) -> np.ndarray:
         """A draw of the noise, in its own units."""
         mask = self.observed if rows is None else self.observed[rows]
@@ -100,13 +135,20 @@ class WhiteView:
         **Arguments:** `white`, the data in units of the present noise, shape `(n, m)`; `noise`, how many times larger
         the noise is said to be.
         """
-        y = self._map(_colour, np.arange(len(self)), np.asarray(white, np.float32))
+        return self._with(self._map(_colour, np.arange(len(self)), np.asarray(white, np.float32)), noise)
+
+    def _with(self, y: np.ndarray, noise: float = 1.0) -> View:
         if np.iscomplexobj(self.view.y):
             half = y.shape[1] // 2
             y = y[:, :half] + 1j * y[:, half:]
         y = y.reshape(self.view.y.shape).astype(self.view.y.dtype)
         v = self.view
         return View(y, v.mixing, _scaled(v.noise, noise), v.observed, {}, v.common_mask)
+
+    @staticmethod
+    def _flat(y: np.ndarray) -> np.ndarray:
+        y = y.reshape(len(y), -1)
+        return np.concatenate([y.real, y.imag], 1) if np.iscomplexobj(y) else y
 
     def _map(self, function: Any, rows: np.ndarray, *inputs: Any) -> np.ndarray:
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -138,10 +180,24 @@ def _colour(observations, rows, shapes, white):
         y = jnp.asarray(observation.y)
         if jnp.iscomplexobj(y):
             white = white[: y.size] + 1j * white[y.size :]
-        out = observation.noise.unwhiten(white.reshape(y.shape)).reshape(-1)
-        return jnp.concatenate([out.real, out.imag]) if jnp.iscomplexobj(y) else out
+        return _parts(observation.noise.unwhiten(white.reshape(y.shape)))
 
     return jax.vmap(one)(rows, white)
+
+
+@eqx.filter_jit
+def _sample(observations, rows, shapes, x, keys):
+    def one(i, x, key):
+        observation = take(observations, i)
+        m = sum(observation.mixing[s](x[s]) for s, _ in shapes)
+        return _parts(jnp.where(observation.observed, observation.likelihood.sample(key, m), 0))
+
+    return jax.vmap(one)(rows, x, keys)
+
+
+def _parts(y: Any) -> Any:
+    y = y.reshape(-1)
+    return jnp.concatenate([y.real, y.imag]) if jnp.iscomplexobj(y) else y
 
 
 def _scaled(noise: Any, factor: float) -> Any:

@@ -112,3 +112,9 @@ class ScaledNoise(GaussianNoise):
 
     def log_det(self, observed: Array) -> Float[Array, ""]:
         return self.noise.log_det(observed) + 2 * jnp.log(self.factor) * jnp.sum(observed)
+
+    def deviations(self) -> np.ndarray | None:
+        return None if (std := self.noise.deviations()) is None else self.factor * std
+
+    def diagonal(self) -> np.ndarray | None:
+        return None if (std := self.noise.diagonal()) is None else self.factor * std

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from dichroic.operators import (
     AsComplex,
     Composition,
+    GaussianNoise,
     Identity,
     Likelihood,
     Operator,
@@ -23,7 +25,7 @@ from dichroic.operators import (
 )
 from dichroic.problem.containers import Opened, open_container
 from dichroic.problem.faults import ProblemError, located
-from dichroic.problem.noise import bind_noise, unmeasured
+from dichroic.problem.noise import bind_noise, inner_noise, unmeasured
 from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.values import as_flags, as_floats, unmask
 
@@ -173,10 +175,21 @@ class View:
             out[begin : begin + _ROWS] = np.asarray(through)[: len(self) - begin]
         return out
 
+    @cached_property
+    def gaussian(self) -> "View":
+        """The linear-Gaussian observations that stand for these near their data (bound views only)."""
+        if isinstance(inner_noise(self.noise), GaussianNoise):
+            return self
+        with jax.enable_x64(True):
+            y, noise = jax.tree.map(np.asarray, _gaussians(self.observations, np.arange(len(self))))
+        same = all((a == a[:1]).all() for a in leaves(noise))
+        noise = bind_noise(take(PerSample(noise), 0) if same else PerSample(noise), self.observed)
+        return View(y.astype(self.y.dtype), self.mixing, noise, self.observed, self.truth, self.common_mask)
+
     @property
     def shared(self) -> bool:
-        """Whether all observations have the same operators, noise and mask."""
-        return self.common_mask and count_samples((dict(self.mixing), self.noise)) is None
+        """Whether all observations have the same operators, mask, and (Gaussian) noise."""
+        return self.common_mask and count_samples((dict(self.mixing), self.gaussian.noise)) is None
 
     def select(self, indices: np.ndarray) -> "View":
         """The view restricted to some of its observations, in that order."""
@@ -199,6 +212,15 @@ class View:
 @eqx.filter_jit
 def _through(operator, x):
     return jax.vmap(lambda i: take(operator, i)(x[i]))(np.arange(len(x)))
+
+
+@eqx.filter_jit
+def _gaussians(observations: Observation, rows: Any) -> tuple[Any, Any]:
+    def one(i):
+        found = take(observations, i).gaussian_at()
+        return found.y, found.likelihood
+
+    return jax.vmap(one)(rows)
 
 
 def _beside(value: Any, y: Opened, filler: float) -> Any:

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.operators import PerSample
+from dichroic.operators import GaussianNoise, PerSample
 from dichroic.problem import View
+from dichroic.problem.noise import inner_noise
 from dichroic.report.pictures import nan_stat
 from dichroic.settings import FitConfig
 
@@ -98,14 +99,15 @@ def _amplitude(factor: np.ndarray, each: bool) -> str:
 
 def noise_in_words(view: View) -> str:
     """The stated noise of a view."""
-    each = isinstance(view.noise, PerSample)
-    inner = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-    std = _deviations(view)
+    stated, noise = inner_noise(view.noise), view.gaussian.noise
+    each, inner = isinstance(noise, PerSample), inner_noise(noise)
+    name, std = type(stated).__name__, _deviations(view)
     if std is None:
-        return type(inner).__name__
+        return name
     low, high = std.min(), std.max()
     size = f"σ = {number(low)}" if np.isclose(low, high, atol=0) else f"σ = {number(low)} to {number(high)}"
-    kind = "correlated, " if inner.diagonal() is None else ""
+    kind = "" if isinstance(stated, GaussianNoise) else f"{name}, "
+    kind += "correlated, " if inner.diagonal() is None else ""
     complexes = ", for real and imaginary part each" if np.iscomplexobj(view.y) else ""
     varying = ", one per observation" if each and not np.isclose(low, high, atol=0) else ""
     return f"{kind}{size}{varying}{complexes}"
@@ -127,8 +129,8 @@ def missing_share(view: View) -> float:
 
 def _deviations(view: View) -> np.ndarray | None:
     """Standard deviations of what was observed: of the rest they are fillers that say nothing."""
-    each = isinstance(view.noise, PerSample)
-    std = (view.noise.value if isinstance(view.noise, PerSample) else view.noise).deviations()
+    noise = view.gaussian.noise
+    each, std = isinstance(noise, PerSample), inner_noise(noise).deviations()
     if std is None or std.ndim <= each or view.observed is None:
         return std
     seen = view.observed.reshape(len(view), -1)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.operators import DiagonalNoise, Identity, PerSample, take
+from dichroic.operators import DiagonalNoise, Identity, take
 from dichroic.problem import Observation, View
-from dichroic.white.layout import group_alike, lift, peel, shared_cores
+from dichroic.white.layout import diagonal_noise, group_alike, peel, shared_cores
 from dichroic.white.observation import WhitenedObservation
 
 __all__ = [
@@ -92,10 +92,8 @@ def weighted(
     **Returns:** `A`, `weights` and `y`: the matrix of one observation is `weights[i][:, None] * A`, zero where it has
     no data, and `y` is white, as everywhere: in units of the noise, and zero where missing.
     """
-    per_sample = isinstance(view.noise, PerSample)
-    std = np.asarray((view.noise.value if per_sample else view.noise).std, float)
-    if per_sample:
-        std = std.reshape(len(view), *(1,) * (view.y.ndim - std.ndim), *std.shape[1:])
+    std, view = diagonal_noise(view), view.gaussian
+    assert std is not None
     observed = np.ones(view.y.shape, bool) if view.observed is None else view.observed
     weights = np.where(observed, 1 / std, 0).reshape(len(view), -1)
     y = view.y.reshape(len(view), -1)
@@ -118,11 +116,10 @@ def factored(
     **Returns:** `A`, `D`, `seen` and `y`: the matrix of a source in observation `i` is `D[s][i][:, None] * A[s]`, zero
     where it has no data, which `seen` says; `y` is white, and zero where missing.
     """
-    cores = shared_cores(view)
-    if cores is None:
+    cores, std = shared_cores(view), diagonal_noise(view)
+    if cores is None or std is None:
         return None
-    n, axes, each = len(view), len(view.event_shape), isinstance(view.noise, PerSample)
-    std = lift((view.noise.value if each else view.noise).std, axes, each).astype(float)
+    view, n, axes = view.gaussian, len(view), len(view.event_shape)
     seen = np.ones(view.y.shape, bool) if view.observed is None else view.observed
     parts = [np.real(view.y), np.imag(view.y)] if np.iscomplexobj(view.y) else [view.y]
     A, D = {}, {}

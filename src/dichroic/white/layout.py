@@ -10,33 +10,48 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.operators import Composition, DiagonalNoise, PerSample, count_samples, take
+from dichroic.operators import Composition, PerSample, count_samples, take
 from dichroic.problem import View
+from dichroic.problem.noise import inner_noise
 from dichroic.problem.view import leaves
 
-__all__ = ["group_alike", "has_weights", "kinds_of", "lift", "peel", "shared_cores", "split_alike"]
+__all__ = [
+    "diagonal_noise",
+    "group_alike",
+    "has_weights",
+    "kinds_of",
+    "lift",
+    "peel",
+    "shared_cores",
+    "split_alike",
+]
 
 
 def has_weights(view: View) -> bool:
     """Whether observations share their operators, and the noise of each is independent between values."""
-    noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-    return count_samples(dict(view.mixing)) is None and isinstance(noise, DiagonalNoise)
+    return count_samples(dict(view.mixing)) is None and diagonal_noise(view) is not None
+
+
+def diagonal_noise(view: View) -> np.ndarray | None:
+    """Standard deviations of the (Gaussian) noise, `(1 or n, ...)`; None where values have it in common."""
+    noise = view.gaussian.noise
+    std = inner_noise(noise).diagonal()
+    return None if std is None else lift(std, len(view.event_shape), isinstance(noise, PerSample))
 
 
 def shared_cores(view: View) -> dict[str, Any] | None:
     """What is left of the operators without the entrywise factors of single observations, None for the identity; None
     in all where that is not the same for all observations, or where the noise of values is not independent.
     """
-    noise = view.noise.value if isinstance(view.noise, PerSample) else view.noise
-    if not isinstance(noise, DiagonalNoise):
+    if diagonal_noise(view) is None:
         return None
     cores = {s: peel(operator, len(view.event_shape))[1] for s, operator in view.mixing.items()}
     return take(cores, 0) if len(kinds_of(cores, len(view), 1)) == 1 else None
 
 
 def group_alike(view: View) -> list[np.ndarray]:
-    """Indices of the observations that share operators, noise and mask."""
-    observations = view.observations
+    """Indices of the observations that share operators, (Gaussian) noise and mask."""
+    observations = view.gaussian.observations
     return kinds_of((observations.mixing, observations.likelihood, observations.observed), len(view))
 
 
@@ -76,7 +91,7 @@ def split_alike(view: View, smallest: int) -> list[tuple[np.ndarray, View]]:
 
 def _alike(view: View, members: np.ndarray) -> View:
     """Observations with the same operators, noise and mask, said so by having one of each."""
-    first = int(members[0])
+    view, first = view.gaussian, int(members[0])
     mixing = {s: take(operator, first) for s, operator in view.mixing.items()}
     observed = None if view.observed is None else view.observed[members]
     truth = {s: x[members] for s, x in view.truth.items()}

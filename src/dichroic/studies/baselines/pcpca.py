@@ -43,7 +43,6 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from dichroic.operators import DiagonalNoise
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.studies.baselines.base import Baseline, BaselineConfig
 from dichroic.studies.baselines.batches import over_observations
@@ -51,6 +50,7 @@ from dichroic.studies.baselines.climb import Objective, climb
 from dichroic.studies.baselines.contrast import Contrast, matching, required_contrasts
 from dichroic.studies.baselines.factors import FactorModel, ScaledLikelihood
 from dichroic.studies.baselines.least_squares import least_squares, least_squares_means, mixed, principal_start
+from dichroic.white.layout import diagonal_noise
 
 __all__ = ["PCPCA", "PCPCAConfig"]
 
@@ -192,8 +192,8 @@ def _isometry(views: _Views, t: str, shape: tuple[int, ...]) -> float | None:
 
 def _white(view: View) -> float | None:
     """The standard deviation of noise that is the same for all values, None for other noise."""
-    std = view.noise.std if isinstance(view.noise, DiagonalNoise) else np.zeros(2)
-    return None if np.ndim(std) else float(np.asarray(std))
+    std = diagonal_noise(view)
+    return float(std.flat[0]) if std is not None and std.size == 1 else None
 
 
 def _closed_form(
