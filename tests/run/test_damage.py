@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from dichroic import Run, load_problem, resume
+from dichroic.diagnose import load_panel
 from dichroic.diffusion import DenoiserPrior
 from dichroic.em import EMState
 from dichroic.run import RunError, RunFolder, Separation
-from dichroic.run.diagnosis import last_diagnosis
 from dichroic.run.separation import SeparationWriter
 from run_cases import tiny_config, tiny_problem
 
@@ -43,7 +43,7 @@ def test_a_run_of_before_is_read(old):
     assert run.config.laps == 2
     assert run.folder.design().identified
     assert run.folder.checkpoint().lap == 0  # of the stage after the last
-    assert set(last_diagnosis(run).results) == {"replay", "chi_square"}
+    assert set(load_panel(run.path / "diagnose")) == {"replay", "chi_square"}
 
 
 @pytest.mark.filterwarnings("ignore:settings of an older version")

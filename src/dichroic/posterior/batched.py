@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from dichroic.algebra import Info
 from dichroic.diffusion import Cost, Prior
-from dichroic.operators import take
+from dichroic.operators import select, take
 from dichroic.posterior.draws import Draws, far_off, join
 from dichroic.posterior.method import Bound, Wanted
 from dichroic.posterior.sampler import Sampler
@@ -62,7 +62,7 @@ class Batched(Bound):
                 last = {s: np.asarray(wanted.start[s][padded], np.float32) for s in self.shapes}
             else:
                 last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
-            observations = self.view.select(wanted.rows[padded]).observations
+            observations = select(self.view.observations, wanted.rows[padded])
             keys, static = wanted.keys[jnp.asarray(padded)], (tuple(self.shapes.items()), self.alike)
             found = _draw(self.sampler, self.scalings, observations, last, jnp.asarray(is_warm), keys, static)
             return jax.block_until_ready(found)
@@ -88,8 +88,7 @@ class Batched(Bound):
         found: list[Cost] = []
 
         def count():
-            observation = take(self.view.select(np.zeros(1, int)).observations, 0)
-            whitened = WhitenedObservation.of(observation, self.scalings, self.shapes)
+            whitened = WhitenedObservation.of(take(self.view.observations, 0), self.scalings, self.shapes)
             found.append(self.sampler.cost(whitened, warm, self.alike))
 
         jax.eval_shape(count)

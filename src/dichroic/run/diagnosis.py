@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, judge, load_panel, run_panel
+from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, judge, run_panel
 from dichroic.diagnose.panel import few_observations
 from dichroic.em import split
 from dichroic.posterior import Method
@@ -17,7 +17,7 @@ from dichroic.run.progress import Progress, Quiet
 from dichroic.run.run import Run
 from dichroic.store import Format, save_json
 
-__all__ = ["Diagnosis", "diagnose", "last_diagnosis"]
+__all__ = ["Diagnosis", "diagnose"]
 
 _FOLDER = "diagnose"
 _VERDICT = Format("dichroic verdict", 1)
@@ -73,12 +73,6 @@ def diagnose(
         _write(run.path / _FOLDER / "verdict.json", verdict)
     progress.advance(1.0, "done")
     return Diagnosis(results, verdict)
-
-
-def last_diagnosis(run: Run) -> Diagnosis | None:
-    """What was found by the checks made so far, None when there are none."""
-    results = load_panel(run.path / _FOLDER)
-    return Diagnosis(results, judge(results)) if results else None
 
 
 def _held_out(run: Run, limit: int) -> Problem:
