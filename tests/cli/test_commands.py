@@ -77,6 +77,16 @@ class TestCheck:
         assert "amber: view 'empty': the stated noise is" in out
         assert "looks sound" not in out
 
+    def test_what_is_said_of_a_source_is_shown_and_doubted(self, cli, tmp_path):
+        said = '[sources.star]\nsymmetry = ["flip"]\nrange = [100, inf]'
+        write_tiny(tmp_path, text=PROBLEM_FILE.replace("[sources.star]", said))
+        code, out, _ = cli("check", tmp_path)
+        assert code == 0
+        assert "flip" in out and "100" in out and "[DC132]" in out
+        code, out, _ = cli("check", tmp_path, "--json")
+        star = json.loads(out)["sources"]["star"]
+        assert star["symmetry"] == ["flip"] and star["range"] == [100, None]
+
     def test_a_design_that_cannot_be_learned(self, cli, tmp_path):
         both = "mixing = { sky = 1.0, star = 0.5 }"
         write_tiny(tmp_path, text=PROBLEM_FILE.replace("mixing = { sky = 1.0 }", both))

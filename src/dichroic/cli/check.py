@@ -90,6 +90,7 @@ def show(found: Mapping[str, Any]) -> None:
     for name, source in found["sources"].items():
         status = "known" if source["known"] else "to be learned"
         kind = "complex " if "dtype" in source else ""
+        status = "; ".join([status, *_said(source)])
         table.add_row(name, kind + _shape(source["shape"]), source["unit"], ", ".join(source["views"]), status)
     print_table(table)
     table = make_table("Views", "view", "observations", "shape", "missing", "noise", "spread / noise", "mixture")
@@ -147,6 +148,13 @@ def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
         code = f" [{finding['code']}]" if finding["code"] else ""
         text.append(f"{finding['where']}: {finding['text']}{code}", style="not bold")
         console.print(text, soft_wrap=True, highlight=False)
+
+
+def _said(source: Mapping[str, Any]) -> list[str]:
+    """What is said of a source beforehand."""
+    low, high = source.get("range", (None, None))
+    ends = [f"{sign} {end:g}" for sign, end in (("≥", low), ("≤", high)) if end is not None]
+    return [", ".join(words) for words in (source.get("symmetry", []), ends) if words]
 
 
 def _shape(shape: list[int]) -> str:

@@ -144,7 +144,7 @@ class Factors(Evidence):
             alpha = np.zeros_like(residual)
             for i, c in enumerate(chosen):
                 J, pairs = self._values(i)
-                C = sum(self._spread(s, i, Q[s][k], J, pairs) for s, k in combinations[c].items())
+                C = np.sum([self._spread(s, i, Q[s][k], J, pairs) for s, k in combinations[c].items()], axis=0)
                 C[np.diag_indices(len(C))] += 1
                 alpha[i, J] = potrs(cholesky(C), residual[i, J], lower=1)[0]
             moved = np.zeros_like(white)

@@ -42,7 +42,7 @@ class Torus:
         self.size = prod(self.sides)
         at = np.indices(self.space).reshape(len(self.space), -1)
         apart = [np.mod(x[:, None] - x, side) for x, side in zip(at, self.sides, strict=True)]
-        self.lags: Int[np.ndarray, "n n"] = np.ravel_multi_index(apart, self.sides)
+        self.lags: Int[np.ndarray, "n n"] = np.ravel_multi_index(tuple(apart), self.sides)
         self.pairs = np.bincount(self.lags.ravel(), minlength=self.size)
 
     def sums(self, M: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "P c c"]:

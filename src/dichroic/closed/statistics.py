@@ -31,8 +31,9 @@ class Statistics:
         second = [s.second for s in statistics if s.second is not None]
         if len(second) == len(statistics):
             parts = [s.derivatives for s in statistics if s.derivatives is not None]
-            derivatives = (sum(g for g, _ in parts), sum(G for _, G in parts)) if len(parts) == len(second) else None
-            return Statistics(n, first, np.sum(second, axis=0), derivatives=derivatives)
+            g, G = (np.sum([part[order] for part in parts], axis=0) for order in (0, 1))
+            whole = (g, G) if len(parts) == len(second) else None
+            return Statistics(n, first, np.sum(second, axis=0), derivatives=whole)
         return Statistics(n, first, draws=np.concatenate([s.draws for s in statistics if s.draws is not None]))
 
     def population(self, rank: int | None, ties: float = 0.0) -> Gaussian:
