@@ -35,7 +35,7 @@ def crawling(n: int = 200, seed: int = 0) -> Problem:
 
 
 def fit(problem, monkeypatch, plain=False, **settings):
-    monkeypatch.setattr(accelerate, "_MEMORY", 1 if plain else 10)
+    monkeypatch.setattr(accelerate, "MEMORY", 1 if plain else 10)
     return gaussian_em(problem, GaussianConfig(**settings))
 
 

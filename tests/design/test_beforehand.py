@@ -44,7 +44,7 @@ def test_what_holds_is_not_doubted():
 
 
 def test_nothing_said_is_nothing_done(monkeypatch):
-    monkeypatch.setattr("dichroic.design.beforehand._fit", None)
+    monkeypatch.setattr("dichroic.design.beforehand.gaussian_em", None)
     silent = problem(even)
     assert check_beforehand(Problem({s: Source((D,)) for s in silent.sources}, silent.views)) == []
     assert check_beforehand(silent, known=["background"]) == []

@@ -28,7 +28,7 @@ from dichroic.closed.family import Family
 
 __all__ = ["Ascent", "Lap", "still_to_gain"]
 
-_MEMORY = 10  # laps that a step looks back on
+MEMORY = 10  # laps that a step looks back on
 _ENTRIES = 1 << 26  # numbers that are remembered at most: half a gibibyte
 _DAMPING = 1e-6  # lambda of the formula, per direction
 _ROUNDING = 1e-12  # of a log-likelihood: what rounding changes it by
@@ -125,7 +125,7 @@ class Ascent:
         except np.linalg.LinAlgError:  # a covariance without full rank: plain laps keep it as it is
             self.charts, self.steps = {}, []
             return
-        most = min(_MEMORY, _ENTRIES // (2 * len(self.steps[0][0])))
+        most = min(MEMORY, _ENTRIES // (2 * len(self.steps[0][0])))
         self.steps = self.steps[-max(most, 1) :]
 
     def _step(self) -> Point | None:

@@ -98,7 +98,7 @@ def log_density(
     denoiser = denoisers_of({"x": prior}, "log_density")["x"]
     if trace not in ("auto", "exact", "hutchinson"):
         raise ValueError(f"log_density: expected trace 'auto', 'exact' or 'hutchinson', got {trace!r}")
-    exact = trace == "exact" or (trace == "auto" and d <= EXACT_TRACE)
+    exact = {"exact": True, "hutchinson": False}.get(trace, d <= EXACT_TRACE)
     if not exact and (key is None or probes < 2):
         raise ValueError(
             f"log_density: the random trace of {d} entries needs a key and at least two probes, got "
