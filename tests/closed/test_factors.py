@@ -117,7 +117,7 @@ def test_statistics_are_those_of_every_observation_by_itself(make, sizes, float6
 @pytest.mark.parametrize("make", [noise_and_gaps, amplitudes])
 def test_draws_are_of_the_posterior(make):
     view, shapes, components = case(make)
-    n, i = 1500, 3
+    n, i = 500, 3
     many = view.select(np.full(n, i))
     _, share, means, covariances = list(brute_force(view, shapes, components))[i]
     mean = share @ means
@@ -146,6 +146,11 @@ def test_what_differs_by_more_than_factors_has_none(rng):
     )
     bound = Problem({"a": Source((M,))}, {"v": correlated}).views["v"]
     assert factored(bound, {"a": (M,)}) is None
+    turned = View(y := rng.normal(size=(30, M)) + 1j * rng.normal(size=(30, M)), {"a": PerSample(y[:, 0])}, 0.3)
+    problem = Problem({"a": Source((M,), dtype=complex)}, {"v": turned})
+    assert factored(problem.views["v"], {"a": (M, 2)}) is None
+    assert type(bind_components(problem.views["v"], {"a": (M, 2)})) is Groups
+    assert np.isfinite(gaussian_em(problem, GaussianConfig(laps=2)).log_likelihood).all()
 
 
 def test_routes_by_cost(monkeypatch):
@@ -169,7 +174,7 @@ def test_routes_by_cost(monkeypatch):
 
 @pytest.mark.parametrize("what", ["noise", "amplitudes"])
 def test_components_are_found_under_noise_maps_and_amplitudes(what):
-    rng, n, d = np.random.default_rng(4), 600, 12
+    rng, n, d = np.random.default_rng(4), 240, 8
     centres = 2 * rng.normal(size=(2, d))
     x = centres[rng.integers(2, size=n)] + 0.3 * rng.normal(size=(n, d))
     gain = rng.uniform(0.5, 1.5, n) if what == "amplitudes" else np.ones(n)

@@ -111,7 +111,7 @@ def weighted(
 def factored(
     view: View, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
-    """A view with `shared_cores` and real factors, None for any other.
+    """A view with `shared_cores`, None for any other.
 
     **Returns:** `A`, `D`, `seen` and `y`: the matrix of a source in observation `i` is `D[s][i][:, None] * A[s]`, zero
     where it has no data, which `seen` says; `y` is white, and zero where missing.
@@ -126,8 +126,6 @@ def factored(
     for s, operator in view.mixing.items():
         factor = np.where(seen, 1 / std, 0)
         for part in peel(operator, axes)[0]:
-            if np.iscomplexobj(part):
-                return None
             factor = factor * part
         D[s] = np.tile(factor.reshape(n, -1), len(parts))
         core = Identity(shapes[s]) if cores[s] is None else cores[s]

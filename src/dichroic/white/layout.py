@@ -41,11 +41,15 @@ def diagonal_noise(view: View) -> np.ndarray | None:
 
 def shared_cores(view: View) -> dict[str, Any] | None:
     """What is left of the operators without the entrywise factors of single observations, None for the identity; None
-    in all where that is not the same for all observations, or where the noise of values is not independent.
+    in all where that is not the same for all observations, or where factors are complex or the noise of values is not
+    independent.
     """
     if diagonal_noise(view) is None:
         return None
-    cores = {s: peel(operator, len(view.event_shape))[1] for s, operator in view.mixing.items()}
+    peeled = {s: peel(operator, len(view.event_shape)) for s, operator in view.mixing.items()}
+    if any(np.iscomplexobj(factor) for factors, _ in peeled.values() for factor in factors):
+        return None
+    cores = {s: core for s, (_, core) in peeled.items()}
     return take(cores, 0) if len(kinds_of(cores, len(view), 1)) == 1 else None
 
 
