@@ -6,12 +6,13 @@ One that is faster in blocks of a batch says how many samples make a block, in t
 from typing import Annotated
 
 from dichroic.diffusion.networks.config import NetworkConfig
+from dichroic.diffusion.networks.conv import Conv, ConvConfig
 from dichroic.diffusion.networks.mlp import MLP, MLPConfig
 from dichroic.diffusion.networks.unet import UNet, UNetConfig
 from dichroic.kinds import OneOf
 
 # the settings of every network, by their `kind`; they build it
-NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "unet": UNetConfig}
+NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "unet": UNetConfig, "conv": ConvConfig}
 AnyNetwork = Annotated[NetworkConfig, OneOf(NETWORKS, "mlp")]
 
-__all__ = ["MLP", "NETWORKS", "AnyNetwork", "MLPConfig", "NetworkConfig", "UNet", "UNetConfig"]
+__all__ = ["MLP", "NETWORKS", "AnyNetwork", "Conv", "ConvConfig", "MLPConfig", "NetworkConfig", "UNet", "UNetConfig"]
