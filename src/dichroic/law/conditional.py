@@ -1,7 +1,7 @@
 r"""A denoiser of a source given the observation, trained on pairs simulated from a pool.
 
 With an estimate `e` of the source from the observation, whose errors on simulated pairs have variance
-:math:`\tau^2`, entry by entry,
+:math:`\tau^2`,
 
 .. math:: D(x_t, \sigma, y) = \frac{x_t / \sigma^2 + e / \tau^2}{1 / \sigma^2 + 1 / \tau^2}
     + \frac{F(x_t, y, e, \log\sigma)}{\sqrt{1 / \sigma^2 + 1 / \tau^2}} ,
@@ -28,8 +28,7 @@ from dichroic.law.regression import Regression, channels, convolutional, estimat
 __all__ = ["Evidence", "ViewDenoiser", "evidence"]
 
 _BATCH = 64
-_SCALAR, _HIGHEST = False, 4
-_FLOOR = 0.05  # of the root mean square error: below it an entry is not told from one that is known
+_HIGHEST = 4  # one sample of so many is at the highest level
 
 
 class Evidence(eqx.Module):
@@ -67,10 +66,10 @@ def evidence(contrast: Contrast, regression: Regression, y: Any, rows: Any, *, t
 
 
 class ViewDenoiser(eqx.Module):
-    """The denoiser of one source of one view; `tau`, shape `(kinds, ...)`."""
+    """The denoiser of one source of one view; `tau`, shape `(kinds,)`."""
 
     network: Any
-    tau: Float[Array, "kinds ..."]
+    tau: Float[Array, " kinds"]
     low: Float[Array, ""]
     high: Float[Array, ""]
     precise: bool = eqx.field(static=True)
@@ -81,7 +80,7 @@ class ViewDenoiser(eqx.Module):
         one = jnp.zeros(contrast.shape)
         network = convolutional(config, contrast).build(channels(one, one, one, one).shape, key=key, out_scale=0.1)
         kinds = len(contrast.count)
-        return cls(network, jnp.ones((kinds, *contrast.shape)), contrast.low, contrast.high, precise)
+        return cls(network, jnp.ones(kinds), contrast.low, contrast.high, precise)
 
     def __call__(self, x_t: Array, sigma: Array, known: Evidence) -> Array:
         """The posterior mean of one source given `x_t` and one observation."""
@@ -109,10 +108,9 @@ class ViewDenoiser(eqx.Module):
         error = (x - known.estimate) ** 2
         each = jax.ops.segment_sum(error, known.kind, kinds)
         count = jnp.bincount(known.kind, length=kinds).reshape(-1, *[1] * (x.ndim - 1))
-        tau = jnp.sqrt(each / jnp.maximum(count, 1))
-        tau = jnp.maximum(tau, _FLOOR * jnp.sqrt(jnp.mean(tau**2)))
-        if _SCALAR:
-            tau = jnp.broadcast_to(jnp.sqrt(jnp.mean(tau**2, tuple(range(1, tau.ndim)), keepdims=True)), tau.shape)
+        # one number for all entries: those where little is wrong would count for as much as the others
+        tau = jnp.sqrt((each / jnp.maximum(count, 1)).mean(tuple(range(1, x.ndim))))
+        tau = jnp.where(tau > 0, tau, jnp.max(tau))
         model = eqx.tree_at(lambda m: m.tau, self, tau)
         data = (x, known, jnp.log(jnp.asarray(levels)), jnp.zeros(batch))
         return descend(model, _loss, data, how, key=key, report=report)

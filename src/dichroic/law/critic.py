@@ -24,7 +24,7 @@ from dichroic.law.contrast import Contrast
 from dichroic.law.descent import Report, half
 from dichroic.law.regression import channels
 
-__all__ = ["Critic", "Flow", "FlowConfig", "flow"]
+__all__ = ["Critic", "Flow", "FlowConfig", "flow", "separability"]
 
 _CHANNELS, _STRIDES = (32, 64, 128, 128), (1, 2, 2, 1)
 _SLOPE = 0.2
@@ -34,11 +34,11 @@ _PENALTY, _LAZY = 0.1, 4  # weight of the squared gradient, once in so many step
 
 
 class FlowConfig(NamedTuple):
-    """Settings of a flow; steps are in units of the source's standard deviation over the critic's gradient."""
+    """How to move: steps are in units of the source's standard deviation over the critic's slope."""
 
-    step: float = 0.2
+    step: float = 0.4
     patience: int = 150
-    warm: tuple[int, int] = (150, 400)
+    warm: tuple[int, int] = (150, 400)  # steps of the critic alone: at least, at most
     most: int = 900
     batch: int = 64
     rate: float = 1e-3
@@ -150,6 +150,57 @@ def area(real: Array, simulated: Array) -> float:
     return float((ranks[m:].sum() - n * (n + 1) / 2) / (n * m))
 
 
+class Judged:
+    """A critic with its readings: the areas under its curve on held-out observations."""
+
+    def __init__(self, contrast: Contrast, pool: np.ndarray, held: np.ndarray, config: FlowConfig, key: PRNGKeyArray):
+        self.contrast, self.config, self.key = contrast, config, key
+        self.rows = jnp.asarray(np.setdiff1d(np.arange(len(contrast)), held))
+        self.held = jnp.asarray(held)
+        example = channels(contrast.y[0], *([] if contrast.seen is None else [contrast.seen[0]]))
+        critic, now = Critic(example.shape, key=key), jnp.array(pool, jnp.float32)
+        self.state = (critic, _optimizer(config).init(critic), now, jax.random.fold_in(key, 1))
+        self.steps, self.readings = 0, list[float]()
+
+    @property
+    def pool(self) -> np.ndarray:
+        """The pool as it is now."""
+        return np.asarray(self.state[2])
+
+    @property
+    def mean(self) -> float:
+        """Of the last readings."""
+        return float(np.mean(self.readings[-_READINGS:]))
+
+    def go(self, move: float) -> None:
+        """Some steps, with moves of that size, and a reading."""
+        for _ in range(_EVERY):
+            fixed = (self.contrast, self.rows, self.config, jnp.asarray(move, jnp.float32))
+            self.state = _step((*fixed, self.steps % _LAZY == 0, move > 0), self.state)
+            self.steps += 1
+        look = jax.random.fold_in(jax.random.fold_in(self.key, 7), self.steps)
+        scores = _scores(self.state[0], self.contrast, self.config, self.state[2], self.held, look)
+        self.readings.append(area(*scores))
+
+    def alone(self) -> float:
+        """The critic alone, until the area has stopped rising: how well the pool can be told."""
+        least, most = self.config.warm
+        highest = -np.inf
+        while self.steps < most:
+            self.go(0.0)
+            if self.steps >= least and self.mean <= highest:
+                break
+            highest = max(highest, self.mean)
+        return max(highest, self.mean)
+
+
+def separability(
+    contrast: Contrast, pool: Float[np.ndarray, "n ..."], held: np.ndarray, config: FlowConfig, *, key: PRNGKeyArray
+) -> float:
+    """How well mixtures simulated with a pool can be told from held-out observations: an area under a curve."""
+    return Judged(contrast, pool, held, config, key).alone()
+
+
 def flow(
     contrast: Contrast,
     pool: Float[np.ndarray, "n ..."],
@@ -163,41 +214,22 @@ def flow(
 
     **Arguments:** `pool`, in scaled units; `held`, rows of the observations that only judge.
     """
-    rows = jnp.asarray(np.setdiff1d(np.arange(len(contrast)), held))
-    judged = jnp.asarray(held)
-    first, second = jax.random.split(key)
-    example = channels(contrast.y[0], *([] if contrast.seen is None else [contrast.seen[0]]))
-    critic = Critic(example.shape, key=first)
-    now = jnp.array(pool, jnp.float32)
-    state = (critic, _optimizer(config).init(critic), now, second)
-    kept, least, since, halved, move, moves = np.asarray(now), np.inf, 0, 0, 0.0, 0
-    readings: list[float] = []
-    trace: list[tuple[int, float]] = []
-    before = highest = -np.inf
-    for step in range(config.warm[1] + config.most):
-        fixed = (contrast, rows, config, jnp.asarray(move, jnp.float32), step % _LAZY == 0, move > 0)
-        state = _step(fixed, state)
-        moves += move > 0
-        if (step + 1) % _EVERY:
-            continue
-        look = jax.random.fold_in(jax.random.fold_in(key, 7), step)
-        readings.append(area(*_scores(state[0], contrast, config, state[2], judged, look)))
-        mean = float(np.mean(readings[-_READINGS:]))
-        trace.append((moves, readings[-1]))
+    judged = Judged(contrast, pool, held, config, key)
+    before = judged.alone()
+    judged.readings.clear()
+    kept, least, since, halved, move = judged.pool, np.inf, 0, False, config.step
+    trace = [(0, before)]
+    for moves in range(_EVERY, config.most + 1, _EVERY):
+        judged.go(move)
+        trace.append((moves, judged.readings[-1]))
         if report is not None:
-            report(step, config.warm[1] + config.most)
-        if move == 0:
-            # alone until the area has stopped rising
-            if step + 1 >= config.warm[1] or (step + 1 >= config.warm[0] and mean <= highest):
-                before, move, readings = max(mean, highest), config.step, []
-            highest = max(highest, mean)
-            continue
-        if len(readings) >= _READINGS and mean < least:
-            least, kept, since = mean, np.asarray(state[2]), 0
+            report(moves, config.most)
+        if len(judged.readings) >= _READINGS and judged.mean < least:
+            least, kept, since = judged.mean, judged.pool, 0
         else:
             since += _EVERY
         if since >= config.patience:
-            if halved or step >= config.warm[1] + config.most - _EVERY:
+            if halved:
                 break
-            move, halved, since = move / 2, 1, 0
+            move, halved, since = move / 2, True, 0
     return Flow(kept, before, least, trace)

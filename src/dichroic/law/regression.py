@@ -24,7 +24,6 @@ from dichroic.law.descent import Descent, Report, descend, half
 
 __all__ = ["Regression", "channels", "convolutional", "estimates"]
 
-_BATCH = 64
 
 
 class Regression(eqx.Module):
@@ -34,22 +33,16 @@ class Regression(eqx.Module):
     precise: bool = eqx.field(static=True)
 
     @classmethod
-    def train(
-        cls,
-        contrast: Contrast,
-        config: ConvConfig,
-        how: Descent,
-        *,
-        batch: int = _BATCH,
-        precise: bool = False,
-        key: PRNGKeyArray,
-        report: Report | None = None,
+    def create(cls, contrast: Contrast, config: ConvConfig, *, precise: bool, key: PRNGKeyArray) -> "Regression":
+        """With a fresh network."""
+        example = channels(contrast.y[0], *([] if contrast.seen is None else [contrast.seen[0]]))
+        return cls(convolutional(config, contrast).build(example.shape, key=key, out_scale=0.1), precise)
+
+    def trained(
+        self, contrast: Contrast, how: Descent, *, batch: int, key: PRNGKeyArray, report: Report | None = None
     ) -> tuple["Regression", Array]:
         """On pairs of an observation and a background, made anew at every step."""
-        first, second = jax.random.split(key)
-        example = channels(contrast.y[0], *([] if contrast.seen is None else [contrast.seen[0]]))
-        network = convolutional(config, contrast).build(example.shape, key=first, out_scale=0.1)
-        return descend(cls(network, precise), _loss, (contrast, jnp.zeros(batch)), how, key=second, report=report)
+        return descend(self, _loss, (contrast, jnp.zeros(batch)), how, key=key, report=report)
 
     def trainable(self) -> "Regression":
         """The network."""
@@ -69,7 +62,7 @@ def channels(*parts: Float[Array, "..."]) -> Float[Array, "... c"]:
 
 def convolutional(config: ConvConfig, contrast: Contrast) -> ConvConfig:
     """The settings for what `channels` returns."""
-    return config.model_copy(update={"axes": min(len(contrast.shape), 2)})
+    return config.model_copy(update={"axes": min(len(contrast.shape), 2), "convolution": "library"})
 
 
 def _loss(model: Regression, data: tuple[Contrast, Array], key: PRNGKeyArray) -> Array:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dichroic.diffusion.networks import winograd
 from dichroic.diffusion.networks.layers import truncated_normal
 
-__all__ = ["AUTOMATIC", "Convolution", "Route"]
+__all__ = ["AUTOMATIC", "Convolution", "Route", "convolution"]
 
 Route = Literal["auto", "explicit", "library"]
 AUTOMATIC: dict[str, Route] = {"cpu": "explicit"}  # what "auto" is, by platform; "library" elsewhere
@@ -49,12 +49,19 @@ class Convolution(eqx.Module):
         self.bias, self.route = jnp.zeros(outputs), route
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w outputs"]:
-        padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect")[None]  # a single pixel is repeated
-        routes = {"explicit": _convolve_p.bind, "library": _library}
-        if self.route != "auto":
-            return routes[self.route](padded, self.weight)[0] + self.bias
-        special = {platform: routes[route] for platform, route in AUTOMATIC.items()}
-        return jax.lax.platform_dependent(padded, self.weight, default=_library, **special)[0] + self.bias
+        padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect")  # a single pixel is repeated
+        return convolution(padded, self.weight, self.route) + self.bias
+
+
+def convolution(
+    padded: Float[Array, "h+2 w+2 i"], weight: Float[Array, "3 3 i o"], route: Route
+) -> Float[Array, "h w o"]:
+    """A convolution of one image that has its margin, by any of the routes."""
+    routes = {"explicit": _convolve_p.bind, "library": _library}
+    if route != "auto":
+        return routes[route](padded[None], weight)[0]
+    special = {platform: routes[route] for platform, route in AUTOMATIC.items()}
+    return jax.lax.platform_dependent(padded[None], weight, default=_library, **special)[0]
 
 
 def _library(x: Float[Array, "n h w i"], k: Float[Array, "p q i o"]) -> Float[Array, "n h-p+1 w-q+1 o"]:
