@@ -27,6 +27,7 @@ from dichroic.closed.components import ComponentsConfig
 from dichroic.closed.gaussian import GaussianConfig
 from dichroic.diffusion import AnyNetwork, MLPConfig, NetworkConfig, Schedule, TrainingConfig
 from dichroic.kinds import Settings, model_of
+from dichroic.law.config import MixturesConfig
 from dichroic.posterior import AnyMethod, Auto, Method
 from dichroic.posterior.old_settings import modern
 from dichroic.problem.faults import did_you_mean
@@ -55,6 +56,10 @@ class FitConfig(Settings):
     """Learn all sources at once, or one after the other."""
     laps: PositiveInt | dict[str, PositiveInt] = 16
     """Laps of every stage: a number, or numbers by stage, such as grass=8,digit=32."""
+    law: Literal["auto", "mixtures", "em"] = "auto"
+    """How a source is learned that a view shows over what another view shows alone: by the law of the mixtures, by laps
+    of EM, or by the first where images or series are large and many enough."""
+    mixtures: MixturesConfig = MixturesConfig()
     seed: NonNegativeInt = 0
     """Seed of everything random."""
     held_out: Share = 0.1
@@ -123,7 +128,7 @@ _ALWAYS = 1_000_000  # laps, of published methods
 
 # nothing between the Gaussian stage and the networks, which start by themselves; all observations, all laps, the last
 # one; every draw from pure noise
-_PLAIN = {"patience": 0, "held_out": 0.0, "residual": False, "components": {"components": 1}}
+_PLAIN = {"law": "em", "patience": 0, "held_out": 0.0, "residual": False, "components": {"components": 1}}
 _KRYLOV = {"kind": "annealed", "covariance": "krylov", "iterations": 1}
 _PC = {**_KRYLOV, "step": {"kind": "pc", "corrections": 1, "tau": 0.1}}
 

@@ -25,13 +25,13 @@ from dichroic.law.contrast import Contrast
 from dichroic.law.descent import Descent, Report, descend, half
 from dichroic.law.regression import Regression, channels, convolutional, estimates
 
-__all__ = ["Evidence", "ViewDenoiser", "evidence"]
+__all__ = ["Known", "ViewDenoiser", "evidence"]
 
 _BATCH = 64
 _HIGHEST = 4  # one sample of so many is at the highest level
 
 
-class Evidence(eqx.Module):
+class Known(eqx.Module):
     """What is known of some observations before a network is asked, in the scaled units of the source.
 
     **Fields:** `back`, what the data say of the source, shape `(n, ...)`; `estimate`, the first estimate; `weight`, how
@@ -53,7 +53,7 @@ def _backs(contrast: Contrast, y: Array, signal: Array, rows: Array) -> tuple[Ar
     return jax.vmap(one)(y, signal, rows)
 
 
-def evidence(contrast: Contrast, regression: Regression, y: Any, rows: Any, *, times: int, key: PRNGKeyArray) -> Evidence:
+def evidence(contrast: Contrast, regression: Regression, y: Any, rows: Any, *, times: int, key: PRNGKeyArray) -> Known:
     """Of observations `y` of the kinds of `rows`."""
     signal = estimates(regression, contrast, y, rows, times=times, key=key)
     rows = jnp.asarray(rows)
@@ -62,7 +62,7 @@ def evidence(contrast: Contrast, regression: Regression, y: Any, rows: Any, *, t
         for at in (np.minimum(np.arange(b, b + 256), len(rows) - 1) for b in range(0, len(rows), 256))
     ]
     back, estimate, weight = (jnp.concatenate(parts)[: len(rows)] for parts in zip(*found, strict=True))
-    return Evidence(back, estimate, weight, contrast.kind[rows])
+    return Known(back, estimate, weight, contrast.kind[rows])
 
 
 class ViewDenoiser(eqx.Module):
@@ -82,7 +82,7 @@ class ViewDenoiser(eqx.Module):
         kinds = len(contrast.count)
         return cls(network, jnp.ones(kinds), contrast.low, contrast.high, precise)
 
-    def __call__(self, x_t: Array, sigma: Array, known: Evidence) -> Array:
+    def __call__(self, x_t: Array, sigma: Array, known: Known) -> Array:
         """The posterior mean of one source given `x_t` and one observation."""
         tau = self.tau[known.kind]
         precision = sigma**-2 + tau**-2
@@ -95,7 +95,7 @@ class ViewDenoiser(eqx.Module):
     def trained(
         self,
         x: Float[Array, "n ..."],
-        known: Evidence,
+        known: Known,
         levels: tuple[float, float],
         how: Descent,
         *,
@@ -119,7 +119,7 @@ class ViewDenoiser(eqx.Module):
         """The network alone."""
         return trainable_in(self, lambda m: m.network)
 
-    def draw(self, known: Evidence, levels: Float[np.ndarray, " steps"], keys: Array) -> tuple[Array, Array]:
+    def draw(self, known: Known, levels: Float[np.ndarray, " steps"], keys: Array) -> tuple[Array, Array]:
         """Ancestral draws from the first of the levels to the last, and the posterior means.
 
         Level by level: convolutions are slow within loops on a CPU.
@@ -133,19 +133,19 @@ class ViewDenoiser(eqx.Module):
 
 
 @eqx.filter_jit
-def _start(model: ViewDenoiser, known: Evidence, level: Array, keys: Array) -> Array:
+def _start(model: ViewDenoiser, known: Known, level: Array, keys: Array) -> Array:
     shape = known.estimate.shape[1:]
     return level * jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), shape))(keys)
 
 
 @eqx.filter_jit
 def _ancestral(
-    model: ViewDenoiser, known: Evidence, x: Array, levels: Array, number: Array, keys: Array
+    model: ViewDenoiser, known: Known, x: Array, levels: Array, number: Array, keys: Array
 ) -> tuple[Array, Array]:
     t, s = levels
     share = 1 - (s / t) ** 2
 
-    def one(known: Evidence, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+    def one(known: Known, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         mean = model(x, t, known)
         noise = jax.random.normal(jax.random.fold_in(key, number), x.shape)
         return x - share * (x - mean) + s * jnp.sqrt(share) * noise, mean
@@ -153,7 +153,7 @@ def _ancestral(
     return jax.vmap(one)(known, x, keys)
 
 
-def _loss(model: ViewDenoiser, data: tuple[Array, Evidence, Array, Array], key: PRNGKeyArray) -> Array:
+def _loss(model: ViewDenoiser, data: tuple[Array, Known, Array, Array], key: PRNGKeyArray) -> Array:
     x, known, (low, high), batch = data
     highest = jnp.arange(len(batch)) < len(batch) // _HIGHEST
 

@@ -5,6 +5,8 @@ through the same operators, with the same noise. Nothing else is asked of either
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dichroic.diffusion import Scaling
-from dichroic.operators import take
+from dichroic.operators import count_samples, take
 from dichroic.problem import Problem, View
 from dichroic.problem.view import leaves
 
@@ -31,7 +33,7 @@ class Contrast(eqx.Module):
     **Fields:** `y`, shape `(n, ...)`, and `kind`, `(n,)`; `seen`, `(n, ...)`, 1 where there is data (None: everywhere);
     `background`, `(m, ...)`, sorted by kind, the ones of a kind being `count` from `begin` on; `operator`, of the
     source in view `v`; `scaling`, of the source; `low` and `high`, the range of the source in its scaled units; `turns`,
-    whether turned and mirrored backgrounds are as likely as the others.
+    whether turned and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known.
     """
 
     y: Float[Array, "n ..."]
@@ -51,6 +53,7 @@ class Contrast(eqx.Module):
     alone: str = eqx.field(static=True)
     shape: tuple[int, ...] = eqx.field(static=True)
     turns: bool = eqx.field(static=True)
+    marks: tuple[str, ...] = eqx.field(static=True)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -92,6 +95,45 @@ class Contrast(eqx.Module):
         return jnp.clip(x, self.low, self.high)
 
 
+    def of(self, view: View) -> "Contrast":
+        """The same with other observations of view `v`.
+
+        **Raises:** `ValueError` where operators, noise or mask are not of the kinds that are known.
+        """
+        beside = {s: operator for s, operator in view.mixing.items() if s != self.source}
+        if self.source not in view.mixing or view.event_shape != self.y.shape[1:]:
+            raise ValueError(f"it is for observations of shape {self.y.shape[1:]} that show '{self.source}'")
+        if (view.observed is None) != (self.seen is None):
+            raise ValueError("missing entries are where there were none, or the other way round")
+        numbers = {mark: number for number, mark in enumerate(self.marks)}
+        found = [numbers.get(mark) for mark in _kinds(beside, view.noise, len(view))]
+        if (other := next((i for i, number in enumerate(found) if number is None), None)) is not None:
+            raise ValueError(f"the operators or the noise of sample {other} are others than those learned from")
+        y = np.asarray((view.y - float(self.centre)) / float(self.unit), np.float32)
+        seen = None if view.observed is None else view.observed.astype(np.float32)
+        return replace(
+            self,
+            y=jnp.asarray(y if seen is None else y * seen),
+            kind=jnp.asarray(np.asarray(found, int)),
+            seen=None if seen is None else jnp.asarray(seen),
+            operator=view.mixing[self.source],
+        )
+
+    def few(self, most: int) -> "Contrast":
+        """Without observations, and with at most so many backgrounds of each kind: what is kept of it."""
+        parts = [np.arange(b, b + min(int(c), most)) for b, c in zip(self.begin, self.count, strict=True)]
+        count = np.asarray([len(part) for part in parts])
+        return replace(
+            self,
+            y=self.y[:1],
+            kind=self.kind[:1],
+            seen=None if self.seen is None else self.seen[:1],
+            background=self.background[np.concatenate(parts)],
+            begin=jnp.asarray(np.cumsum(count) - count),
+            count=jnp.asarray(count),
+        )
+
+
 def find_contrast(problem: Problem, source: str, scaling: Scaling) -> Contrast | None:
     """The views that show a source over something that another view shows alone; None where there are none."""
     for v, view in problem.views.items():
@@ -126,7 +168,7 @@ def _contrast(
     observed = None if view.observed is None else jnp.asarray(view.observed, jnp.float32)
     y = jnp.asarray((view.y - centre) / unit, jnp.float32)
     given = problem.sources[source]
-    low, high = getattr(given, "range", None) or (-np.inf, np.inf)
+    low, high = given.range or (-np.inf, np.inf)
     return Contrast(
         y=y if observed is None else y * observed,
         kind=jnp.asarray([numbers[mark] for mark in here]),
@@ -145,32 +187,28 @@ def _contrast(
         alone=w,
         shape=given.real_shape,
         turns=_turns(problem, beside, view),
+        marks=tuple(numbers),
     )
 
 
-def _kinds(mixing: Mapping[str, Any], noise: Any, n: int) -> list[bytes]:
+def _kinds(mixing: Mapping[str, Any], noise: Any, n: int) -> list[str]:
     """A mark for every observation: the same for those whose operators and noise are the same."""
-    ordered = {s: mixing[s] for s in sorted(mixing)}
+    tree = ({s: mixing[s] for s in sorted(mixing)}, noise)
 
-    def one(i: int) -> bytes:
-        taken = take((ordered, noise), i)
-        return repr(jax.tree.structure(taken)).encode() + b"".join(x.tobytes() for x in leaves(taken))
+    def one(i: int) -> str:
+        taken = take(tree, i)
+        found = sha256(repr(jax.tree.structure(taken)).encode())
+        for leaf in leaves(taken):
+            found.update(np.asarray(leaf, complex).tobytes())
+        return found.hexdigest()
 
-    first = one(0)
-    own = any(type(x).__name__ == "PerSample" for x in _parts((ordered, noise)))
-    return [one(i) for i in range(n)] if own else [first] * n
-
-
-def _parts(tree: Any) -> list[Any]:
-    from dichroic.operators import PerSample
-
-    return jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, PerSample))
+    return [one(0)] * n if count_samples(tree) is None else [one(i) for i in range(n)]
 
 
 def _turns(problem: Problem, beside: Mapping[str, Any], view: View) -> bool:
     """Whether all that is beside the source may be turned and mirrored, and its operators and noise do not mind."""
     wanted = {"flip", "rotate"}
-    known = all(wanted <= set(getattr(problem.sources[s], "symmetry", ()) or ()) for s in beside)
+    known = all(wanted <= set(problem.sources[s].symmetry) for s in beside)
     return known and len(view.event_shape) >= 2 and all(_number(operator) for operator in beside.values())
 
 

@@ -9,7 +9,7 @@ of their scores against those of simulations.
 `patience` moves the step is halved; at the second time it ends, and the pool of least area is kept.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.law.conditional import Evidence, ViewDenoiser, evidence
+from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.config import MixturesConfig
 from dichroic.law.contrast import Contrast
 from dichroic.law.critic import FlowConfig, flow, separability
@@ -88,6 +89,7 @@ def _start(contrast: Contrast, config: MixturesConfig, key: PRNGKeyArray, say: P
     pool = np.asarray(known.estimate)
     denoiser = ViewDenoiser.create(contrast, config.network, precise=precise, key=fourth)
     record = {"loss": _last(losses), "power": power(contrast, pool), "seconds": perf_counter() - begin}
+    record["precise"] = precise
     return Rounds(pool, regression, denoiser, [record])
 
 
@@ -129,7 +131,7 @@ def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGK
 
 def _pairs(
     contrast: Contrast, config: MixturesConfig, regression: Regression, pool: np.ndarray, key: PRNGKeyArray
-) -> tuple[jax.Array, Evidence]:
+) -> tuple[jax.Array, Known]:
     """Sources and what is known of their simulated observations."""
     member, row, draw, estimate = jax.random.split(key, 4)
     n = config.pairs
@@ -142,18 +144,18 @@ def _pairs(
     return x, evidence(contrast, regression, y, rows, times=config.backgrounds, key=estimate)
 
 
-@jax.jit
+@eqx.filter_jit
 def _mixed(contrast: Contrast, x: jax.Array, rows: jax.Array, keys: jax.Array) -> jax.Array:
     return jax.vmap(contrast.mixed)(x, rows, keys)
 
 
 def draw_all(
-    denoiser: ViewDenoiser, known: Evidence, steps: int, key: PRNGKeyArray, report: Callable[[int, int], None] | None = None
+    denoiser: ViewDenoiser, known: Known, steps: int, key: Array, report: Callable[[int, int], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A draw of every observation, by a key of its own, and the posterior means; in scaled units."""
+    """A draw of every observation, by a key of its own (or made of the one given), and the posterior means; in scaled units."""
     n, batch = len(known.kind), _BATCH.get(jax.default_backend(), _MANY)
     levels = np.geomspace(LEVELS[1], LEVELS[0], steps)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n)) if key.ndim == 0 else key
     draws, means = [], []
     for begin in range(0, n, batch):
         at = np.minimum(np.arange(begin, begin + batch), n - 1)
@@ -192,7 +194,7 @@ def power(contrast: Contrast, pool: np.ndarray) -> float:
     return variance(signal, seen) / max(found, 1e-12 * variance(b, np.ones_like(b)))
 
 
-@jax.jit
+@eqx.filter_jit
 def _signals(contrast: Contrast, x: jax.Array, rows: jax.Array) -> jax.Array:
     return jax.vmap(contrast.signal)(x, rows)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -18,6 +18,7 @@ from dichroic.design.design_file import load_design, save_design
 from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, load_state, save_state
+from dichroic.law import Contrast, LearnedPosterior, MixturesConfig, Rounds, load_rounds, save_rounds
 from dichroic.settings import FitConfig
 from dichroic.store import (
     Format,
@@ -152,7 +153,7 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Removes what processes that were killed left half written."""
-        for folder in (self.path, self.path / "checkpoints", self.path / "priors", self.path / "diagnose"):
+        for folder in (self.path, *(self.path / name for name in ("checkpoints", "priors", "posteriors", "diagnose"))):
             tidy(folder)
 
     def save_design(self, report: DesignReport) -> None:
@@ -204,10 +205,36 @@ class RunFolder:
     def save_checkpoint(self, state: EMState) -> None:
         """Keeps the state after a lap, and the one before it."""
         # the records come first: a process killed in between repeats the lap, and writes them again
-        lines = [json.dumps(_RECORD.mark(record)) + "\n" for record in state.records]
-        write(self.path / "metrics.jsonl", "".join(lines))
+        self.save_records(state.records)
         save_state(state, self.path / "checkpoints" / f"{len(state.records):06d}_{state.stage:03d}_{state.lap:06d}")
         self._forget_checkpoints(_KEPT)
+
+    def save_records(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Writes what every lap or round came to."""
+        write(self.path / "metrics.jsonl", "".join(json.dumps(_RECORD.mark(record)) + "\n" for record in records))
+
+    def save_rounds(self, state: Rounds) -> None:
+        """Keeps the state after a round of the law of the mixtures, and no other."""
+        save_rounds(state, self._rounds)
+
+    @_in_words
+    def rounds(self, contrast: Contrast, config: MixturesConfig) -> Rounds | None:
+        """The last of those states, None where there is none."""
+        return load_rounds(self._rounds, contrast, config) if self._rounds.is_file() else None
+
+    def save_posterior(self, view: str, posterior: LearnedPosterior) -> None:
+        """Keeps the posterior that was learned for a view."""
+        posterior.save(self.path / "posteriors" / f"{file_names([view])[view]}.safetensors")
+
+    @_in_words
+    def posteriors(self) -> dict[str, LearnedPosterior]:
+        """Posteriors that were learned, by view."""
+        found = [LearnedPosterior.load(file) for file in sorted((self.path / "posteriors").glob("*.safetensors"))]
+        return {posterior.contrast.view: posterior for posterior in found}
+
+    @property
+    def _rounds(self) -> Path:
+        return self.path / "checkpoints" / "rounds.safetensors"
 
     @_in_words
     def checkpoint(self, say: Callable[[str], None] | None = None) -> EMState | None:

@@ -11,6 +11,7 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import split
+from dichroic.law import LearnedPosterior
 from dichroic.posterior import Method
 from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.problem.faults import did_you_mean, names
@@ -57,6 +58,11 @@ class Run:
         """The learned priors."""
         return self.folder.priors()
 
+    @cached_property
+    def posteriors(self) -> dict[str, LearnedPosterior]:
+        """The posteriors that were learned beside the priors, by view."""
+        return self.folder.posteriors()
+
     @property
     def records(self) -> list[dict[str, Any]]:
         """One dict per lap: scores, residuals, times."""
@@ -94,7 +100,8 @@ class Run:
         **Arguments:** `problem`, new observations with any operators of the same sources (default: those of the fit),
         which are known to have the range that was said of them for the fit, unless another is said;
         `draws`, per observation; `share`, the Monte-Carlo share of the squared error of means above which draws are
-        added (default: the fit's); `sampling`, other settings than the fit's; `out`, a Zarr store to stream to;
+        added (default: the fit's); `sampling`, a method in place of the fit's, and of what was learned for a view;
+        `out`, a Zarr store to stream to;
         `overwrite`, whether to replace the one that is there.
 
         **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
@@ -111,6 +118,7 @@ class Run:
             draws=draws,
             sampling=sampling or self.config.sampling,
             share=self.config.mean_share if share is None else share,
+            learned=None if sampling else self.posteriors,
             out=out,
             overwrite=overwrite,
             report=report,

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
-from dichroic.posterior import Auto, Method, observation_keys, stand_in_mean
-from dichroic.problem import Problem, as_complex
+from dichroic.law import LearnedPosterior
+from dichroic.posterior import Auto, Bound, Method, observation_keys, stand_in_mean
+from dichroic.problem import Problem, View, as_complex
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
 from dichroic.run.mean import MeanOfDraws
@@ -38,6 +39,7 @@ def separate(
     draws: int = 8,
     sampling: Method | None = None,
     share: float = FitConfig().mean_share,
+    learned: Mapping[str, LearnedPosterior] | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[int, int], None] | None = None,
@@ -49,9 +51,10 @@ def separate(
     not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most). Where a source
     has a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
 
-    **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `out`, a Zarr store to stream to,
-    which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is
-    called now and then.
+    **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `learned`, posteriors of views, which
+    take the place of the method where they are for these observations; `out`, a Zarr store to stream to, which appears
+    when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is called now and
+    then.
 
     **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
     """
@@ -77,9 +80,10 @@ def separate(
     with SeparationWriter(None if out is None else Path(out), shapes, draws, overwrite, point, pairs) as writer:
         for number, (name, view) in enumerate(problem.views.items()):
             view_key = jax.random.fold_in(key, number)
-            bound = sampling.bind(view, priors, key=view_key)
+            own = _learned(name, view, priors, (learned or {}).get(name), view_key)
+            bound = own or sampling.bind(view, priors, key=view_key)
             exact = bound.mean()
-            found = MeanOfDraws(None if exact or point else stand_in_mean(view, priors))
+            found = MeanOfDraws(None if exact or point or own else stand_in_mean(view, priors))
             draw, wanted = 0, draws
             while draw < wanted:
                 drawn = bound.draw(
@@ -98,6 +102,19 @@ def separate(
             shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
             writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
     return writer.finish()
+
+
+def _learned(
+    name: str, view: View, priors: Mapping[str, Prior], posterior: LearnedPosterior | None, key: PRNGKeyArray
+) -> Bound | None:
+    """The posterior that was learned for a view, where it is for these observations."""
+    if posterior is None:
+        return None
+    try:
+        return posterior.bind(view, priors, key=key)
+    except ValueError as error:
+        warnings.warn(f"view '{name}': its learned posterior is not used: {error}", stacklevel=3)
+        return None
 
 
 @dataclass(frozen=True)

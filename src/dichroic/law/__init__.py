@@ -1,0 +1,18 @@
+"""Learning a source by the law of the mixtures that show it, where another view shows alone what is beside it."""
+
+from dichroic.law.config import MixturesConfig
+from dichroic.law.contrast import Contrast, find_contrast
+from dichroic.law.learned import LearnedPosterior, load_rounds, save_rounds
+from dichroic.law.rounds import Rounds, rounds, told_apart
+
+__all__ = [
+    "Contrast",
+    "LearnedPosterior",
+    "MixturesConfig",
+    "Rounds",
+    "find_contrast",
+    "load_rounds",
+    "rounds",
+    "save_rounds",
+    "told_apart",
+]

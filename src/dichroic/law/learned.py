@@ -1,0 +1,200 @@
+"""The posterior of a view that was learned with the law of its mixtures: kept with a run, and drawn from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from dichroic.diffusion import Cost, Prior, Scaling
+from dichroic.law.conditional import ViewDenoiser, evidence
+from dichroic.law.config import MixturesConfig
+from dichroic.law.contrast import Contrast
+from dichroic.law.regression import Regression
+from dichroic.law.rounds import Rounds, draw_all
+from dichroic.operators import Identity
+from dichroic.posterior import Auto, Bound, Draws, Method
+from dichroic.posterior.method import Wanted
+from dichroic.problem import View
+from dichroic.store import Format, load_arrays, save_arrays
+
+__all__ = ["LearnedPosterior", "load_rounds", "save_rounds"]
+
+_FORMAT = Format("dichroic posterior of a view", 1)
+_ROUNDS = Format("dichroic rounds of a law", 1)
+_BACKGROUNDS = 1024  # of a kind, kept
+_FIXED = ("source", "view", "alone")
+
+
+@dataclass(frozen=True)
+class LearnedPosterior:
+    """Draws one source from its conditional denoiser, and then the others given it, from their priors.
+
+    What the source leaves of the data is an observation of the others alone: their method is `Auto`, exact for priors
+    in closed form. Bound to a view it is a `Bound` like that of any method.
+    """
+
+    contrast: Contrast
+    regression: Regression
+    denoiser: ViewDenoiser
+    config: MixturesConfig
+
+    @classmethod
+    def of(cls, contrast: Contrast, state: Rounds, config: MixturesConfig) -> "LearnedPosterior":
+        """Of what has been learned."""
+        return cls(contrast.few(_BACKGROUNDS), state.regression, state.denoiser, config)
+
+    def bind(self, view: View, priors: Mapping[str, Prior], *, key: PRNGKeyArray, others: Method | None = None) -> Bound:
+        """For the observations of a view like the one that it was learned from.
+
+        **Raises:** `ValueError` where it is for other operators, noise or missing entries, in words.
+        """
+        return _Learned(self, view, {s: priors[s] for s in view.mixing}, key, others or Auto())
+
+    def save(self, path: str | Path) -> None:
+        """Writes it, whole or not at all."""
+        c = self.contrast
+        content = {
+            **{name: getattr(c, name) for name in _FIXED},
+            "shape": list(c.shape),
+            "event": list(c.y.shape[1:]),
+            "scaling": [float(c.scaling.shift), float(c.scaling.scale)],
+            "turns": c.turns,
+            "marks": list(c.marks),
+            "masked": c.seen is not None,
+            "precise": self.regression.precise,
+            "config": self.config.model_dump(mode="json"),
+        }
+        save_arrays(Path(path), _arrays(self._parts), content, _FORMAT)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LearnedPosterior":
+        """Reads what `save` wrote.
+
+        **Raises:** `StoreError` for anything else.
+        """
+        arrays, content = load_arrays(Path(path), _FORMAT)
+        config = MixturesConfig.model_validate(content["config"])
+        event, kinds = tuple(content["event"]), len(content["marks"])
+        zero = jnp.zeros(())
+        contrast = Contrast(
+            y=jnp.zeros((1, *event)),
+            kind=jnp.zeros(1, int),
+            seen=jnp.ones((1, *event)) if content["masked"] else None,
+            background=jnp.zeros((1, *event)),
+            begin=jnp.zeros(kinds, int),
+            count=jnp.zeros(kinds, int),
+            operator=Identity(tuple(content["shape"])),
+            scaling=Scaling(*map(float, content["scaling"])),
+            centre=zero,
+            unit=zero,
+            low=zero,
+            high=zero,
+            **{name: content[name] for name in _FIXED},
+            shape=tuple(content["shape"]),
+            turns=bool(content["turns"]),
+            marks=tuple(content["marks"]),
+        )
+        empty = cls(contrast, *_fresh(contrast, config, bool(content["precise"])), config)
+        filled = _filled(empty._parts, arrays)
+        contrast = replace(contrast, **filled["contrast"])
+        return cls(contrast, filled["regression"], filled["denoiser"], config)
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        c = self.contrast
+        names = ("background", "begin", "count", "centre", "unit", "low", "high")
+        return {
+            "contrast": {name: getattr(c, name) for name in names},
+            "regression": self.regression,
+            "denoiser": self.denoiser,
+        }
+
+
+class _Learned(Bound):
+    """A view drawn by the denoiser of one of its sources."""
+
+    def __init__(
+        self, posterior: LearnedPosterior, view: View, priors: dict[str, Prior], key: PRNGKeyArray, others: Method
+    ):
+        self.posterior, self.view, self.priors, self.key, self.others = posterior, view, priors, key, others
+        self.contrast = posterior.contrast.of(view)
+        self.cost = Cost(posterior.config.draw_steps + posterior.config.backgrounds)
+        self.shared = Cost()
+        self.rest: Bound | None = None
+        self.known = None
+
+    def on(self, view: View) -> Bound:
+        return _Learned(self.posterior, view, self.priors, self.key, self.others)
+
+    def drawn(self, wanted: Wanted) -> Draws:
+        p, n, source = self.posterior, len(wanted.rows), self.contrast.source
+        if self.known is None:
+            every = np.arange(len(self.view))
+            times, y = p.config.backgrounds, self.contrast.y
+            self.known = evidence(self.contrast, p.regression, y, every, times=times, key=self.key)
+        known = jax.tree.map(lambda a: a[wanted.rows], self.known)
+        x, _ = draw_all(p.denoiser, known, p.config.draw_steps, wanted.keys, lambda done, n: wanted.report(done, n + 1))
+        signal = _signals(self.contrast, x, wanted.rows) * float(self.contrast.unit)
+        part = self.view.select(wanted.rows)
+        beside = {s: operator for s, operator in part.mixing.items() if s != source}
+        rest = replace(part, y=part.y - signal.astype(part.y.dtype), mixing=beside, truth={})
+        priors = {s: self.priors[s] for s in beside}
+        if self.rest is None:
+            self.rest = self.others.bind(rest, priors, key=self.key)
+        found = self.rest.on(rest).draw(jax.vmap(lambda key: jax.random.fold_in(key, 1))(wanted.keys))
+        samples = {source: np.asarray(self.contrast.scaling.to_user(x), np.float32), **found.samples}
+        wanted.report(n, n)
+        ordered = {s: samples[s] for s in self.view.mixing}
+        kept = (found.chi_square, found.residual, found.stopped, found.diverged)
+        return Draws(ordered, *kept, self.cost + found.cost, found.shared)
+
+
+def _signals(contrast: Contrast, x: np.ndarray, rows: np.ndarray) -> Float[np.ndarray, "n ..."]:
+    return np.asarray(jax.vmap(contrast.signal)(jnp.asarray(x), jnp.asarray(rows)))
+
+
+def _fresh(contrast: Contrast, config: MixturesConfig, precise: bool) -> tuple[Regression, ViewDenoiser]:
+    key = jax.random.key(0)
+    return (
+        Regression.create(contrast, config.network, precise=precise, key=key),
+        ViewDenoiser.create(contrast, config.network, precise=precise, key=key),
+    )
+
+
+def _arrays(tree: Any) -> dict[str, np.ndarray]:
+    return {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _filled(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The tree with other values.
+
+    **Raises:** `ValueError` where an array is missing.
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, _: jnp.asarray(arrays[jax.tree_util.keystr(path)]), tree)
+
+
+def save_rounds(state: Rounds, path: Path) -> None:
+    """Keeps the state after a round."""
+    parts = {"pool": state.pool, "regression": state.regression, "denoiser": state.denoiser}
+    save_arrays(path, _arrays(parts), {"records": state.records}, _ROUNDS)
+
+
+def load_rounds(path: Path, contrast: Contrast, config: MixturesConfig) -> Rounds:
+    """Reads what `save_rounds` wrote.
+
+    **Raises:** `StoreError` for anything else.
+    """
+    arrays, content = load_arrays(path, _ROUNDS)
+    regression, denoiser = _fresh(contrast, config, _precise(content))
+    tree = {"pool": np.zeros(()), "regression": regression, "denoiser": denoiser}
+    filled = _filled(tree, arrays)
+    return Rounds(np.asarray(filled["pool"]), filled["regression"], filled["denoiser"], content["records"])
+
+
+def _precise(content: Mapping[str, Any]) -> bool:
+    return bool(content["records"][0].get("precise", False))

@@ -1,0 +1,146 @@
+"""The stage of a fit that learns by the law of the mixtures, in place of laps of EM."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from dichroic.closed import GaussianFit
+from dichroic.diffusion import Prior
+from dichroic.law import Contrast, LearnedPosterior, Rounds, find_contrast, rounds, told_apart
+from dichroic.law.prior import pool_prior
+from dichroic.problem import Problem
+from dichroic.run.folder import RunError, RunFolder
+from dichroic.settings import FitConfig
+
+__all__ = ["contrast_of", "learn_mixtures"]
+
+# what "auto" asks for: sides of images, lengths of series, observations of the view and of what it shows alone
+_SIDE, _LENGTH, _MIXTURES, _ALONE = 16, 64, 1024, 512
+_BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observations
+
+
+def contrast_of(
+    problem: Problem, priors: Mapping[str, Prior], frozen: Mapping[str, Prior], config: FitConfig
+) -> Contrast | None:
+    """The one source that is to be learned by the law of the mixtures, with the views that show it; None for EM.
+
+    **Raises:** `RunError` where the settings ask for the law and no view shows a source over what another shows alone.
+    """
+    if config.law == "em":
+        return None
+    for s in problem.sources:
+        if s in frozen or (contrast := find_contrast(problem, s, priors[s].scaling)) is None:
+            continue
+        others = set(problem.sources) - {s}
+        if others <= set(problem.views[contrast.alone].mixing) and (config.law == "mixtures" or _many(contrast)):
+            return contrast
+    if config.law == "mixtures":
+        raise RunError(
+            "law = 'mixtures' needs a view that adds one real source to what another view shows alone, through the same "
+            "operators, with the same noise and the data's shape that of the source; there is none. Leave it at 'auto'"
+        )
+    return None
+
+
+def _many(contrast: Contrast) -> bool:
+    shape = contrast.shape
+    large = min(shape[:2]) >= _SIDE if len(shape) > 1 else shape[0] >= _LENGTH
+    return large and len(contrast) >= _MIXTURES and int(contrast.count.min()) >= _ALONE
+
+
+def learn_mixtures(
+    contrast: Contrast,
+    gaussian: GaussianFit,
+    priors: Mapping[str, Prior],
+    config: FitConfig,
+    folder: RunFolder,
+    say: Callable[[str], None],
+    report: Callable[[str, float], None],
+) -> dict[str, Prior] | None:
+    """The priors with that of the source learned from its pool, and its posterior kept in the folder.
+
+    None where the mixtures of the pool are told from the observed ones no worse than those of the Gaussian stage: then
+    nothing is kept.
+    """
+    key = jax.random.fold_in(jax.random.key(config.seed), 17)
+    settings, source = config.mixtures, contrast.source
+    state = folder.rounds(contrast, settings)
+    total = settings.rounds + 2
+
+    def within(what: str, done: int, of: int) -> None:
+        part = 0 if state is None else 1 + state.done
+        report(f"{what} of {source}", (part + _PARTS[what] + _WEIGHTS[what] * done / max(of, 1)) / total)
+
+    for after in rounds(contrast, settings, state, key=jax.random.fold_in(key, 0), report=within):
+        state = after
+        folder.save_rounds(state)
+        folder.save_records(_records(contrast, state))
+        say(_line(contrast, state))
+    assert state is not None
+    begin = _gaussian_pool(contrast, gaussian, jax.random.fold_in(key, 1))
+    judge = jax.random.fold_in(key, 2)
+    before, after = (told_apart(contrast, settings, pool, key=judge) for pool in (begin, state.pool))
+    records = _records(contrast, state)
+    records[-1]["told_apart"] = {"Gaussian stage": before, "pool": after}
+    folder.save_records(records)
+    verdict = f"mixtures of the pool are told from the observed ones with an AUC of {after:.2f}, "
+    verdict += f"those of the Gaussian stage with {before:.2f}"
+    if after > before - _BEYOND:
+        say(f"{source}: {verdict}: the law of the mixtures is not used")
+        return None
+    say(f"{source}: {verdict}")
+    known = priors[source]
+    learned = pool_prior(
+        state.pool,
+        settings,
+        known.schedule,
+        known.scaling,
+        precise=state.regression.precise,
+        key=jax.random.fold_in(key, 3),
+        report=lambda done, of: report(f"prior of {source}", (total - 1 + done / of) / total),
+    )
+    folder.save_posterior(contrast.view, LearnedPosterior.of(contrast, state, settings))
+    return {**priors, source: learned}
+
+
+_WEIGHTS = {"first estimate": 1.0, "flow of the pool": 0.35, "conditional denoiser": 0.5, "draws": 0.15}
+_PARTS = {"first estimate": 0.0, "flow of the pool": 0.0, "conditional denoiser": 0.35, "draws": 0.85}
+
+
+def _gaussian_pool(contrast: Contrast, gaussian: GaussianFit, key: Any) -> np.ndarray:
+    """As many draws of the Gaussian stage's population, within the range of the source."""
+    population, n = gaussian.populations[contrast.source], len(contrast)
+    first, second = jax.random.split(key)
+    inside = np.asarray(jax.random.normal(first, (n, len(population.values))))
+    x = population.mean + (inside * np.sqrt(population.values)) @ population.basis.T
+    if population.rest > 0:
+        z = np.asarray(jax.random.normal(second, x.shape)) * np.sqrt(population.rest)
+        x = x + z - (z @ population.basis) @ population.basis.T
+    scaled = contrast.scaling.to_scaled(x.reshape(n, *contrast.shape))
+    return np.asarray(contrast.clip(scaled.astype(np.float32)))
+
+
+def _records(contrast: Contrast, state: Rounds) -> list[dict[str, Any]]:
+    """Rounds as laps have them."""
+    return [
+        {
+            "stage": contrast.source,
+            "lap": number,
+            "views": {},
+            "loss": {contrast.source: record["loss"]},
+            "seconds": {"m_step": record["seconds"], "e_step": 0.0, "held_out": 0.0},
+            "best_lap": state.done,
+            **{name: record[name] for name in ("area_before", "area_after", "moves", "power") if name in record},
+        }
+        for number, record in enumerate(state.records)
+    ]
+
+
+def _line(contrast: Contrast, state: Rounds) -> str:
+    record = state.records[-1]
+    if "area_after" not in record:
+        return f"{contrast.source}: first estimate, power {record['power']:.2f}"
+    areas = f"AUC {record['area_before']:.2f} to {record['area_after']:.2f} in {record['moves']} moves"
+    return f"{contrast.source} round {state.done}: {areas}, power {record['power']:.2f}"
