@@ -7,8 +7,8 @@ With an estimate `e` of the source from the observation, whose errors on simulat
     + \frac{F(x_t, y, e, \log\sigma)}{\sqrt{1 / \sigma^2 + 1 / \tau^2}} ,
 
 so that what `F` has to predict is of order one at every noise level: the preconditioning of EDM (arXiv 2206.00364) with
-a second estimate beside :math:`x_t`. The loss is weighted by :math:`1 / \sigma^2 + 1 / \tau^2`. A quarter of every batch
-is at the highest level, where `D` is the posterior mean.
+a second estimate beside :math:`x_t`. The loss is weighted by :math:`1 / \sigma^2 + 1 / \tau^2`. A quarter of every
+batch is at the highest level, where `D` is the posterior mean.
 """
 
 from typing import Any

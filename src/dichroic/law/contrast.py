@@ -32,8 +32,7 @@ class Contrast(eqx.Module):
 
     **Fields:** `y`, shape `(n, ...)`, and `kind`, `(n,)`; `seen`, `(n, ...)`, 1 where there is data (None: everywhere);
     `background`, `(m, ...)`, sorted by kind, the ones of a kind being `count` from `begin` on; `operator`, of the
-    source in view `v`; `scaling`, of the source; `low` and `high`, the range of the source in its scaled units; `turns`,
-    whether turned and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known.
+    source in view `v`; `scaling`, of the source; `low` and `high`, its range in scaled units; `turns`, whether turned and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known.
     """
 
     y: Float[Array, "n ..."]
@@ -64,7 +63,9 @@ class Contrast(eqx.Module):
         kind = self.kind[i]
         b = self.background[self.begin[kind] + jax.random.randint(pick, (), 0, self.count[kind])]
         if self.turns:
-            b = jax.lax.switch(jax.random.randint(turn, (), 0, 4), [lambda b, k=k: jnp.rot90(b, k) for k in range(4)], b)
+            b = jax.lax.switch(
+                jax.random.randint(turn, (), 0, 4), [lambda b, k=k: jnp.rot90(b, k) for k in range(4)], b
+            )
             b = jnp.where(jax.random.bernoulli(mirror), b[:, ::-1], b)
         return b if self.seen is None else b * self.seen[i]
 
@@ -78,8 +79,8 @@ class Contrast(eqx.Module):
         return s if self.seen is None else s * self.seen[i]
 
     def back(self, s: Float[Array, "..."], i: Array) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-        r"""What a signal says of the source, :math:`A^\top s / A^\top A 1` in scaled units, 0 where it says nothing; and
-        :math:`A^\top A 1` itself, at most 1.
+        r"""What a signal says of the source, :math:`A^\top s / A^\top A 1` in scaled units, 0 where that is nothing;
+        and :math:`A^\top A 1` itself, at most 1.
         """
         A = take(self.operator, i)
         one = jnp.ones(self.shape)
@@ -93,7 +94,6 @@ class Contrast(eqx.Module):
     def clip(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """Into the range of the source."""
         return jnp.clip(x, self.low, self.high)
-
 
     def of(self, view: View) -> "Contrast":
         """The same with other observations of view `v`.

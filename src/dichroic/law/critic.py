@@ -5,8 +5,8 @@ A critic `f` learns to tell observations from mixtures simulated with the pool, 
 of its visits. Held-out observations, which no critic learns from, say how far this is of use: the area under the curve
 of their scores against those of simulations.
 
-**The rule.** The critic learns alone until that area stops rising; then the pool moves. When the area has not fallen for
-`patience` moves the step is halved; at the second time it ends, and the pool of least area is kept.
+**The rule.** The critic learns alone until that area stops rising; then the pool moves. When the area has not fallen
+for `patience` moves the step is halved; at the second time it ends, and the pool of least area is kept.
 """
 
 from typing import NamedTuple

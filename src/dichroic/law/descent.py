@@ -69,9 +69,9 @@ def _steps(fixed, state):
 
     def step(state, index):
         weights, average, moments = state
-        value, gradient = jax.value_and_grad(lambda w: loss(eqx.combine(w, rest), data, jax.random.fold_in(key, index)))(
-            weights
-        )
+        value, gradient = jax.value_and_grad(
+            lambda w: loss(eqx.combine(w, rest), data, jax.random.fold_in(key, index))
+        )(weights)
         update, moments = how.optimizer.update(gradient, moments, weights)
         weights = optax.apply_updates(weights, update)
         decay = jnp.minimum(how.ema, (1 + index) / (10 + index))

@@ -48,7 +48,9 @@ class LearnedPosterior:
         """Of what has been learned."""
         return cls(contrast.few(_BACKGROUNDS), state.regression, state.denoiser, config)
 
-    def bind(self, view: View, priors: Mapping[str, Prior], *, key: PRNGKeyArray, others: Method | None = None) -> Bound:
+    def bind(
+        self, view: View, priors: Mapping[str, Prior], *, key: PRNGKeyArray, others: Method | None = None
+    ) -> Bound:
         """For the observations of a view like the one that it was learned from.
 
         **Raises:** `ValueError` where it is for other operators, noise or missing entries, in words.
@@ -167,7 +169,10 @@ def _fresh(contrast: Contrast, config: MixturesConfig, precise: bool) -> tuple[R
 
 
 def _arrays(tree: Any) -> dict[str, np.ndarray]:
-    return {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf, order="C")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _filled(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -36,8 +36,7 @@ def pool_prior(
     how = Descent(config.start_steps, config.rate)
     denoiser, _ = descend(denoiser, _loss, data, how, key=second, report=report)
     # samplers are loops, within which other convolutions are fast
-    built = replace(denoiser.network, config=config.network)
-    denoiser = replace(denoiser, network=built, precision="float32")
+    denoiser = replace(denoiser, network=denoiser.network.by("auto"), precision="float32")  # pyright: ignore
     flat = pool.reshape(len(pool), -1).astype(float)
     basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_RANK).basis
     some = jnp.asarray(np.resize(pool, (_SAMPLES, *shape)), jnp.float32)

@@ -152,7 +152,7 @@ def _mixed(contrast: Contrast, x: jax.Array, rows: jax.Array, keys: jax.Array) -
 def draw_all(
     denoiser: ViewDenoiser, known: Known, steps: int, key: Array, report: Callable[[int, int], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A draw of every observation, by a key of its own (or made of the one given), and the posterior means; in scaled units."""
+    """A draw of every observation, by a key of its own (or made of the one given), and posterior means; scaled."""
     n, batch = len(known.kind), _BATCH.get(jax.default_backend(), _MANY)
     levels = np.geomspace(LEVELS[1], LEVELS[0], steps)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n)) if key.ndim == 0 else key

@@ -18,7 +18,7 @@ from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
-from dichroic.run.mixtures import contrast_of, learn_mixtures
+from dichroic.run.mixtures import contrast_of, learn_mixtures, shortened
 from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.provenance import provenance
@@ -138,6 +138,7 @@ class _Fit:
         if isinstance(config.laps, dict) and (unknown := [name for name in config.laps if name not in stages]):
             hint = did_you_mean(unknown[0], stages)
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
+        self.contrast = contrast_of(self.problem, frozen, config)
         self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0
 
     @property
@@ -178,7 +179,7 @@ class _Fit:
         fixed = {s: population_of(prior, key) for s, prior in self.frozen.items()}
         result = gaussian_em(
             self.problem,
-            self.config.gaussian,
+            self.config.gaussian if self.contrast is None else shortened(self.config.gaussian),
             fixed=fixed,
             seed=self.config.seed,
             report=lambda lap, laps, _: self._phase("Gaussian EM", CLOSED_FORMS / 2 * lap / laps),
@@ -194,11 +195,13 @@ class _Fit:
 
     def _mixtures(self, gaussian: GaussianFit) -> dict[str, Prior] | None:
         """By the law of the mixtures, where that is better; None for laps of EM."""
-        priors = start_state(gaussian, self.frozen, self.problem, self.config).priors
-        contrast = contrast_of(self.problem, priors, self.frozen, self.config)
-        if contrast is None or self.folder.checkpoint() is not None:
+        if self.contrast is None or self.folder.checkpoint() is not None:
             return None
-        return learn_mixtures(
+        priors = start_state(gaussian, self.frozen, self.problem, self.config).priors
+        scalings = {s: prior.scaling for s, prior in priors.items()}
+        contrast = contrast_of(self.problem, self.frozen, self.config, scalings)
+        assert contrast is not None
+        learned = learn_mixtures(
             contrast,
             gaussian,
             priors,
@@ -207,6 +210,7 @@ class _Fit:
             self.progress.say,
             lambda what, share: self._phase(what, CLOSED_FORMS + (0.95 - CLOSED_FORMS) * share),
         )
+        return priors if learned is None and self.config.law == "mixtures" else learned
 
     def _laps(self, gaussian: GaussianFit) -> EMState:
         state = self.folder.checkpoint(self.progress.say) or self._start(gaussian)

@@ -7,41 +7,50 @@ import jax
 import numpy as np
 
 from dichroic.closed import GaussianFit
-from dichroic.diffusion import Prior
+from dichroic.closed.gaussian import GaussianConfig
+from dichroic.diffusion import Prior, Scaling
 from dichroic.law import Contrast, LearnedPosterior, Rounds, find_contrast, rounds, told_apart
 from dichroic.law.prior import pool_prior
 from dichroic.problem import Problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.settings import FitConfig
 
-__all__ = ["contrast_of", "learn_mixtures"]
+__all__ = ["contrast_of", "learn_mixtures", "shortened"]
 
 # what "auto" asks for: sides of images, lengths of series, observations of the view and of what it shows alone
 _SIDE, _LENGTH, _MIXTURES, _ALONE = 16, 64, 1024, 512
+_LAPS = 16  # of the Gaussian stage, which is no more than a start then
 _BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observations
 
 
 def contrast_of(
-    problem: Problem, priors: Mapping[str, Prior], frozen: Mapping[str, Prior], config: FitConfig
+    problem: Problem, frozen: Mapping[str, Prior], config: FitConfig, scalings: Mapping[str, Scaling] | None = None
 ) -> Contrast | None:
     """The one source that is to be learned by the law of the mixtures, with the views that show it; None for EM.
+
+    **Arguments:** `scalings`, of the sources, where they are known yet.
 
     **Raises:** `RunError` where the settings ask for the law and no view shows a source over what another shows alone.
     """
     if config.law == "em":
         return None
     for s in problem.sources:
-        if s in frozen or (contrast := find_contrast(problem, s, priors[s].scaling)) is None:
+        if s in frozen or (contrast := find_contrast(problem, s, (scalings or {}).get(s, Scaling()))) is None:
             continue
         others = set(problem.sources) - {s}
         if others <= set(problem.views[contrast.alone].mixing) and (config.law == "mixtures" or _many(contrast)):
             return contrast
     if config.law == "mixtures":
         raise RunError(
-            "law = 'mixtures' needs a view that adds one real source to what another view shows alone, through the same "
-            "operators, with the same noise and the data's shape that of the source; there is none. Leave it at 'auto'"
+            "law = 'mixtures' needs a view that adds one real source to what another view shows alone, through the "
+            "same operators and with the same noise, its data of the source's shape; there is none. Leave it at 'auto'"
         )
     return None
+
+
+def shortened(config: GaussianConfig) -> GaussianConfig:
+    """The settings of a Gaussian stage before the law of the mixtures."""
+    return config.model_copy(update={"laps": min(config.laps, _LAPS)})
 
 
 def _many(contrast: Contrast) -> bool:
@@ -62,7 +71,7 @@ def learn_mixtures(
     """The priors with that of the source learned from its pool, and its posterior kept in the folder.
 
     None where the mixtures of the pool are told from the observed ones no worse than those of the Gaussian stage: then
-    nothing is kept.
+    nothing is kept of it.
     """
     key = jax.random.fold_in(jax.random.key(config.seed), 17)
     settings, source = config.mixtures, contrast.source

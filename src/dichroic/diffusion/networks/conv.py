@@ -77,6 +77,12 @@ class Conv(eqx.Module):
         self.embed = linear(config.embedding, config.embedding, key=next(keys))
         self.shape, self.config = shape, config
 
+    def by(self, route: Route) -> "Conv":
+        """The same network with its convolutions by another route."""
+        config = self.config.model_copy(update={"convolution": route})
+        empty = eqx.filter_eval_shape(Conv, self.shape, config, key=jax.random.key(0))
+        return jax.tree.unflatten(jax.tree.structure(empty), jax.tree.leaves(self))
+
     def __call__(
         self, x: Float[Array, "..."], sigma: Float[Array, ""], key: PRNGKeyArray | None = None
     ) -> Float[Array, "..."]:

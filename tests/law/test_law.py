@@ -1,0 +1,173 @@
+"""The law of the mixtures: what its parts are exactly, and one fit by it from end to end."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dichroic.diffusion import Scaling
+from dichroic.diffusion.networks.conv import ConvConfig, fold, unfold
+from dichroic.law import LearnedPosterior, MixturesConfig, find_contrast, load_rounds, rounds, save_rounds
+from dichroic.law.conditional import Known, ViewDenoiser
+from dichroic.law.critic import area
+from dichroic.operators import Mask, PerSample
+from dichroic.problem import Problem, Source, View
+from dichroic.run import Run, RunError, fit
+from dichroic.settings import FitConfig
+
+LENGTH, NOISE = 16, 0.1
+TINY = MixturesConfig(
+    rounds=1,
+    start_steps=3,
+    steps=3,
+    batch=4,
+    pairs=16,
+    backgrounds=2,
+    draw_steps=3,
+    moves=25,
+    critic_batch=8,
+    held=16,
+    network=ConvConfig(channels=(4, 4), blocks=1, embedding=8),
+)
+
+
+def problem(n: int = 96, amplitude: float = 0.5) -> Problem:
+    """Pulses over random walks, and the walks alone."""
+    rng = np.random.default_rng(0)
+    walks = rng.normal(size=(2 * n, LENGTH)).cumsum(1) / 4
+    pulses = np.zeros((n, LENGTH))
+    for pulse, place in zip(pulses, rng.integers(1, LENGTH - 3, n), strict=True):
+        pulse[place : place + 3] = 1
+    y = walks + NOISE * rng.normal(size=walks.shape)
+    y[n:] += amplitude * pulses
+    sources = {"walk": Source((LENGTH,)), "pulse": Source((LENGTH,), range=(0, 1))}
+    mixed = View(y[n:], {"walk": 1.0, "pulse": amplitude}, NOISE, truth={"pulse": pulses})
+    return Problem(sources, {"alone": View(y[:n], {"walk": 1.0}, NOISE), "both": mixed})
+
+
+@pytest.fixture(scope="module")
+def learned():
+    contrast = find_contrast(problem(), "pulse", Scaling(0.2, 0.4))
+    assert contrast is not None
+    *_, state = rounds(contrast, TINY, key=jax.random.key(0))
+    return contrast, state
+
+
+@pytest.mark.parametrize("shape", [(8, 12, 3), (8, 3)])
+def test_folding_loses_nothing(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    axes = len(shape) - 1
+    folded = fold(x, axes)
+    assert folded.shape == (*(side // 2 for side in shape[:-1]), 2**axes * shape[-1])
+    np.testing.assert_array_equal(unfold(folded, axes), x)
+
+
+@pytest.mark.parametrize("shape", [(7, 10, 2), (9,)])
+def test_convolutions_by_all_routes_are_the_same(shape):
+    network = ConvConfig(channels=(4, 4), blocks=1).build(shape, key=jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), shape)
+    found = []
+    for route in ("library", "explicit"):
+        found.append(eqx.filter_jit(network.by(route))(x, jnp.asarray(0.3)))
+    assert found[0].shape == shape
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_area_is_the_share_of_pairs_in_order():
+    rng = np.random.default_rng(0)
+    real, simulated = rng.normal(0.5, 1, 30), rng.normal(0, 1, 40)
+    assert area(real, simulated) == pytest.approx((real[:, None] > simulated).mean())
+
+
+def test_a_contrast_is_found_by_its_backgrounds():
+    contrast = find_contrast(problem(), "pulse", Scaling())
+    assert contrast is not None
+    assert (contrast.view, contrast.alone) == ("both", "alone")
+    assert find_contrast(problem(), "walk", Scaling()) is None
+    # what the signal is made of comes back from it
+    x = jax.random.uniform(jax.random.key(0), (LENGTH,))
+    np.testing.assert_allclose(contrast.back(contrast.signal(x, 0), 0)[0], x, rtol=1e-5)
+    y = contrast.y * contrast.unit + contrast.centre
+    np.testing.assert_allclose(y, problem().views["both"].y, rtol=1e-5, atol=1e-6)
+
+
+def test_backgrounds_are_of_the_kind_of_the_observation():
+    n = 160
+    rng = np.random.default_rng(1)
+    gains = np.where(np.arange(n) % 2, 1.0, 3.0)[:, None] * np.ones((n, LENGTH))
+    walks = rng.normal(size=(2 * n, LENGTH))
+    gain = PerSample(Mask(gains))
+    sources = {"walk": Source((LENGTH,)), "pulse": Source((LENGTH,))}
+    views = {
+        "alone": View(gains * walks[:n], {"walk": gain}, NOISE),
+        "both": View(gains * walks[n:], {"walk": gain, "pulse": 1.0}, NOISE),
+    }
+    contrast = find_contrast(Problem(sources, views), "pulse", Scaling())
+    assert contrast is not None
+    assert list(contrast.count) == [n // 2, n // 2]
+    keys = jax.random.split(jax.random.key(0), 40)
+    strong = [float(jnp.abs(contrast.beside(0, key)).mean()) for key in keys]
+    weak = [float(jnp.abs(contrast.beside(1, key)).mean()) for key in keys]
+    assert np.mean(strong) == pytest.approx(3 * np.mean(weak), rel=0.15)
+
+
+def test_without_a_network_the_denoiser_weighs_two_estimates():
+    contrast = find_contrast(problem(), "pulse", Scaling())
+    assert contrast is not None
+    denoiser = ViewDenoiser.create(contrast, TINY.network, precise=True, key=jax.random.key(0))
+    silent = jax.tree.map(jnp.zeros_like, denoiser.network.last)
+    denoiser = eqx.tree_at(lambda d: (d.network.last, d.tau), denoiser, (silent, jnp.asarray([0.5])))
+    x_t, e = jax.random.normal(jax.random.key(1), (2, LENGTH))
+    known = Known(e, e, jnp.ones(LENGTH), jnp.asarray(0))
+    expected = (x_t / 0.2**2 + e / 0.5**2) / (1 / 0.2**2 + 1 / 0.5**2)
+    np.testing.assert_allclose(denoiser(x_t, jnp.asarray(0.2), known), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_kept_of_a_round_is_all_of_it(learned, tmp_path):
+    contrast, state = learned
+    save_rounds(state, tmp_path / "rounds.safetensors")
+    again = load_rounds(tmp_path / "rounds.safetensors", contrast, TINY)
+    assert again.records == state.records
+    for a, b in zip(jax.tree.leaves((again.pool, again.denoiser)), jax.tree.leaves((state.pool, state.denoiser))):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rounds_that_were_interrupted_go_on(learned):
+    contrast, state = learned
+    first = next(rounds(contrast, TINY, key=jax.random.key(0)))
+    *_, again = rounds(contrast, TINY, first, key=jax.random.key(0))
+    np.testing.assert_array_equal(again.pool, state.pool)
+
+
+def test_a_learned_posterior_is_for_the_operators_it_was_learned_from(learned, tmp_path):
+    contrast, state = learned
+    LearnedPosterior.of(contrast, state, TINY).save(tmp_path / "both.safetensors")
+    posterior = LearnedPosterior.load(tmp_path / "both.safetensors")
+    view = problem().views["both"]
+    assert len(posterior.contrast.of(view)) == len(view)
+    with pytest.raises(ValueError, match="sample 0"):
+        posterior.contrast.of(replace(view, noise=2 * NOISE).bind(problem().sources))
+
+
+def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(tmp_path, monkeypatch):
+    monkeypatch.setattr("dichroic.run.mixtures._BEYOND", -1.0)  # a network of three steps is kept, too
+    config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
+    run = fit(problem(), config, out=tmp_path / "run")
+    separated = run.separate(problem(), draws=2, share=1.0)
+    draws = separated.draws("both", "pulse")
+    assert draws.shape == (96, 2, LENGTH)
+    assert draws.min() >= 0 and draws.max() <= 1
+    # whatever the pulse, the walk takes up what it leaves
+    assert 0.2 < np.mean(separated.chi_square["both"]) < 2
+    again = Run(run.path, problem=problem()).separate(problem(), draws=2, share=1.0)
+    np.testing.assert_array_equal(again.draws("both", "pulse"), draws)
+    assert [record["lap"] for record in run.records] == [0, 1]
+
+
+def test_the_law_is_not_for_views_that_show_nothing_alone():
+    views = {"both": problem().views["both"]}
+    with pytest.raises(RunError, match="adds one real source"):
+        fit(Problem(problem().sources, views), FitConfig(law="mixtures", allow_unidentified=True), out="unused")
