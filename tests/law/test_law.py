@@ -29,6 +29,7 @@ TINY = MixturesConfig(
     draw_steps=3,
     moves=25,
     critic_batch=8,
+    alone=(25, 50),
     held=16,
     network=ConvConfig(channels=(4, 4), blocks=1, embedding=8),
 )
@@ -52,8 +53,7 @@ def problem(n: int = 96, amplitude: float = 0.5) -> Problem:
 def learned():
     contrast = find_contrast(problem(), "pulse", Scaling(0.2, 0.4))
     assert contrast is not None
-    *_, state = rounds(contrast, TINY, key=jax.random.key(0))
-    return contrast, state
+    return contrast, *rounds(contrast, TINY, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("shape", [(8, 12, 3), (8, 3)])
@@ -127,23 +127,24 @@ def test_without_a_network_the_denoiser_weighs_two_estimates():
 
 
 def test_what_is_kept_of_a_round_is_all_of_it(learned, tmp_path):
-    contrast, state = learned
+    contrast, _, state = learned
     save_rounds(state, tmp_path / "rounds.safetensors")
     again = load_rounds(tmp_path / "rounds.safetensors", contrast, TINY)
     assert again.records == state.records
-    for a, b in zip(jax.tree.leaves((again.pool, again.denoiser)), jax.tree.leaves((state.pool, state.denoiser))):
+    for a, b in zip(
+        jax.tree.leaves((again.pool, again.denoiser)), jax.tree.leaves((state.pool, state.denoiser)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
 def test_rounds_that_were_interrupted_go_on(learned):
-    contrast, state = learned
-    first = next(rounds(contrast, TINY, key=jax.random.key(0)))
+    contrast, first, state = learned
     *_, again = rounds(contrast, TINY, first, key=jax.random.key(0))
     np.testing.assert_array_equal(again.pool, state.pool)
 
 
 def test_a_learned_posterior_is_for_the_operators_it_was_learned_from(learned, tmp_path):
-    contrast, state = learned
+    contrast, _, state = learned
     LearnedPosterior.of(contrast, state, TINY).save(tmp_path / "both.safetensors")
     posterior = LearnedPosterior.load(tmp_path / "both.safetensors")
     view = problem().views["both"]

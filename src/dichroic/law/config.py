@@ -37,6 +37,8 @@ class MixturesConfig(Settings):
     """Step of a flow, in standard deviations of the source over the slope of the critic."""
     moves: PositiveInt = 900
     """At most so many moves of a flow, and as many again where it is still of use."""
+    alone: tuple[PositiveInt, PositiveInt] = (150, 400)
+    """Steps that a critic learns alone, at least and at most, before the pool moves."""
     critic_batch: PositiveInt = 64
     """Observations and simulations of a step of the critic."""
     held: PositiveInt = 384

@@ -32,7 +32,8 @@ class Contrast(eqx.Module):
 
     **Fields:** `y`, shape `(n, ...)`, and `kind`, `(n,)`; `seen`, `(n, ...)`, 1 where there is data (None: everywhere);
     `background`, `(m, ...)`, sorted by kind, the ones of a kind being `count` from `begin` on; `operator`, of the
-    source in view `v`; `scaling`, of the source; `low` and `high`, its range in scaled units; `turns`, whether turned and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known.
+    source in view `v`; `scaling`, of the source; `low` and `high`, its range in scaled units; `turns`, whether turned
+    and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known.
     """
 
     y: Float[Array, "n ..."]
@@ -57,7 +58,7 @@ class Contrast(eqx.Module):
     def __len__(self) -> int:
         return len(self.y)
 
-    def beside(self, i: Array, key: PRNGKeyArray) -> Float[Array, "..."]:
+    def beside(self, i: Any, key: PRNGKeyArray) -> Float[Array, "..."]:
         """A background of the kind of observation `i`."""
         pick, turn, mirror = jax.random.split(key, 3)
         kind = self.kind[i]
@@ -69,16 +70,16 @@ class Contrast(eqx.Module):
             b = jnp.where(jax.random.bernoulli(mirror), b[:, ::-1], b)
         return b if self.seen is None else b * self.seen[i]
 
-    def mixed(self, x: Float[Array, "..."], i: Array, key: PRNGKeyArray) -> Float[Array, "..."]:
+    def mixed(self, x: Float[Array, "..."], i: Any, key: PRNGKeyArray) -> Float[Array, "..."]:
         """A source in its scaled units as observation `i` would see it, over a background of its kind."""
         return self.signal(x, i) + self.beside(i, key)
 
-    def signal(self, x: Float[Array, "..."], i: Array) -> Float[Array, "..."]:
+    def signal(self, x: Float[Array, "..."], i: Any) -> Float[Array, "..."]:
         """:math:`A_i x` alone."""
         s = take(self.operator, i)(self.scaling.to_user(x)) / self.unit
         return s if self.seen is None else s * self.seen[i]
 
-    def back(self, s: Float[Array, "..."], i: Array) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    def back(self, s: Float[Array, "..."], i: Any) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         r"""What a signal says of the source, :math:`A^\top s / A^\top A 1` in scaled units, 0 where that is nothing;
         and :math:`A^\top A 1` itself, at most 1.
         """

@@ -9,7 +9,7 @@ of their scores against those of simulations.
 for `patience` moves the step is halved; at the second time it ends, and the pool of least area is kept.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -141,7 +141,7 @@ def _scores(critic: Critic, contrast: Contrast, config: FlowConfig, pool: Array,
     return real, _mixed_scores(critic, contrast, config.precise, pool[p], rows, keys)
 
 
-def area(real: Array, simulated: Array) -> float:
+def area(real: Any, simulated: Any) -> float:
     """The area under the curve of two sets of scores."""
     order = np.argsort(np.concatenate([np.asarray(simulated), np.asarray(real)]), kind="stable")
     ranks = np.empty(len(order))

@@ -6,8 +6,8 @@ are exchangeable, so the signal :math:`s = A x` has
 .. math:: \mathrm{E}[s \mid z] = z - 2\, \mathrm{E}[b' \mid z] ,
 
 and :math:`\mathrm{E}[b' \mid z]` is an ordinary regression, on as many pairs as one likes (Moran et al., CVPR 2020,
-with the background in the place of noise). The estimate of one `y` is an average over a few :math:`b'`. It is a mean: as a
-population its estimates are too narrow.
+with the background in the place of noise). The estimate of one `y` is an average over a few :math:`b'`. It is
+a mean: as a population its estimates are too narrow.
 """
 
 from typing import Any

@@ -173,7 +173,7 @@ def held_rows(contrast: Contrast, config: MixturesConfig, key: PRNGKeyArray) -> 
 
 def told_apart(contrast: Contrast, config: MixturesConfig, pool: np.ndarray, *, key: PRNGKeyArray) -> float:
     """How well mixtures simulated with a pool are told from held-out observations by a fresh critic."""
-    how = FlowConfig(batch=config.critic_batch, precise=not _has_half())
+    how = FlowConfig(warm=config.alone, batch=config.critic_batch, precise=not _has_half())
     return separability(contrast, pool, held_rows(contrast, config, key), how, key=key)
 
 
@@ -201,7 +201,8 @@ def _signals(contrast: Contrast, x: jax.Array, rows: jax.Array) -> jax.Array:
 
 def _flow_config(config: MixturesConfig, state: Rounds) -> FlowConfig:
     precise = state.regression.precise
-    return FlowConfig(step=config.move, most=config.moves, batch=config.critic_batch, precise=precise)
+    size = config.critic_batch
+    return FlowConfig(step=config.move, warm=config.alone, most=config.moves, batch=size, precise=precise)
 
 
 def _has_half() -> bool:

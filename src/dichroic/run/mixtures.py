@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dichroic.closed import GaussianFit
@@ -128,7 +129,7 @@ def _gaussian_pool(contrast: Contrast, gaussian: GaussianFit, key: Any) -> np.nd
         z = np.asarray(jax.random.normal(second, x.shape)) * np.sqrt(population.rest)
         x = x + z - (z @ population.basis) @ population.basis.T
     scaled = contrast.scaling.to_scaled(x.reshape(n, *contrast.shape))
-    return np.asarray(contrast.clip(scaled.astype(np.float32)))
+    return np.asarray(contrast.clip(jnp.asarray(scaled, jnp.float32)))
 
 
 def _records(contrast: Contrast, state: Rounds) -> list[dict[str, Any]]:

@@ -52,9 +52,9 @@ def separate(
     has a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
 
     **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `learned`, posteriors of views,
-    which take the place of the method where they are for these observations; `out`, a Zarr store to stream to, which
-    appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is called now and
-    then.
+    which take the place of the method where they are for these observations; `out`, a Zarr store to stream to,
+    which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is
+    called now and then.
 
     **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
     """

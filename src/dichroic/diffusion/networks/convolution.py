@@ -54,8 +54,8 @@ class Convolution(eqx.Module):
 
 
 def convolution(
-    padded: Float[Array, "h+2 w+2 i"], weight: Float[Array, "3 3 i o"], route: Route
-) -> Float[Array, "h w o"]:
+    padded: Float[Array, "h w i"], weight: Float[Array, "3 3 i o"], route: Route
+) -> Float[Array, "h-2 w-2 o"]:
     """A convolution of one image that has its margin, by any of the routes."""
     routes = {"explicit": _convolve_p.bind, "library": _library}
     if route != "auto":
