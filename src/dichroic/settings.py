@@ -58,7 +58,7 @@ class FitConfig(Settings):
     """Laps of every stage: a number, or numbers by stage, such as grass=8,digit=32."""
     law: Literal["auto", "mixtures", "em"] = "auto"
     """How a source is learned that a view shows over what another view shows alone: by the law of the mixtures, by laps
-    of EM, or by the first where images are large and many enough."""
+    of EM, or by the first where images or series are large and many enough."""
     mixtures: MixturesConfig = MixturesConfig()
     seed: NonNegativeInt = 0
     """Seed of everything random."""

@@ -31,7 +31,8 @@ TINY = MixturesConfig(
     critic_batch=8,
     alone=(25, 50),
     held=16,
-    network=ConvConfig(channels=(4, 4), blocks=1, embedding=8),
+    channels=(4, 4),
+    depth=1,
 )
 
 
@@ -67,7 +68,7 @@ def test_folding_loses_nothing(shape):
 
 @pytest.mark.parametrize("shape", [(7, 10, 2), (9,)])
 def test_convolutions_by_all_routes_are_the_same(shape):
-    network = ConvConfig(channels=(4, 4), blocks=1).build(shape, key=jax.random.key(0))
+    network = ConvConfig(channels=(4, 4), depth=1).build(shape, key=jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), shape)
     found = []
     for route in ("library", "explicit"):

@@ -1,6 +1,6 @@
 """Settings of the law of the mixtures."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.diffusion.networks.conv import ConvConfig
 from dichroic.kinds import Settings
@@ -43,4 +43,12 @@ class MixturesConfig(Settings):
     """Observations and simulations of a step of the critic."""
     held: PositiveInt = 384
     """Observations that only judge the critic, at most a fifth."""
-    network: ConvConfig = Field(default_factory=ConvConfig)
+    channels: tuple[PositiveInt, ...] = (32, 64)
+    """Channels of the networks at half and at a quarter of the resolution."""
+    depth: PositiveInt = 2
+    """Residual blocks of the networks at each of them, on the way down and on the way up."""
+
+    @property
+    def network(self) -> ConvConfig:
+        """The settings of the networks."""
+        return ConvConfig(channels=self.channels, depth=self.depth)

@@ -18,8 +18,8 @@ from dichroic.settings import FitConfig
 
 __all__ = ["contrast_of", "learn_mixtures", "shortened"]
 
-# what "auto" asks for: sides of images, observations of the view and of what it shows alone
-_SIDE, _MIXTURES, _ALONE = 16, 1024, 512
+# what "auto" asks for: sides of images, lengths of series, observations of the view and of what it shows alone
+_SIDE, _LENGTH, _MIXTURES, _ALONE = 16, 64, 1024, 512
 _LAPS = 16  # of the Gaussian stage, which is no more than a start then
 _BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observations
 
@@ -56,12 +56,8 @@ def shortened(config: GaussianConfig) -> GaussianConfig:
 
 def _many(contrast: Contrast) -> bool:
     shape = contrast.shape
-    return (
-        len(shape) > 1
-        and min(shape[:2]) >= _SIDE
-        and len(contrast) >= _MIXTURES
-        and int(contrast.count.min()) >= _ALONE
-    )
+    large = min(shape[:2]) >= _SIDE if len(shape) > 1 else shape[0] >= _LENGTH
+    return large and len(contrast) >= _MIXTURES and int(contrast.count.min()) >= _ALONE
 
 
 def learn_mixtures(

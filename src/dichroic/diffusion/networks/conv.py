@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.convolution import Route, convolution
@@ -23,9 +23,9 @@ class ConvConfig(NetworkConfig):
     """Settings of a `Conv`."""
 
     kind: Literal["conv"] = "conv"
-    channels: tuple[PositiveInt, PositiveInt] = (32, 64)
+    channels: tuple[PositiveInt, ...] = (32, 64)
     """Channels at half and at a quarter of the resolution."""
-    blocks: Annotated[int, Field(gt=0, le=1024)] = 2
+    depth: Annotated[int, Field(gt=0, le=1024)] = 2
     """Residual blocks on the way down, at the bottom and on the way up, each."""
     embedding: PositiveInt = 64
     """Size of the embedding of the noise level."""
@@ -33,6 +33,13 @@ class ConvConfig(NetworkConfig):
     """How convolutions of images are computed; changes the time they take, not what they compute."""
     axes: Literal[1, 2] | None = None
     """Axes that are convolved, those behind being channels; by default one of series `(L,)`, two of anything else."""
+
+    @field_validator("channels")
+    @classmethod
+    def _two(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if len(channels) != 2:
+            raise ValueError(f"expected channels of two resolutions, got {len(channels)}")
+        return channels
 
     def build(self, shape: tuple[int, ...], *, key: PRNGKeyArray, out_scale: float = 1.0) -> "Conv":
         return Conv(shape, self, key=key, out_scale=out_scale)
@@ -64,10 +71,10 @@ class Conv(eqx.Module):
             raise ValueError(f"a convolutional network needs series or images (height, width, channels), got {shape}")
         cells, (fine, coarse) = 2**axes, config.channels
         values = cells * (shape[-1] if len(shape) > axes else 1)
-        keys = iter(jax.random.split(key, 4 + 3 * config.blocks + 4))
+        keys = iter(jax.random.split(key, 4 + 3 * config.depth + 4))
 
         def blocks(channels: int) -> list["Block"]:
-            return [Block(channels, config.embedding, axes, key=next(keys)) for _ in range(config.blocks)]
+            return [Block(channels, config.embedding, axes, key=next(keys)) for _ in range(config.depth)]
 
         self.enter = kernel(values, fine, axes, key=next(keys))
         self.down, self.bottom, self.up = blocks(fine), blocks(coarse), blocks(fine)
