@@ -159,7 +159,7 @@ def test_laps_share_one_compiled_program(rng, getkey, monkeypatch):
         return objective(*arguments)
 
     monkeypatch.setattr(Denoising, "loss", counted)
-    config = TrainingConfig(steps=32, batch=8, rate=1.7e-3)  # settings of no other test, whose programs are kept
+    config = TrainingConfig(steps=34, batch=8, rate=1.7e-3)  # settings of no other test, whose programs are kept
     base = gaussian_samples(rng, 4)[0]
     start = NetworkDenoiser.create((2,), SMALL, key=getkey(), base=base)
     denoiser, after_first = start, None
@@ -168,7 +168,7 @@ def test_laps_share_one_compiled_program(rng, getkey, monkeypatch):
         order = jnp.asarray(rng.permutation(48))
         denoiser, _ = train(denoiser, SCHEDULE, x, config, key=getkey(), usable=order, count=40 - lap)
         after_first = after_first or len(traces)
-    assert 0 < after_first <= 2  # all sixteen parts of a lap run the same program
+    assert 0 < after_first <= 2  # all parts of a lap run the same program, a last one that is shorter too
     assert len(traces) == after_first
 
 

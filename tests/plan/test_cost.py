@@ -68,7 +68,7 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "gaussian_em", gaussian)
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "components_em", lambda *_, **__: None)
     monkeypatch.setattr(Auto, "bind", lambda method, view, priors, **_: Counting(view, priors, method.runs))
-    monkeypatch.setattr(score, "_whitened_mixture", lambda observations, *_: np.zeros(observations.y.value.shape))
+    monkeypatch.setattr(score, "_whitened", lambda observations, *_: np.zeros((3, *observations.y.value.shape)))
     monkeypatch.setattr(mstep, "train", train)
     monkeypatch.setattr(mstep, "_spread", lambda *_: None)
     # every lap is the best so far: a stage that never gets better goes on with Gaussian priors

@@ -132,8 +132,9 @@ def test_a_run_costs_one_evaluation_for_each_estimate_and_no_product(step, getke
     assert (len(count), 0) == (cost.forward, cost.products)
 
 
-def trained(objective: PairObjective, populations, key, steps: int = 1500) -> Conditional:
-    config = TrainingConfig(steps=steps, batch=256, rate=3e-3)
+def trained(objective: PairObjective, populations, key) -> Conditional:
+    # at a rate of 0.003 the largest excess below is 0.016 +- 0.004 over seeds, at this one 0.008 +- 0.0014
+    config = TrainingConfig(steps=1500, batch=256, rate=1e-2)
     fresh = Conditional.create(populations, SMALL, key=key, sees_operators=not objective.shared)
     count = 1 if objective.shared else len(objective.models.values)
     found, _ = train(fresh, SCHEDULE, jnp.arange(count), config, key=key, objective=objective)

@@ -17,6 +17,8 @@ def prepare(allow_code: bool = False) -> None:
     # batched factorisations and FFTs can deadlock in XLA's own thread pool on the CPU; devices are not touched by it
     if _THREADS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_THREADS}=false".strip()
+    # XLA's alarms of slow compiling are for its own developers; what fails is raised as well as logged
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if (folder := cache_folder()) is not None:
         import jax
 

@@ -8,6 +8,8 @@ but those of their noise, in which they are anyway.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,10 +51,8 @@ def scaled_components(x: Components, factor: float) -> Components:
 def _unit(source: str, views: Sequence[View]) -> float:
     found = []
     for view in views:
-        operators = [take(view.mixing[source], i) for i in range(min(_SOME, len(view)))]
-        probe = np.random.default_rng(0).normal(size=operators[0].in_shape)
-        images = [operator(jnp.asarray(probe, operator.in_dtype)) for operator in operators]
-        gain = _root_mean_square(np.stack([np.asarray(image) for image in images]))
+        probe = np.random.default_rng(0).normal(size=take(view.mixing[source], 0).in_shape)
+        gain = _root_mean_square(np.asarray(_images(view.mixing[source], probe, min(_SOME, len(view)))))
         data = _root_mean_square(view.y if view.observed is None else view.y[view.observed])
         if data > 0 and gain > 0:
             found.append(np.log2(data) - np.log2(gain))
@@ -62,3 +62,12 @@ def _unit(source: str, views: Sequence[View]) -> float:
 def _root_mean_square(x: np.ndarray) -> float:
     largest = float(np.abs(x).max(initial=0))
     return largest * float(np.sqrt(np.mean(np.abs(x / largest) ** 2))) if largest > 0 else 0.0
+
+
+@eqx.filter_jit
+def _images(operators, probe, n):
+    def one(i):
+        operator = take(operators, i)
+        return operator(jnp.asarray(probe, operator.in_dtype))
+
+    return jax.vmap(one)(jnp.arange(n))

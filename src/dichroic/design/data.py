@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,13 +147,17 @@ def whitened(view: View) -> tuple[np.ndarray, np.ndarray | None]:
         y = np.where(observed, y - y.sum(0) / np.maximum(observed.sum(0), 1), 0)
     if np.iscomplexobj(y):
         y = y.astype(np.complex64)
-    centred = jnp.asarray(y.reshape(view.y.shape))
-    noise = jax.tree.map(jnp.asarray, view.noise)
-    white = np.asarray(jax.vmap(lambda i: take(noise, i).whiten(centred[i]))(jnp.arange(n)), copy=True).reshape(n, -1)
+    noise = jax.tree.map(np.asarray, view.noise)
+    white = np.array(_in_units_of(noise, y.reshape(view.y.shape))).reshape(n, -1)
     if np.iscomplexobj(white):
         white = np.concatenate([np.real(white), np.imag(white)], axis=1)
         observed = None if observed is None else np.concatenate([observed, observed], axis=1)
     return white.astype(float), observed
+
+
+@eqx.filter_jit
+def _in_units_of(noise, y):
+    return jax.vmap(lambda i: take(noise, i).whiten(jnp.asarray(y)[i]))(jnp.arange(len(y)))
 
 
 def _mean_square(white: np.ndarray, observed: np.ndarray | None) -> float:

@@ -123,7 +123,7 @@ class DenoiserPrior(Prior):
         for name, (_, leaf) in zip(keys, paths, strict=True):
             if not isinstance(leaf, float) and leaf.shape != arrays[name].shape:
                 raise ValueError(f"has an array {name} of shape {arrays[name].shape} instead of {leaf.shape}")
-        known = jax.tree_util.tree_unflatten(treedef, [jnp.asarray(arrays[name]) for name in keys])
+        known = jax.tree_util.tree_unflatten(treedef, [jax.device_put(arrays[name]) for name in keys])
         _check_sizes(known, None)
         return cls(known, Schedule(*described.schedule), scaling, provenance)
 

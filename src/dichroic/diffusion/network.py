@@ -48,8 +48,7 @@ class NetworkDenoiser(Denoiser):
         precision: str = "float32",
     ) -> "NetworkDenoiser":
         """A denoiser with fresh weights."""
-        network = config.build(shape, key=key, out_scale=1.0 if base is None else 0.0)
-        return cls(network, base, precision)
+        return cls(_built(config, shape, key, 1.0 if base is None else 0.0), base, precision)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,3 +83,9 @@ class NetworkDenoiser(Denoiser):
 
     def moments_given(self, sigma: Float[Array, ""]) -> tuple[Array, Array, Array] | None:
         return None if self.spread is None else self.spread.moments_given(sigma)
+
+
+@eqx.filter_jit
+def _built(config, shape, key, out_scale):
+    """In one program: outside of it, every operation of every layer would be one."""
+    return config.build(shape, key=key, out_scale=out_scale)

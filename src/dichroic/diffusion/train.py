@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import PositiveFloat, PositiveInt
@@ -56,6 +57,11 @@ class TrainingConfig(Settings):
         most = self.block or fast or self.batch
         return next(n for n in range(1, self.batch + 1) if self.batch % n == 0 and self.batch // n <= most)
 
+    @property
+    def chunk(self) -> int:
+        """How many steps run between two reports."""
+        return -(-self.steps // _CHUNKS)
+
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser these settings describe."""
         rate = {
@@ -78,7 +84,7 @@ def train(
     count: int | None = None,
     augment: Callable[[Any, PRNGKeyArray], Any] | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> tuple[Learned, Float[Array, " steps"]]:
+) -> tuple[Learned, Float[np.ndarray, " steps"]]:
     """Trains a denoiser on samples of its source, in the denoiser's units.
 
     Whatever is `trainable` of it is trained; the rest stays as it is. It may be a denoiser of anything that the
@@ -94,27 +100,24 @@ def train(
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
     n = len(samples)
-    usable = jnp.arange(n) if usable is None else jnp.asarray(usable)
-    count_array = jnp.asarray(n if count is None else count, dtype=jnp.int32)
+    usable = np.arange(n) if usable is None else usable
     minimised: Any = config.objective if objective is None else objective
     weights, rest = eqx.partition(denoiser, denoiser.trainable())
-    carried = _copied(minimised.init(denoiser, jax.random.fold_in(key, _STATE)))
-    state = (_copied(weights), _copied(weights), config.optimizer().init(weights), carried)
-    losses = []
-    chunk = -(-config.steps // _CHUNKS)
+    carried = minimised.init(denoiser, jax.random.fold_in(key, _STATE))
+    state, losses, chunk = _begin(weights, carried, config), [], config.chunk
     for start in range(0, config.steps, chunk):
         steps = min(chunk, config.steps - start)
         fixed = (
+            weights,
             rest,
             minimised,
             schedule,
             samples,
             usable,
-            count_array,
+            # traced: Python numbers would compile the loop anew for every chunk, and for a last one that is shorter
+            *np.array([n if count is None else count, start, steps], np.int32),
             key,
-            jnp.asarray(start),  # traced: a Python number would compile the loop anew for every chunk
             config,
-            steps,
             augment,
         )
         state, loss = _run(fixed, state)
@@ -122,30 +125,45 @@ def train(
         if report is not None:
             jax.block_until_ready(loss)
             report(start + steps, config.steps)
-    trained = eqx.combine(state[1] if config.ema > 0 else state[0], rest)
-    return trained, jnp.concatenate(losses)
+    trained = _tree(weights, np.asarray(state[1] if config.ema > 0 else state[0]))
+    return eqx.combine(jax.tree.map(jax.device_put, trained), rest), np.concatenate(losses)[: config.steps]
 
 
-def _copied(weights):
-    """The caller's weights outlive the training; what the loop is given, it overwrites."""
-    return jax.tree.map(lambda a: jnp.copy(a) if eqx.is_array(a) else a, weights)
+def _begin(weights, carried, config):
+    """Weights, their average and Adam's state, which is zero, each as one vector: updates of many small arrays take
+    long to compile. Made on the host, where nothing is compiled; what the caller holds, the loop does not overwrite.
+    """
+    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(weights)])
+    moments = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(config.optimizer().init, flat))
+    copied = jax.tree.map(lambda a: jnp.copy(a) if eqx.is_array(a) else a, carried)
+    return jax.device_put(flat), jax.device_put(flat.copy()), jax.device_put(moments), copied
+
+
+def _tree(template, flat):
+    """The vector in the form of the weights."""
+    leaves, form = jax.tree.flatten(template)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    parts = [flat[end - x.size : end].reshape(x.shape).astype(x.dtype) for x, end in zip(leaves, ends, strict=True)]
+    return jax.tree.unflatten(form, parts)
 
 
 @eqx.filter_jit(donate="all-except-first")
 def _run(fixed, state):
     """Optimiser steps in place: the memory of weights, average and moments is used again."""
-    rest, objective, schedule, samples, usable, count, key, start, config, steps, augment = fixed
+    template, rest, objective, schedule, samples, usable, count, start, steps, key, config, augment = fixed
     optimizer = config.optimizer()
     blocks = config.blocks(rest.fast_block)
 
-    def step(state, index):
+    def step(i, loop):
+        state, losses = loop
+        index = start + i
         weights, average, optimizer_state, carried = state
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
         chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
         keys = jax.random.split(loss_key, config.batch)
 
         def loss(weights, carried, batch):
-            losses, carried = objective.loss(eqx.combine(weights, rest), carried, batch, loss_key)
+            losses, carried = objective.loss(eqx.combine(_tree(template, weights), rest), carried, batch, loss_key)
             return jnp.sum(losses) / config.batch, carried
 
         def add(before, block):
@@ -164,7 +182,7 @@ def _run(fixed, state):
         weights = optax.apply_updates(weights, update)
         # the decay ramps up, so that the average forgets the start at any length of training (DDPRISM, section 5)
         decay = jnp.asarray(config.ema) ** (config.steps / (index + 1))
-        average = jax.tree.map(lambda a, w: a + (1 - decay).astype(w.dtype) * (w - a), average, weights)
-        return (weights, average, optimizer_state, carried), value
+        average = average + (1 - decay).astype(average.dtype) * (weights - average)
+        return (weights, average, optimizer_state, carried), losses.at[i].set(value)
 
-    return jax.lax.scan(step, state, start + jnp.arange(steps))
+    return jax.lax.fori_loop(0, steps, step, (state, jnp.zeros(config.chunk)))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -30,10 +30,10 @@ def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
     trained, loss = train(
         replace(denoiser, spread=None),  # the errors measured before do not matter, and all laps share one program
         prior.schedule,
-        jnp.asarray(prior.scaling.to_scaled(pooled), jnp.float32),
+        _single(prior.scaling.to_scaled(pooled)),
         context.config.training,
         key=context.key(2, *path, number),
-        usable=jnp.asarray(np.argsort(~usable, kind="stable")),
+        usable=jax.device_put(np.argsort(~usable, kind="stable")),
         count=int(usable.sum()),
         augment=context.problem.sources[source].augmentation,
         report=report,
@@ -65,7 +65,7 @@ def _spread(denoiser: NetworkDenoiser, lap: Lap, source: str, draws: np.ndarray,
     found = [x[source][x["usable"]] for x in lap.state.held_out_draws.values() if source in x]
     judged = np.concatenate(found) if sum(map(len, found)) >= _SPREAD_LEAST else draws
     judged = np.resize(judged, (_SPREAD_SAMPLES, *prior.shape))  # one shape, one program, whatever lap
-    return measure_errors(denoiser, prior, flat, jnp.asarray(prior.scaling.to_scaled(judged), jnp.float32), key)
+    return measure_errors(denoiser, prior, flat, _single(prior.scaling.to_scaled(judged)), key)
 
 
 def measure_errors(
@@ -73,4 +73,9 @@ def measure_errors(
 ) -> Spread:
     """Measures a denoiser's errors on some draws, along the principal directions of others, which are flat."""
     basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_SPREAD_RANK).basis
-    return measure_spread(denoiser, prior.schedule, judged, jnp.asarray(basis, jnp.float32), key=key)
+    return measure_spread(denoiser, prior.schedule, judged, _single(basis), key=key)
+
+
+def _single(x: np.ndarray) -> Array:
+    """In single precision, rounded on the host: every shape would be a program."""
+    return jax.device_put(np.asarray(x, np.float32))

@@ -15,7 +15,7 @@ from dichroic.em.plan import Stage
 from dichroic.em.score import prediction_scores
 from dichroic.em.state import Lap
 from dichroic.metrics.psnr import psnr
-from dichroic.posterior import Bound, Draws, Method, observation_keys
+from dichroic.posterior import Bound, Draws, Method, observation_keys, observation_uniforms
 from dichroic.problem import View
 
 __all__ = ["BIND", "CLOCKS", "PASSES", "Diverged", "Pass"]
@@ -121,8 +121,7 @@ def _draw_view(
     start = warm = None
     if lap.number > method.cold_laps and before is not None:
         start = {s: before[s] for s in view.mixing}
-        keys = observation_keys(jax.random.fold_in(key, 1), len(view))
-        warm = np.asarray(jax.vmap(jax.random.uniform)(keys)) >= method.refresh
+        warm = observation_uniforms(jax.random.fold_in(key, 1), len(view)) >= method.refresh
     keys = observation_keys(jax.random.fold_in(key, 0), len(view))
     drawn = bound.draw(keys, start=start, warm=warm, report=report)
     samples: dict[str, np.ndarray] = dict(drawn.samples)

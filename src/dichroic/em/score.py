@@ -12,6 +12,7 @@ compared observation by observation.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -40,26 +41,19 @@ def prediction_scores(
     Where an observation has a single value, that value is hidden and the prediction is the prior's. What is judged is
     the priors: a conditional denoiser, which has not learned what hidden entries are, is replaced by moment matching.
     """
-    mask_key, *draw_keys = jax.random.split(key, 3)
     size = int(np.prod(view.event_shape))
-    order = np.asarray(jax.random.permutation(mask_key, size))
+    order, keys, white = _randomness(key, size, view.y.shape, np.iscomplexobj(view.y))
     hidden = np.zeros(size, bool)
-    hidden[order[: max(1, round(_HIDDEN * size))]] = True
+    hidden[np.asarray(order)[: max(1, round(_HIDDEN * size))]] = True
     hidden = hidden.reshape(view.event_shape)
     shown = view.hide(hidden)
-    white = [_white(jax.random.fold_in(k, 1), view.y) for k in draw_keys]
-    bound = method.untrained().bind(shown, priors, key=jax.random.fold_in(draw_keys[0], 0))
-    predictions = []
-    for k, noise in zip(draw_keys, white, strict=True):
-        drawn = bound.draw(observation_keys(jax.random.fold_in(k, 0), len(shown)))
-        # a diverged draw would swamp the mean of all others; it is counted where it matters, in the E-step
-        samples = {s: np.where(np.isfinite(x), x, 0) for s, x in drawn.samples.items()}
-        predictions.append(np.asarray(_whitened_mixture(view.observations, samples, noise)))
-    data = np.asarray(_whitened_mixture(view.observations, None, None))
+    bound = method.untrained().bind(shown, priors, key=keys[0])
+    drawn = [bound.draw(observation_keys(k, len(shown))).samples for k in keys]
+    # a diverged draw would swamp the mean of all others; it is counted where it matters, in the E-step
+    finite = [{s: np.where(np.isfinite(x), x, 0) for s, x in samples.items()} for samples in drawn]
     scored = np.broadcast_to(hidden, view.y.shape)
     scored = scored if view.observed is None else scored & view.observed
-    first, second = (np.where(scored, p, 0) for p in predictions)
-    data = np.where(scored, data, 0)
+    data, first, second = (np.where(scored, u, 0) for u in _whitened(view.observations, finite, white))
 
     def norm(u: np.ndarray) -> np.ndarray:
         return np.sqrt((np.abs(u.reshape(len(u), -1)) ** 2).sum(1))
@@ -68,25 +62,26 @@ def prediction_scores(
     return score / np.sqrt(np.maximum(scored.reshape(len(scored), -1).sum(1), 1))
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _randomness(key, size: int, shape: tuple[int, ...], is_complex: bool):
+    """An order of the entries; for each of two predictions the key of its draws, and noise of unit variance."""
+    mask_key, *keys = jax.random.split(key, 3)
+    parts = [jax.random.normal(jax.random.fold_in(k, 1), (2, *shape) if is_complex else shape) for k in keys]
+    white = [part[0] + 1j * part[1] if is_complex else part for part in parts]
+    return jax.random.permutation(mask_key, size), [jax.random.fold_in(k, 0) for k in keys], white
+
+
 @jax.jit
-def _whitened_mixture(observations, samples, white):
-    """The data, or what sources and noise predict, in units of the noise."""
+def _whitened(observations, drawn, white):
+    """The data, and what the sources of every prediction and noise make of them, in units of the noise."""
 
     def one(i):
         observation = take(observations, i)
-        if samples is None:
-            return observation.noise.whiten(jnp.asarray(observation.y))
-        mixed = sum(observation.mixing[s](x[i]) for s, x in samples.items())
-        return observation.noise.whiten(mixed) + white[i]
+        mixed = [sum(observation.mixing[s](x[i]) for s, x in samples.items()) for samples in drawn]
+        predicted = [observation.noise.whiten(m) + w[i] for m, w in zip(mixed, white, strict=True)]
+        return observation.noise.whiten(jnp.asarray(observation.y)), *predicted
 
     return jax.vmap(one)(jnp.arange(len(observations.y.value)))
-
-
-def _white(key, y: np.ndarray):
-    if not np.iscomplexobj(y):
-        return jax.random.normal(key, y.shape)
-    real, imaginary = jax.random.normal(key, (2, *y.shape))
-    return real + 1j * imaginary
 
 
 def exhausted(state: EMState, config: FitConfig) -> bool:

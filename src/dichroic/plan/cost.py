@@ -6,7 +6,7 @@ those that train. At the end, held-out observations are separated. A fit that st
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 from pathlib import Path
 
 from dichroic.diffusion import Prior
@@ -19,7 +19,6 @@ from dichroic.settings import FitConfig
 
 __all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
 
-_CHUNKS = 16  # of an M-step: the last one is shorter where the steps do not divide, and compiled by itself
 _RECORD = 700  # bytes of a lap's record for one view
 
 
@@ -160,12 +159,11 @@ def _price(
         elif time.pairs:
             seconds[p.phase] = seconds.get(p.phase, 0.0) + p.times * time.pairs
             evaluations += p.times * 2 * prod(config.sampling.training)
-    # one program for every kind of prior of a view, and another one where entries are hidden; of training, one or two
+    # one program for every kind of prior of a view, and another one where entries are hidden; of training one
     hidden = {each.phase for each in PASSES if each.hidden}
     programs = {(p.view, p.learned, p.phase in hidden) for p in passes}
-    chunk = ceil(steps / _CHUNKS)
     seconds["compiling"] += sum(timings.draws[view, learned].compiling for view, learned, _ in programs)
-    seconds["compiling"] += sum(timings.compiling[s.name] * (2 if steps % chunk else 1) for s in plan)
+    seconds["compiling"] += sum(timings.compiling[s.name] for s in plan)
     memory = peak_memory()
     return Estimate(
         laps=sum(laps),

@@ -205,7 +205,7 @@ def time_training(
 def time_draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray) -> BatchTime:
     """Times the draws of one batch, and of more of them side by side, with few steps and with some more."""
     method = config.sampling.counting(_MANY, _FEW, _PAIR_STEPS)
-    batch = method.batch_size({s: priors[s].shape for s in view.mixing})
+    batch = method.batch_size({s: priors[s].shape for s in view.mixing}, len(view))
     costs: dict[int, float] = {}
     start: dict[str, np.ndarray] = {}
     pairs, bound = _bind(view, priors, config, key)

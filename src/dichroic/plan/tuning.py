@@ -109,7 +109,8 @@ def as_toml(settings: Mapping[str, Any], table: str = "") -> list[str]:
 
 def _batches(problem: Problem, config: FitConfig, stage: Stage) -> list[tuple[dict[str, Any], bool]]:
     views = [problem.views[v] for v in stage.views]
-    usual = max(config.sampling.batch_size({s: problem.sources[s].real_shape for s in view.mixing}) for view in views)
+    shapes = {s: source.real_shape for s, source in problem.sources.items()}
+    usual = max(config.sampling.batch_size({s: shapes[s] for s in view.mixing}, len(view)) for view in views)
     most = max(len(view) for view in views)
     sizes = {max(_SMALLEST, min(most, int(usual * factor))) for factor in _FACTORS} | {usual}
     return [({"sampling": {"batch": size}}, size == usual) for size in sorted(sizes)]

@@ -13,7 +13,16 @@ from dichroic.posterior.covariance import COVARIANCES
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
 from dichroic.posterior.handover import Handover
-from dichroic.posterior.method import METHODS, AnyMethod, Bound, Method, Task, observation_keys, read_method
+from dichroic.posterior.method import (
+    METHODS,
+    AnyMethod,
+    Bound,
+    Method,
+    Task,
+    observation_keys,
+    observation_uniforms,
+    read_method,
+)
 from dichroic.posterior.moments import MomentMatching, Moments
 from dichroic.posterior.sampler import Build, Chain, Leg, Posterior, Sampler
 
@@ -60,6 +69,7 @@ __all__ = [
     "Task",
     "gibbs_rounds",
     "observation_keys",
+    "observation_uniforms",
     "read_method",
     "stand_in_mean",
 ]

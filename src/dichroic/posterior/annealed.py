@@ -70,7 +70,7 @@ class Sampled(Method, ABC):
     def attach(self, task: Task) -> Bound:
         sampler, shared = self.sampler(task)
         shapes = {s: prior.shape for s, prior in task.priors.items()}
-        return batched(task.view, task.priors, sampler, shared, self.batch_size(shapes))
+        return batched(task.view, task.priors, sampler, shared, self.batch_size(shapes, len(task.view)))
 
 
 class Stepped(Sampled, ABC):

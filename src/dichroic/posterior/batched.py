@@ -12,7 +12,7 @@ from dichroic.algebra import Info
 from dichroic.diffusion import Cost, Prior
 from dichroic.operators import select, take
 from dichroic.posterior.draws import Draws, far_off, join
-from dichroic.posterior.method import Bound, Wanted
+from dichroic.posterior.method import Bound, Wanted, some_keys
 from dichroic.posterior.sampler import Sampler
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
@@ -63,8 +63,8 @@ class Batched(Bound):
             else:
                 last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
             observations = select(self.view.observations, wanted.rows[padded])
-            keys, static = wanted.keys[jnp.asarray(padded)], (tuple(self.shapes.items()), self.alike)
-            found = _draw(self.sampler, self.scalings, observations, last, jnp.asarray(is_warm), keys, static)
+            keys, static = some_keys(wanted.keys, padded), (tuple(self.shapes.items()), self.alike)
+            found = _draw(self.sampler, self.scalings, observations, last, np.asarray(is_warm), keys, static)
             return jax.block_until_ready(found)
 
         jobs = [

@@ -10,9 +10,8 @@ from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
@@ -31,8 +30,12 @@ __all__ = [
     "Task",
     "Wanted",
     "observation_keys",
+    "observation_uniforms",
     "read_method",
+    "some_keys",
 ]
+
+_LEAST = 64  # observations that programs are made for, when there are fewer
 
 METHODS: dict[str, type["Method"]] = {}  # every way of drawing posteriors by its kind; filled in the package
 
@@ -55,7 +58,7 @@ class Wanted:
     def part(self, chosen: np.ndarray, rows: np.ndarray, report: Report) -> "Wanted":
         """Some of them, which are other rows of another view."""
         start = {s: x[chosen] for s, x in self.start.items()}
-        return Wanted(self.keys[jnp.asarray(chosen)], rows, start, self.warm[chosen], report)
+        return Wanted(some_keys(self.keys, chosen), rows, start, self.warm[chosen], report)
 
 
 class Bound(ABC):
@@ -218,9 +221,10 @@ class Method(BaseModel, ABC):
         """What it does, in a few words."""
         return self.kind.replace("_", " ")
 
-    def batch_size(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Observations per batch: fewer the larger the sources."""
-        return self.batch or int(min(512, max(8, 2**16 // max(prod(shape) for shape in shapes.values()))))
+    def batch_size(self, shapes: Mapping[str, tuple[int, ...]], n: int) -> int:
+        """Observations per batch where there are `n`: fewer the larger the sources."""
+        usual = int(min(512, max(8, 2**16 // max(prod(shape) for shape in shapes.values()))))
+        return min(self.batch or usual, padded_size(n))
 
 
 def read_method(value: Any) -> Method:
@@ -246,4 +250,30 @@ AnyMethod = Annotated[Method, OneOf(METHODS, "auto", read_method)]
 
 def observation_keys(key: PRNGKeyArray, rows: np.ndarray | int) -> Key[Array, " n"]:
     """A key for every observation, by its index alone; `rows`, the indices or how many there are."""
-    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows) if np.ndim(rows) == 0 else jnp.asarray(rows))
+    rows = np.arange(rows) if np.ndim(rows) == 0 else np.asarray(rows)
+    return some_keys(_folded(key, np.resize(rows, padded_size(len(rows)))), np.arange(len(rows)))
+
+
+def observation_uniforms(key: PRNGKeyArray, n: int) -> Float[np.ndarray, " n"]:
+    """A uniform number for each of `n` observations, by its index alone."""
+    return np.asarray(_uniforms(key, np.arange(padded_size(n))))[:n]
+
+
+def some_keys(keys: Key[Array, " n"], rows: np.ndarray) -> Key[Array, " m"]:
+    """Keys of some rows, taken on the host, where their number makes no difference to what is compiled."""
+    return jax.random.wrap_key_data(np.asarray(jax.random.key_data(keys))[rows], impl=jax.random.key_impl(keys))
+
+
+def padded_size(n: int) -> int:
+    """The next power of two, from 64 on: programs for so many serve all numbers up to it."""
+    return max(_LEAST, 1 << (n - 1).bit_length())
+
+
+@jax.jit
+def _folded(key, rows):
+    return jax.vmap(partial(jax.random.fold_in, key))(rows)
+
+
+@jax.jit
+def _uniforms(key, rows):
+    return jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row)))(rows)

@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -66,7 +65,7 @@ def stacked(
     """
     with jax.enable_x64(True):
         wide = widen(view.observations)
-        A, y, count = _every(jnp.arange(len(view)), wide, _static(view, shapes))
+        A, y, count = _every(np.arange(len(view)), wide, _static(view, shapes))
     return A, y, np.asarray(count)
 
 
@@ -75,7 +74,7 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
     groups = []
     for members in group_alike(view) if indices is None else indices:
         A, count = _matrix(take(view.observations, int(members[0])), _static(view, shapes))
-        y = white_data(view.select(members).observations, jnp.arange(len(members)), _static(view, shapes))
+        y = white_data(view.select(members).observations, np.arange(len(members)), _static(view, shapes))
         A, y = np.asarray(A, float), np.asarray(y, float)
         something = (A != 0).any(1) | (y != 0).any(0)
         something[0] |= not something.any()  # an observation of nothing is one of a zero: no matrix is empty
