@@ -16,7 +16,7 @@ from dichroic.studies.baselines.coders import ConvCoderConfig, MLPCoderConfig, m
 
 def settings(network, steps=600, **changes) -> CLVMVAEConfig:
     training = TrainingConfig(steps=steps, batch=64, rate=5e-3)
-    return CLVMVAEConfig(components=1, network=network, training=training, scaling_laps=4, **changes)
+    return CLVMVAEConfig(components=1, network=network, training=training, **changes)
 
 
 def slope(fit, held_out) -> float:
@@ -25,12 +25,11 @@ def slope(fit, held_out) -> float:
     return float(np.polyfit(truth.ravel(), x.ravel(), 1)[0])
 
 
-@pytest.mark.xfail(reason="a known fault: with the accelerated scaling the slope is 0.7 to 0.9", strict=False)
 def test_the_vae_climbs_and_finds_the_amplitude(fitted):
     held_out, fit = half_amplitude(200, seed=1), fitted["clvm-vae"]
     elbo = fit.record["elbo"]
     assert elbo[-1] > elbo[12] > elbo[0]
-    assert slope(fit, held_out) == pytest.approx(1, abs=0.1)
+    assert slope(fit, held_out) == pytest.approx(1, abs=0.05)  # the prior of the latents takes 0.01
     found = fit.separate(held_out, draws=4)
     assert np.mean(found.chi_square["both"]) < 2  # the noise is explained
     with pytest.raises(ProblemError, match="no encoder of source 'sky' in a view 'other'"):

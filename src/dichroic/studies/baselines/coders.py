@@ -16,7 +16,11 @@ __all__ = ["CoderConfig", "ConvCoderConfig", "MLPCoderConfig", "make_decoder", "
 
 
 class MLPCoderConfig(BaseModel):
-    """Hidden layers of `Dense -> SiLU -> LayerNorm -> Dropout`; `normalise` switches the LayerNorm."""
+    """Hidden layers of `Dense -> SiLU -> LayerNorm -> Dropout`; `normalise` switches the LayerNorm.
+
+    With a LayerNorm outputs are bounded, whatever the latents: a source that has no largest value comes out too small
+    where it is large. DDPRISM has one for manifolds, and none for images.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
