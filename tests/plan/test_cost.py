@@ -12,7 +12,7 @@ from dichroic import Problem, Source, View, fit
 from dichroic.algebra import Gaussian
 from dichroic.cli import main
 from dichroic.cli.plan import _as_preset
-from dichroic.closed import GaussianFit
+from dichroic.closed import ComponentsFit, GaussianFit
 from dichroic.diffusion import Cost, NetworkDenoiser
 from dichroic.em import make_plan, split
 from dichroic.plan import cost, estimate_costs
@@ -66,7 +66,7 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
         return GaussianFit({s: Gaussian(np.zeros(2), np.eye(2), np.ones(2), 0.0) for s in problem.sources})
 
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "gaussian_em", gaussian)
-    monkeypatch.setattr(sys.modules["dichroic.run.fit"], "components_em", lambda *_, **__: None)
+    monkeypatch.setattr(sys.modules["dichroic.run.fit"], "components_em", lambda *_, **__: ComponentsFit({}))
     monkeypatch.setattr(Auto, "bind", lambda method, view, priors, **_: Counting(view, priors, method.runs))
     monkeypatch.setattr(score, "_whitened", lambda observations, *_: np.zeros((3, *observations.y.value.shape)))
     monkeypatch.setattr(mstep, "train", train)
