@@ -62,7 +62,7 @@ class Torus:
 
     def covariance(self, spectrum: Complex[np.ndarray, "P c c"]) -> Float[np.ndarray, "d d"]:
         """The covariance of a window."""
-        R = self._transformed(np.fft.ifftn, spectrum).real
+        R = np.real(self._transformed(np.fft.ifftn, spectrum))
         d = len(self.lags) * self.channels
         return R[self.lags].swapaxes(1, 2).reshape(d, d)
 

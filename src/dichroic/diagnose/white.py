@@ -148,7 +148,7 @@ class WhiteView:
     @staticmethod
     def _flat(y: np.ndarray) -> np.ndarray:
         y = y.reshape(len(y), -1)
-        return np.concatenate([y.real, y.imag], 1) if np.iscomplexobj(y) else y
+        return np.concatenate([np.real(y), np.imag(y)], 1) if np.iscomplexobj(y) else y
 
     def _map(self, function: Any, rows: np.ndarray, *inputs: Any) -> np.ndarray:
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]

@@ -100,7 +100,7 @@ def train(
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
     n = len(samples)
-    usable = np.arange(n) if usable is None else usable
+    order: Any = np.arange(n) if usable is None else usable
     minimised: Any = config.objective if objective is None else objective
     weights, rest = eqx.partition(denoiser, denoiser.trainable())
     carried = minimised.init(denoiser, jax.random.fold_in(key, _STATE))
@@ -113,7 +113,7 @@ def train(
             minimised,
             schedule,
             samples,
-            usable,
+            order,
             # traced: Python numbers would compile the loop anew for every chunk, and for a last one that is shorter
             *np.array([n if count is None else count, start, steps], np.int32),
             key,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dichroic.em.mstep import maximise
@@ -74,7 +75,7 @@ def _bind(lap: Lap, view: str, report: Report) -> None:
         for number, (s, x) in enumerate(pool.items()):
             if (augment := lap.context.problem.sources[s].augmentation) is not None:
                 keys = jax.random.split(jax.random.fold_in(lap.key(8, view), number), len(x))
-                pool[s] = np.asarray(jax.vmap(augment)(x, keys))
+                pool[s] = np.asarray(jax.vmap(augment)(jnp.asarray(x), keys))
     lap.bounds[view] = method.bind(mixed, lap.priors, key=key, pool=pool, report=report)
 
 

@@ -9,7 +9,7 @@ of their scores against those of simulations.
 for `patience` moves the step is halved; at the second time it ends, and the pool of least area is kept.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -120,7 +120,7 @@ def _step(fixed, state):
         return jax.vmap(one)(i[:few], keys[:few], x[:few]).mean()
 
     update, moments = _optimizer(config).update(jax.grad(loss)(critic), moments, critic)
-    critic = optax.apply_updates(critic, update)
+    critic = cast(Critic, optax.apply_updates(cast(Any, critic), update))
     if moving:
         slope = jax.grad(lambda x: _mixed_scores(critic, contrast, config.precise, x, i, keys).sum())(x)
         pool = pool.at[p].set(contrast.clip(x + move * slope))
@@ -159,7 +159,7 @@ class Judged:
         self.held = jnp.asarray(held)
         example = channels(contrast.y[0], *([] if contrast.seen is None else [contrast.seen[0]]))
         critic, now = Critic(example.shape, key=key), jnp.array(pool, jnp.float32)
-        self.state = (critic, _optimizer(config).init(critic), now, jax.random.fold_in(key, 1))
+        self.state: Any = (critic, _optimizer(config).init(cast(Any, critic)), now, jax.random.fold_in(key, 1))
         self.steps, self.readings = 0, list[float]()
 
     @property

@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 __all__ = ["Descent", "descend", "half"]
 
-Learned = TypeVar("Learned")
+Learned = TypeVar("Learned", bound=Any)  # a module that says what of it is `trainable`
 Report = Callable[[int, int], None]
 
 _TOGETHER = 32  # steps in one program where that is faster

@@ -160,7 +160,8 @@ def draw_all(
     for begin in range(0, n, batch):
         at = np.minimum(np.arange(begin, begin + batch), n - 1)
         draw, mean = denoiser.draw(jax.tree.map(lambda a, at=at: a[at], known), levels, keys[at])
-        draws.append(np.asarray(draw)), means.append(np.asarray(mean))
+        draws.append(np.asarray(draw))
+        means.append(np.asarray(mean))
         if report is not None:
             report(min(begin + batch, n), n)
     return np.concatenate(draws)[:n], np.concatenate(means)[:n]

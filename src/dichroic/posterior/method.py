@@ -250,8 +250,8 @@ AnyMethod = Annotated[Method, OneOf(METHODS, "auto", read_method)]
 
 def observation_keys(key: PRNGKeyArray, rows: np.ndarray | int) -> Key[Array, " n"]:
     """A key for every observation, by its index alone; `rows`, the indices or how many there are."""
-    rows = np.arange(rows) if np.ndim(rows) == 0 else np.asarray(rows)
-    return some_keys(_folded(key, np.resize(rows, padded_size(len(rows)))), np.arange(len(rows)))
+    known = np.arange(rows) if isinstance(rows, int | np.integer) else np.asarray(rows)
+    return some_keys(_folded(key, np.resize(known, padded_size(len(known)))), np.arange(len(known)))
 
 
 def observation_uniforms(key: PRNGKeyArray, n: int) -> Float[np.ndarray, " n"]:
@@ -261,7 +261,8 @@ def observation_uniforms(key: PRNGKeyArray, n: int) -> Float[np.ndarray, " n"]:
 
 def some_keys(keys: Key[Array, " n"], rows: np.ndarray) -> Key[Array, " m"]:
     """Keys of some rows, taken on the host, where their number makes no difference to what is compiled."""
-    return jax.random.wrap_key_data(np.asarray(jax.random.key_data(keys))[rows], impl=jax.random.key_impl(keys))
+    data: Any = np.asarray(jax.random.key_data(keys))[rows]
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys))
 
 
 def padded_size(n: int) -> int:

@@ -57,9 +57,9 @@ def permutations(symmetry: Sequence[str], shape: Sequence[int], real_shape: Sequ
     mirrors = list(product((False, True), repeat=len(axes))) if "flip" in symmetry else [()]
     found = {}
     for mirror in mirrors:
-        mirrored = np.flip(x, [axis for axis, flip in zip(axes, mirror, strict=False) if flip])
+        mirrored = np.flip(x, tuple(axis for axis, flip in zip(axes, mirror, strict=False) if flip))
         for turns in range(4 if "rotate" in symmetry else 1):
-            turned = (np.rot90(mirrored, turns, axes) if turns else mirrored).ravel()
+            turned = (np.rot90(mirrored, turns, (axes[0], axes[1])) if turns else mirrored).ravel()
             found.setdefault(turned.tobytes(), turned)
     return np.stack(list(found.values()))
 

@@ -55,8 +55,7 @@ def shortened(config: GaussianConfig) -> GaussianConfig:
 
 
 def _many(contrast: Contrast) -> bool:
-    shape = contrast.shape
-    large = min(shape[:2]) >= _SIDE if len(shape) > 1 else shape[0] >= _LENGTH
+    large = contrast.shape[0] >= _LENGTH if len(contrast.shape) == 1 else min(contrast.shape[:2]) >= _SIDE
     return large and len(contrast) >= _MIXTURES and int(contrast.count.min()) >= _ALONE
 
 

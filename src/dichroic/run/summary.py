@@ -48,7 +48,7 @@ def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str,
     scores: dict[str, dict[str, Any]] = {}
     for name, view in problem.views.items():
         diverged = np.asarray(separation.diverged[name])
-        usable = ~diverged.any(1)
+        usable = np.asarray(~diverged.any(1))
         chi_square = np.asarray(separation.chi_square[name])[~diverged]
         scores[name] = {
             "observations": len(view),

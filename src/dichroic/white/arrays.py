@@ -161,7 +161,7 @@ def white_matrices(observations: Any, rows: Array, shapes: Shapes) -> Float[Arra
 
 
 @eqx.filter_jit
-def white_data(observations: Any, rows: Array, shapes: Shapes) -> Float[Array, "k m"]:
+def white_data(observations: Any, rows: Any, shapes: Shapes) -> Float[Array, "k m"]:
     """The data of some observations."""
     return jax.vmap(lambda i: WhitenedObservation.unscaled(take(observations, i), dict(shapes)).y)(rows)
 

@@ -80,8 +80,8 @@ def grassy_digits(
                 truth={"grass": under, "digit": digit},
             ),
         }
-        shape, known = (SIZE, SIZE, 1), {"range": (0, 1)}
-        sources = {"grass": Source(shape, symmetry=["shift"], **known), "digit": Source(shape, **known)}
+        shape = (SIZE, SIZE, 1)
+        sources = {"grass": Source(shape, symmetry=["shift"], range=(0, 1)), "digit": Source(shape, range=(0, 1))}
         return Problem(sources, views, "Digits over grass")
 
     parts = []
