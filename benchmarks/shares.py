@@ -6,15 +6,24 @@ For every problem: the seconds of as many gradients of the network alone as an M
 and the seconds of as many forward passes and transposed products of the network alone as an E-step takes, over those of
 the E-step; at the same batch size and precision, on one core. All programs are compiled first; the least of three runs
 counts.
+
+Then the draws of eight batches of the first problem, on the machine as it is and with processes beside them that keep a
+core busy each: seconds, CPU seconds and context switches (voluntary, involuntary) of the median run.
 """
 
 import argparse
 import json
 import os
+import resource
+import subprocess
+import sys
+from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+from dichroic.cli.environment import prepare
+
+prepare()  # threads as the commands have them
 
 REPEATS = 3
 # steps of training, steps of sampling, observations side by side: for an MLP what a fit takes by default, without which
@@ -32,16 +41,21 @@ def main() -> None:
     for name, build in PROBLEMS.items():
         rows.append(row := measure(name, *build()))
         print(f"{name:<36} {row['m_step']:7.0%} {row['e_step']:7.0%} {row['lap']:7.0%}", flush=True)
+    print(f"\n{'draws of eight batches':<36} {'wall s':>7} {'CPU s':>7} {'switches':>14}")
+    for row in (loads := beside()):
+        name, switches = f"beside {row['beside']} busy processes", f"{row['voluntary']} + {row['involuntary']}"
+        print(f"{name:<36} {row['wall']:7.2f} {row['cpu']:7.2f} {switches:>14}", flush=True)
+    rows += loads
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "shares.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def manifolds():
+def manifolds(observations: int = 512):
     """Five numbers, three data, every observation its own matrix."""
     from dichroic.diffusion import MLPConfig
     from dichroic.studies.experiments import contrastive
 
-    problem, _ = contrastive(512, sources=2)
+    problem, _ = contrastive(observations, sources=2)
     return problem, MLPConfig(width=128)
 
 
@@ -134,6 +148,47 @@ def measure(name: str, problem, network) -> dict:
     m_lap, e_lap = 1024 * len(priors) * whole / training.steps, 4096 / batch * 8 / steps * seconds
     lap = (m_step * m_lap + e_step * e_lap) / (m_lap + e_lap)
     return {"problem": name, "m_step": m_step, "e_step": e_step, "lap": lap, "e_seconds": seconds, "m_seconds": whole}
+
+
+def beside() -> list[dict]:
+    """Draws of eight batches of the manifolds, alone, beside one busy process, and beside one for every core."""
+    import jax
+
+    from dichroic.diffusion import DenoiserPrior, NetworkDenoiser, Scaling, Schedule
+    from dichroic.posterior import Auto, observation_keys
+
+    _, steps, batch = EFFORTS["mlp"]
+    problem, network = manifolds(8 * batch)
+    key, shape = jax.random.key(0), next(iter(problem.sources.values())).shape
+    denoiser = NetworkDenoiser.create(shape, network, key=key)
+    priors = {s: DenoiserPrior(denoiser, Schedule(5e-3, 20.0), Scaling()) for s in problem.sources}
+    view = list(problem.views.values())[-1]
+    bound, keys = Auto(steps=steps, batch=batch).bind(view, priors, key=key), observation_keys(key, len(view))
+    bound.draw(keys)
+    rows = []
+    for n in sorted({0, 1, os.cpu_count() or 1}):
+        busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(n)]
+        try:
+            runs = sorted((used(lambda: bound.draw(keys)) for _ in range(5)), key=itemgetter("wall"))
+            rows.append({"beside": n, **runs[2]})
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+    return rows
+
+
+def used(run) -> dict:
+    """Seconds, CPU seconds and context switches of one call."""
+    before, begin = resource.getrusage(resource.RUSAGE_SELF), perf_counter()
+    run()
+    wall, after = perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall": wall,
+        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "voluntary": after.ru_nvcsw - before.ru_nvcsw,
+        "involuntary": after.ru_nivcsw - before.ru_nivcsw,
+    }
 
 
 def best(run) -> float:
