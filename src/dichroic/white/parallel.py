@@ -20,19 +20,21 @@ _WORTH = 3e7  # floating-point operations from which on threads are worth what i
 
 
 def side_by_side(
-    function: Callable[[Item], Result], items: Sequence[Item], *, alike: bool = False
+    function: Callable[[Item], Result], items: Sequence[Item], *, alike: bool = False, host: bool = False
 ) -> Iterator[tuple[Item, Result]]:
     """Yields `(item, function(item))` as they are done, in any order; the first failure ends the others.
 
     Where the items are `alike`, the first one runs alone, so that what it compiles is there for the rest. Results do
-    not depend on the number of threads. Accelerators run one program at a time and get one thread.
+    not depend on the number of threads. Accelerators run one program at a time and get one thread; what is computed on
+    the `host` all the same gets several beside them, too.
     """
     if not items:
         return
     if alike:
         yield items[0], function(items[0])
         items = items[1:]
-    threads = max(1, min(os.cpu_count() or 1, _MOST, len(items))) if jax.default_backend() == "cpu" else 1
+    several = host or jax.default_backend() == "cpu"
+    threads = max(1, min(os.cpu_count() or 1, _MOST, len(items))) if several else 1
     pool = ThreadPoolExecutor(threads)
     try:
         futures = {pool.submit(function, item): item for item in items}
@@ -53,7 +55,7 @@ def dense_side_by_side(
         yield from ((item, function(item)) for item in items)
         return
     with _libraries().limit(limits=1, user_api="blas"):
-        yield from side_by_side(function, items)
+        yield from side_by_side(function, items, host=True)
 
 
 @cache
