@@ -57,11 +57,17 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
     """
     from dichroic.plan import estimate_costs
     from dichroic.problem import load_problem
+    from dichroic.run.mixtures import contrast_of
     from dichroic.settings import PRESETS, settle
 
     loaded = load_problem(path)
     configs = {name: _as_preset(name, loaded.fit) for name in PRESETS}
     configs[_OWN] = settle({}, loaded.fit)
+    if (contrast := contrast_of(loaded.problem, loaded.frozen, configs[_OWN])) is not None:
+        progress.say(
+            f"source '{contrast.source}' would be learned by the law of the mixtures; what is said here is what laps of "
+            "EM would take in its place (law = 'em')"
+        )
     estimates = estimate_costs(
         loaded.problem,
         configs,

@@ -1,6 +1,6 @@
 """The stage of a fit that learns by the law of the mixtures, in place of laps of EM."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ _BEYOND = 0.03  # two standard errors of an area under a curve of some 400 obser
 
 
 def contrast_of(
-    problem: Problem, frozen: Mapping[str, Prior], config: FitConfig, scalings: Mapping[str, Scaling] | None = None
+    problem: Problem, frozen: Collection[str], config: FitConfig, scalings: Mapping[str, Scaling] | None = None
 ) -> Contrast | None:
     """The one source that is to be learned by the law of the mixtures, with the views that show it; None for EM.
 
