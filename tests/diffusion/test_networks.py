@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.diffusion import NETWORKS, GaussianDenoiser, MLPConfig, NetworkDenoiser, UNetConfig
+from dichroic.diffusion import NETWORKS, ConvConfig, GaussianDenoiser, MLPConfig, NetworkDenoiser, UNetConfig
 from dichroic.diffusion.networks import convolution, layers
 from oracles import random_covariance
 
@@ -21,6 +21,10 @@ EXAMPLES = {
     ],
     "unet": [
         ((13, 9, 2), UNetConfig(**UNET)),
+    ],
+    "conv": [
+        ((7, 9, 2), ConvConfig(channels=(4, 8), depth=1, embedding=8)),
+        ((6, 5), ConvConfig(channels=(4, 8), depth=1, embedding=8, axes=1)),
     ],
 }
 every_network = pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_dropout_only_with_a_key(shape, config, getkey):
     key = getkey()
     dropped, again, another = (denoise(denoiser, x, sigma, k) for k in (key, key, getkey()))
     np.testing.assert_array_equal(dropped, again)
-    changed = config.dropout > 0
+    changed = getattr(config, "dropout", 0) > 0
     assert np.allclose(plain, dropped, atol=1e-6) != changed
     assert np.allclose(dropped, another, atol=1e-6) != changed
 

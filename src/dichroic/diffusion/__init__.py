@@ -18,7 +18,17 @@ from dichroic.diffusion.denoiser_prior import DenoiserPrior
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
-from dichroic.diffusion.networks import MLP, NETWORKS, AnyNetwork, MLPConfig, NetworkConfig, UNet, UNetConfig
+from dichroic.diffusion.networks import (
+    MLP,
+    NETWORKS,
+    AnyNetwork,
+    Conv,
+    ConvConfig,
+    MLPConfig,
+    NetworkConfig,
+    UNet,
+    UNetConfig,
+)
 from dichroic.diffusion.objective import OBJECTIVES, AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.prior import PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of
 from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
@@ -45,6 +55,8 @@ __all__ = [
     "AnyObjective",
     "Batch",
     "ComponentsDenoiser",
+    "Conv",
+    "ConvConfig",
     "Cost",
     "Decoupled",
     "Denoiser",
