@@ -155,7 +155,7 @@ def test_a_learned_posterior_is_for_the_operators_it_was_learned_from(learned, t
 
 
 def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(tmp_path, monkeypatch):
-    monkeypatch.setattr("dichroic.run.mixtures._BEYOND", -1.0)  # a network of three steps is kept, too
+    monkeypatch.setattr("dichroic.run.mixtures.BEYOND", -1.0)  # a network of three steps is kept, too
     config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
     run = fit(problem(), config, out=tmp_path / "run")
     separated = run.separate(problem(), draws=2, share=1.0)

@@ -142,12 +142,11 @@ def _scores(critic: Critic, contrast: Contrast, config: FlowConfig, pool: Array,
 
 
 def area(real: Any, simulated: Any) -> float:
-    """The area under the curve of two sets of scores."""
-    order = np.argsort(np.concatenate([np.asarray(simulated), np.asarray(real)]), kind="stable")
-    ranks = np.empty(len(order))
-    ranks[order] = np.arange(1, len(order) + 1)
-    n, m = len(real), len(simulated)
-    return float((ranks[m:].sum() - n * (n + 1) / 2) / (n * m))
+    """The area under the curve of two sets of scores: the share of pairs in which the first is the higher."""
+    from sklearn.metrics import roc_auc_score
+
+    scores = np.concatenate([np.asarray(real), np.asarray(simulated)])
+    return float(roc_auc_score(np.arange(len(scores)) < len(real), scores))
 
 
 class Judged:

@@ -16,12 +16,12 @@ from dichroic.problem import Problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.settings import FitConfig
 
-__all__ = ["contrast_of", "learn_mixtures", "shortened"]
+__all__ = ["BEYOND", "contrast_of", "learn_mixtures", "shortened"]
 
 # what "auto" asks for: sides of images, lengths of series, observations of the view and of what it shows alone
 _SIDE, _LENGTH, _MIXTURES, _ALONE = 16, 64, 1024, 512
 _LAPS = 16  # of the Gaussian stage, which is no more than a start then
-_BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observations
+BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observations
 
 
 def contrast_of(
@@ -96,7 +96,7 @@ def learn_mixtures(
     folder.save_records(records)
     verdict = f"mixtures of the pool are told from the observed ones with an AUC of {after:.2f}, "
     verdict += f"those of the Gaussian stage with {before:.2f}"
-    if after > before - _BEYOND:
+    if after > before - BEYOND:
         say(f"{source}: {verdict}: the law of the mixtures is not used")
         return None
     say(f"{source}: {verdict}")
