@@ -18,7 +18,7 @@ def convergence_figures(material: Material) -> list[Figure]:
     records = material.records
     figures = [_gaussian(material)]
     if records:
-        makers = (_prediction, _loss, _chi_square, _psnr, _failures, _seconds)
+        makers = (_prediction, _area, _loss, _chi_square, _psnr, _failures, _seconds)
         figures = [*(make(records) for make in makers), _gaussian(material)]
     return [figure for figure in figures if figure is not None]
 
@@ -123,6 +123,21 @@ def _prediction(records: Sequence[Any]) -> Figure | None:
         "(energy score), with the standard error of its difference from the best lap before as a band; good is a fall "
         "that levels off, and the circled lap is the one whose priors are used.",
         more,
+    )
+
+
+def _area(records: Sequence[Any]) -> Figure | None:
+    curves = [
+        (f"{when} the flow", _series(records, f"area_{when}"), {"color": colour(i)})
+        for i, when in enumerate(("before", "after"))
+    ]
+    return _curves(
+        records,
+        curves,
+        "area under the curve",
+        "Mixtures of the pool, told from the observed ones",
+        "How well a critic tells mixtures simulated with the pool from held-out observations: one half where it "
+        "cannot. Where the flow of a round does not lower it, that round has brought nothing.",
     )
 
 
