@@ -27,7 +27,6 @@ from dichroic.law.regression import Regression, channels, convolutional, estimat
 
 __all__ = ["Known", "ViewDenoiser", "evidence"]
 
-_BATCH = 64
 _HIGHEST = 4  # one sample of so many is at the highest level
 
 
@@ -99,7 +98,7 @@ class ViewDenoiser(eqx.Module):
         levels: tuple[float, float],
         how: Descent,
         *,
-        batch: int = _BATCH,
+        batch: int,
         key: PRNGKeyArray,
         report: Report | None = None,
     ) -> tuple["ViewDenoiser", Array]:

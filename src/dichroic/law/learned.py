@@ -146,9 +146,8 @@ class _Learned(Bound):
         beside = {s: operator for s, operator in part.mixing.items() if s != source}
         rest = replace(part, y=part.y - signal.astype(part.y.dtype), mixing=beside, truth={})
         priors = {s: self.priors[s] for s in beside}
-        if self.rest is None:
-            self.rest = self.others.bind(rest, priors, key=self.key)
-        found = self.rest.on(rest).draw(jax.vmap(lambda key: jax.random.fold_in(key, 1))(wanted.keys))
+        self.rest = self.others.bind(rest, priors, key=self.key) if self.rest is None else self.rest.on(rest)
+        found = self.rest.draw(jax.vmap(lambda key: jax.random.fold_in(key, 1))(wanted.keys))
         samples = {source: np.asarray(self.contrast.scaling.to_user(x), np.float32), **found.samples}
         wanted.report(n, n)
         ordered = {s: samples[s] for s in self.view.mixing}

@@ -99,7 +99,7 @@ def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGK
     moved = flow(
         contrast,
         state.pool,
-        held_rows(contrast, config, key),
+        held_rows(contrast, config),
         _flow_config(config, state),
         key=flow_key,
         report=lambda done, total: say("flow of the pool", done, total),
@@ -167,15 +167,15 @@ def draw_all(
     return np.concatenate(draws)[:n], np.concatenate(means)[:n]
 
 
-def held_rows(contrast: Contrast, config: MixturesConfig, key: PRNGKeyArray) -> np.ndarray:
-    """Observations that no critic of a round learns from."""
-    return np.asarray(jax.random.permutation(key, len(contrast)))[: min(config.held, len(contrast) // 5)]
+def held_rows(contrast: Contrast, config: MixturesConfig) -> np.ndarray:
+    """Observations that no critic learns from: the same in all rounds, or the last judge would know some of them."""
+    return np.asarray(jax.random.permutation(jax.random.key(0), len(contrast)))[: min(config.held, len(contrast) // 5)]
 
 
 def told_apart(contrast: Contrast, config: MixturesConfig, pool: np.ndarray, *, key: PRNGKeyArray) -> float:
     """How well mixtures simulated with a pool are told from held-out observations by a fresh critic."""
     how = FlowConfig(warm=config.alone, batch=config.critic_batch, precise=not _has_half())
-    return separability(contrast, pool, held_rows(contrast, config, key), how, key=key)
+    return separability(contrast, pool, held_rows(contrast, config), how, key=key)
 
 
 def power(contrast: Contrast, pool: np.ndarray) -> float:
