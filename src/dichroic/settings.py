@@ -26,11 +26,11 @@ from pydantic import (
 from dichroic.closed.components import ComponentsConfig
 from dichroic.closed.gaussian import GaussianConfig
 from dichroic.diffusion import AnyNetwork, MLPConfig, NetworkConfig, Schedule, TrainingConfig
+from dichroic.faults import did_you_mean
 from dichroic.kinds import Settings, model_of
 from dichroic.law.config import MixturesConfig
 from dichroic.posterior import AnyMethod, Auto, Method
 from dichroic.posterior.old_settings import modern
-from dichroic.problem.faults import did_you_mean
 
 __all__ = ["PRESETS", "PUBLISHED", "FitConfig", "SettingsError", "faults", "merge", "preset", "settle"]
 

@@ -48,8 +48,8 @@ def baseline(
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
     from dichroic.em import split
+    from dichroic.faults import did_you_mean, names
     from dichroic.problem import load_problem
-    from dichroic.problem.faults import did_you_mean, names
     from dichroic.run import RunError
     from dichroic.run.summary import view_scores
     from dichroic.settings import SettingsError, settle

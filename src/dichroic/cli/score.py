@@ -69,9 +69,9 @@ def rank(
     import numpy as np
 
     from dichroic.diffusion import rank_candidates
+    from dichroic.faults import did_you_mean, names
     from dichroic.problem import ProblemError
     from dichroic.problem.arrays import ArrayReader
-    from dichroic.problem.faults import did_you_mean, names
     from dichroic.run import Run, RunError
 
     priors = Run(folder).priors

@@ -15,8 +15,8 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed import GaussianConfig, gaussian_em
 from dichroic.closed.routes import bind_view
 from dichroic.design.finding import Finding
+from dichroic.faults import names
 from dichroic.problem import Problem, Source
-from dichroic.problem.faults import names
 
 __all__ = ["check_beforehand"]
 

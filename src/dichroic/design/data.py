@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dichroic.design.finding import Finding, worst_first
+from dichroic.faults import samples
 from dichroic.operators import take
 from dichroic.problem import Problem, View
-from dichroic.problem.faults import samples
 from dichroic.problem.noise import inner_noise
 
 __all__ = ["check_data", "spread_over_noise", "whitened"]

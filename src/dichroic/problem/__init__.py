@@ -1,6 +1,6 @@
 """Sources, views and the problem they make, in memory and as files."""
 
-from dichroic.problem.faults import ProblemError
+from dichroic.faults import ProblemError
 from dichroic.problem.files import ProblemFile, load_problem
 from dichroic.problem.functions import allow
 from dichroic.problem.problem import Problem

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.problem.faults import ProblemError, did_you_mean, first_line, located, names
+from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
 from dichroic.problem.stores import check_hdf5, check_size, check_zarr, check_zarr_metadata
 from dichroic.problem.values import as_floats, as_numbers
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.problem.faults import ProblemError
+from dichroic.faults import ProblemError
 
 __all__ = ["Opened", "open_container"]
 

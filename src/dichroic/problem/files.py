@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.faults import ProblemError, collect, did_you_mean, first_line, located, names
 from dichroic.problem.arrays import ArrayReader, expand, find_file
-from dichroic.problem.faults import ProblemError, collect, did_you_mean, first_line, located, names
 from dichroic.problem.functions import FunctionReader, allow
 from dichroic.problem.noise_table import read_noise
 from dichroic.problem.operator_table import OperatorReader

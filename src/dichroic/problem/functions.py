@@ -10,8 +10,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from dichroic.faults import ProblemError, did_you_mean, first_line, names
 from dichroic.problem.arrays import find_file
-from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names
 
 __all__ = ["FunctionReader", "allow", "allow_everywhere"]
 

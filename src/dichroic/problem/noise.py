@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.faults import ProblemError
 from dichroic.operators import DenseNoise, DiagonalNoise, Likelihood, PerSample
-from dichroic.problem.faults import ProblemError
 from dichroic.problem.values import as_numbers
 
 __all__ = ["bind_noise", "dense_bytes", "entrywise", "inner_noise", "unmeasured", "where_observed"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.faults import ProblemError, did_you_mean, located, meant, names
 from dichroic.operators import LIKELIHOODS, PerSample
 from dichroic.problem.arrays import ArrayReader, is_array_table
-from dichroic.problem.faults import ProblemError, did_you_mean, located, meant, names
 from dichroic.problem.values import as_floats
 
 __all__ = ["describe_noise", "read_noise"]

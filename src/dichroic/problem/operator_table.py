@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
 from dichroic.operators import OPERATORS, Adjoint, Composition, LinearFunction, Operator, PerSample, Scale, Sum, take
 from dichroic.problem.arrays import ArrayReader, is_array_table
-from dichroic.problem.faults import ProblemError, did_you_mean, first_line, located, names
 from dichroic.problem.functions import FunctionReader
 from dichroic.problem.source import Source
 

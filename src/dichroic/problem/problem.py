@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dichroic.faults import ProblemError
 from dichroic.operators import LinearFunction
-from dichroic.problem.faults import ProblemError
 from dichroic.problem.source import Source
 from dichroic.problem.validate import check_names, check_view
 from dichroic.problem.view import View, leaves

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from dichroic.problem.faults import ProblemError, collect
+from dichroic.faults import ProblemError, collect
 from dichroic.problem.noise_table import describe_noise
 from dichroic.problem.operator_table import describe_operator
 from dichroic.problem.problem import Problem

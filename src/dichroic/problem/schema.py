@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from dichroic.problem.faults import ProblemError, did_you_mean, meant, names
+from dichroic.faults import ProblemError, did_you_mean, meant, names
 
 __all__ = ["ProblemTable", "SourceTable", "ViewTable", "parse"]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray
 
-from dichroic.problem.faults import ProblemError, collect
+from dichroic.faults import ProblemError, collect
 from dichroic.problem.symmetry import Augmentation, permutations, symmetry_of
 
 __all__ = ["Source", "as_complex", "as_pairs", "blocks_of", "describe_source"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.problem.faults import ProblemError
+from dichroic.faults import ProblemError
 
 __all__ = ["check_hdf5", "check_size", "check_zarr", "check_zarr_metadata"]
 

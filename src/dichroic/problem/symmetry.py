@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
-from dichroic.problem.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, did_you_mean, names
 
 __all__ = ["SYMMETRIES", "Augmentation", "axes_of", "permutations", "symmetry_of"]
 

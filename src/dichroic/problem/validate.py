@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from dichroic.faults import ProblemError, did_you_mean, first_line, names, samples
 from dichroic.operators import (
     Adjoint,
     Composition,
@@ -21,7 +22,6 @@ from dichroic.operators import (
     take,
 )
 from dichroic.problem.containers import open_container
-from dichroic.problem.faults import ProblemError, did_you_mean, first_line, names, samples
 from dichroic.problem.noise import dense_bytes, entrywise, inner_noise, where_observed
 from dichroic.problem.source import Source
 from dichroic.problem.values import as_numbers

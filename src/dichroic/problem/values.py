@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.faults import ProblemError
 from dichroic.problem.containers import Opened, open_container
-from dichroic.problem.faults import ProblemError
 
 __all__ = ["as_flags", "as_floats", "as_numbers", "unmask"]
 

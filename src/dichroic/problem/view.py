@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from dichroic.faults import ProblemError, located
 from dichroic.operators import (
     AsComplex,
     Composition,
@@ -24,7 +25,6 @@ from dichroic.operators import (
     take,
 )
 from dichroic.problem.containers import Opened, open_container
-from dichroic.problem.faults import ProblemError, located
 from dichroic.problem.noise import bind_noise, inner_noise, unmeasured
 from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.values import as_flags, as_floats, unmask

@@ -14,8 +14,8 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
+from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem, describe_source, load_problem
-from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
 from dichroic.run.mixtures import contrast_of, learn_mixtures, shortened

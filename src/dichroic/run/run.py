@@ -11,10 +11,10 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import split
+from dichroic.faults import did_you_mean, names
 from dichroic.law import LearnedPosterior
 from dichroic.posterior import Method
 from dichroic.problem import Problem, Source, as_complex, load_problem
-from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separation import Separation, separate
 from dichroic.settings import FitConfig

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
+from dichroic.faults import did_you_mean, names
 from dichroic.law import LearnedPosterior
 from dichroic.posterior import Auto, Bound, Method, observation_keys, stand_in_mean
 from dichroic.problem import Problem, View, as_complex
-from dichroic.problem.faults import did_you_mean, names
 from dichroic.run.folder import RunError
 from dichroic.run.mean import MeanOfDraws
 from dichroic.settings import FitConfig

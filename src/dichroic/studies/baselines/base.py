@@ -12,9 +12,9 @@ from jaxtyping import PRNGKeyArray
 from pydantic import BaseModel, ConfigDict
 
 from dichroic.diffusion import Cost
+from dichroic.faults import did_you_mean, names
 from dichroic.posterior import Draws
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import Separation
 from dichroic.run.separation import SeparationWriter
 from dichroic.store import Format, load_arrays, load_json, save_arrays, save_json

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
+from dichroic.faults import names
 from dichroic.operators import PerSample
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.problem.faults import names
 
 __all__ = ["Channels", "assign", "channels_of"]
 

@@ -26,8 +26,8 @@ from pydantic import PositiveInt
 
 from dichroic.closed import GaussianConfig, gaussian_em
 from dichroic.diffusion import Cost, Scaling, TrainingConfig
+from dichroic.faults import names
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.problem.faults import names
 from dichroic.studies.baselines.base import Baseline
 from dichroic.studies.baselines.coders import CoderConfig, MLPCoderConfig, make_decoder, make_encoder
 from dichroic.studies.baselines.contrast import required_contrasts

@@ -15,9 +15,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from dichroic.faults import names
 from dichroic.operators import Scale
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.problem.faults import names
 from dichroic.studies.baselines.batches import over_observations
 
 __all__ = ["Contrast", "find_contrasts", "matching", "required_contrasts"]

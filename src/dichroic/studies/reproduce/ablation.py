@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dichroic.problem.faults import did_you_mean, names
+from dichroic.faults import did_you_mean, names
 from dichroic.run import RunError
 from dichroic.studies.reproduce.experiment import Published
 

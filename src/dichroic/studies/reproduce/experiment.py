@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
-from dichroic.problem.faults import did_you_mean, names
+from dichroic.faults import did_you_mean, names
 from dichroic.run import RunError
 from dichroic.settings import merge
 

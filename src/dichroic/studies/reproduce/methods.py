@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem, ProblemError
-from dichroic.problem.faults import did_you_mean, names
 from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
 from dichroic.run.separation import SeparationWriter
 from dichroic.settings import preset

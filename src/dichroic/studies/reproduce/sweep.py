@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.faults import names
 from dichroic.problem import Problem, ProblemError
-from dichroic.problem.faults import names
 from dichroic.run import Progress, Quiet, RunError
 from dichroic.store import write
 from dichroic.studies.reproduce.experiment import Experiment, Range, load_experiment
