@@ -20,11 +20,11 @@ import numpy as np
 from scipy.special import logsumexp
 
 from dichroic.algebra import Components
+from dichroic.baselines import simple_answers
 from dichroic.closed import GaussianConfig, components_em, gaussian_em
 from dichroic.diagnose.white import WhiteView
 from dichroic.operators import take
 from dichroic.problem import Problem, View, blocks_of
-from dichroic.studies.baselines import simple_answers
 from dichroic.studies.reproduce import load_experiment
 from dichroic.studies.reproduce.generators import generate
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from dichroic import Dense, PerSample, Problem, Source, View
+from dichroic.baselines import BASELINES
+from dichroic.baselines.coders import MLPCoderConfig
 from dichroic.diffusion import TrainingConfig
-from dichroic.studies.baselines import BASELINES
-from dichroic.studies.baselines.coders import MLPCoderConfig
 
 SMALL = {
     # trained in earnest: what it learned is looked at as well

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dichroic.baselines import load_baseline
 from dichroic.cli import main
 from dichroic.run import Separation
-from dichroic.studies.baselines import load_baseline
 from run_cases import write_tiny
 
 

@@ -45,6 +45,7 @@ def baseline(
         Write a report into the folder.
     """
     prepare(allow_code)
+    from dichroic.baselines import BASELINES
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
     from dichroic.em import split
@@ -53,7 +54,6 @@ def baseline(
     from dichroic.run import RunError
     from dichroic.run.summary import view_scores
     from dichroic.settings import SettingsError, settle
-    from dichroic.studies.baselines import BASELINES
 
     if name not in BASELINES:
         raise SettingsError(f"no baseline '{name}'; there are: {names(BASELINES)}{did_you_mean(name, BASELINES)}")

@@ -58,9 +58,12 @@ def diagnose(
         Write the report anew, with what was found.
     """
     prepare(allow_code)
+    from dataclasses import replace
+
+    from dichroic.baselines import Beside, beside
     from dichroic.cli.check import show_findings
     from dichroic.cli.messages import say
-    from dichroic.cli.output import print_json, write_report
+    from dichroic.cli.output import print_json, show_beside, write_report
     from dichroic.diagnose import Budget
     from dichroic.problem import load_problem
     from dichroic.run import Run
@@ -74,13 +77,16 @@ def diagnose(
     others = None if problem is None else load_problem(problem).problem
     with meter(quiet) as progress:
         found = examine(run, others, budget=Budget(**work, seed=seed), checks=check, progress=progress)
+    simple = beside(run) if others is None else Beside({}, [])
+    found = replace(found, verdict=found.verdict.doubted(simple.reasons))
     written = write_report(run) if report else None
     design = run.folder.design()
     unseen = [] if design is None else [vars(finding) for finding in design.findings() if finding.level != "green"]
     if json:
-        print_json({**as_json(found, folder, written), "design": unseen})
+        print_json({**as_json(found, folder, written), "design": unseen, "beside": [vars(c) for c in simple.shown]})
     else:
         show(found)
+        show_beside([vars(c) for c in simple.shown], simple.reasons)
         if unseen:
             say("What no check of data can see is what the design of the observations leaves open:")
             show_findings(unseen)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ __all__ = [
     "make_table",
     "print_json",
     "print_table",
+    "show_beside",
     "show_demo",
     "show_fit",
     "show_views",
@@ -95,9 +96,23 @@ def show_fit(summary: Mapping[str, Any]) -> None:
         print_table(table)
     if summary["held_out"]:
         show_views("Held-out observations", summary["held_out"])
+    show_beside(summary.get("beside", []), summary.get("doubts", []))
     say(f"run:    {summary['folder']}")
     if summary.get("report"):
         say(f"report: {summary['report']}")
+
+
+def show_beside(comparisons: Sequence[Mapping[str, Any]], doubts: Sequence[str]) -> None:
+    """The simple answers beside the result, where the truth is known, and what is to be said of those that beat it."""
+    if comparisons:
+        title = "Beside what one would have without this fit (PSNR of all together, dB)"
+        table = make_table(title, "view", "source", "simple answer", "its", "ours", numbers=2)
+        for c in comparisons:
+            source = f"{c['source']}, as seen" if c["seen"] else c["source"]
+            table.add_row(c["view"], source, c["title"], f"{c['theirs']:.2f}", f"{c['ours']:.2f}")
+        print_table(table)
+    for doubt in doubts:
+        complain("look closer", doubt)
 
 
 def show_views(title: str, views: Mapping[str, Mapping[str, Any]]) -> None:

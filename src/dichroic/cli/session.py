@@ -23,10 +23,13 @@ def resumable(folder: Path) -> Iterator[None]:
 
 def finish(run: Any, report: bool, json: bool) -> int:
     """The end of a fit: the report, and the scores."""
+    from dichroic.baselines import beside
     from dichroic.cli.output import print_json, show_fit, write_report
     from dichroic.run import summarize
 
     written = write_report(run) if report else None
-    summary = {**summarize(run), "report": written and str(written)}
+    found = beside(run)
+    summary = {**summarize(run), "beside": [vars(c) for c in found.shown], "doubts": found.reasons}
+    summary["report"] = written and str(written)
     print_json(summary) if json else show_fit(summary)
     return 0

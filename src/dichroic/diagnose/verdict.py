@@ -4,7 +4,7 @@ No single check suffices: chi-square hardly notices a wrong prior where the unkn
 sees the sampler, simulation sees nothing but the sampler. Their pattern tells causes apart.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dichroic.design.finding import Level
@@ -179,6 +179,13 @@ class Verdict:
         "No check sees an error that leaves all data unchanged: whether the mixing allows one, `dichroic check` says.",
         "Few held-out observations make all checks weak; green means that nothing was seen.",
     )
+
+    def doubted(self, reasons: Sequence[str], level: Level = "amber") -> "Verdict":
+        """With reasons to look closer, and at least that level where there are any."""
+        if not reasons:
+            return self
+        level = worst([self.level, level])
+        return replace(self, level=level, label=LABELS[level], reasons=(*self.reasons, *reasons))
 
 
 def judge(results: Mapping[str, Result]) -> Verdict:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.baselines import Beside, beside
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, split
@@ -27,7 +28,8 @@ class Separated:
     """Posterior draws of one view. `samples`, `{source: (n, draws, ...)}`, may be on disk; `view` is None where the
     observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`; the sources
     `complexes` are shown by their magnitudes; `means` and `appearances`, `{source: (n, ...)}`, posterior means as they
-    are and as the view shows them, where they were kept.
+    are and as the view shows them, where they were kept; `beside`, simple answers by their titles,
+    `{source: (n, ...)}`.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Separated:
     complexes: frozenset[str] = frozenset()
     means: Mapping[str, Any] = field(default_factory=dict)
     appearances: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.diverged)
@@ -113,6 +116,7 @@ class Material:
     evaluations: int | None = None
     judged_on: str = "the held-out observations"
     notes: list[str] = field(default_factory=list)
+    beside: Beside = field(default_factory=lambda: Beside({}, []))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -157,6 +161,8 @@ def gather(run: Run) -> Material:
         state = _try(material, "the last checkpoint", folder.checkpoint)
     material.priors = _priors(material, run, state)
     if run.separated.exists():
+        if material.problem is not None and material.held_out is not None:
+            material.beside = _try(material, "simple answers", lambda: beside(run)) or material.beside
         _separation(material, run)
     if not material.separated and state is not None:
         _checkpoint_draws(material, state)
@@ -224,6 +230,10 @@ def _separation(material: Material, run: Run) -> None:
             material.complexes,
             result.means.get(name, {}),
             result.appearances.get(name, {}),
+            {
+                title: {s: x.mean(name, s) for s in x.samples.get(name, {})}
+                for title, x in material.beside.answers.items()
+            },
         )
 
 

@@ -64,6 +64,11 @@ class _Strip:
             for s in sources
         }
         self.seen_limits = {s: finite_range(*x) for s, x in self.seen.items()}
+        self.beside = {
+            title: {s: [_magnitude(x[s][int(i)]) for i in self.index] for s in sources if s in x}
+            for title, x in separated.beside.items()
+        }
+        self.beside = {title: x for title, x in self.beside.items() if x}
         self.widths = {s: (0.0, finite_range(*self.stds[s])[1]) for s in sources}
         self.y = self.r = None
         if view is not None:
@@ -78,6 +83,7 @@ class _Strip:
         """Names of the columns."""
         names = ["source", *(["mean", "st. dev."] if self.several else []), *(["as seen"] if self.seen else [])]
         names += [f"draw {k + 1}" for k in range(self.shown)] + (["truth"] if self.truth else [])
+        names += [escape(title) for title in self.beside]
         names = ["observed", *names] if self.y is not None else names
         names += ["residual"] if self.r is not None else []
         return "<thead><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr></thead>"
@@ -103,6 +109,8 @@ class _Strip:
         if self.truth:
             known = s in self.truth
             cells.append(_td(cell(self.truth[s][k], limits, f"{what}: truth"), "truth") if known else _td("–"))
+        for title, x in self.beside.items():
+            cells.append(_td(cell(x[s][k], limits, f"{what}: {title}") if s in x else "–"))
         span = f' rowspan="{len(self.sources)}"'
         if j == 0 and self.y is not None:
             observed = cell(self.y[k], self.y_limits, f"observation {i}")
@@ -138,6 +146,10 @@ def _caption(material: Material, strip: _Strip) -> str:
         good.append("a truth (framed) that could pass for one of the draws")
     if strip.r is not None:
         good.append(f"residuals of the first draw, in units of the noise σ and cut at ±{SIGMAS:.0f}, without structure")
+    if strip.beside:
+        good.append(
+            "more of the truth, and less of the other sources, than in what one would have without this fit (last)"
+        )
     text = f"Some of {material.judged_on}, spread evenly over the set and not chosen by result, "
     text += "and what they were separated into"
     shapes = [material.shapes[s] for s in strip.sources]
@@ -151,6 +163,10 @@ def _merged(x: np.ndarray, noise: bool = False) -> np.ndarray:
     if not (is_image(x.shape[1:]) and x.shape[-1] == 3 and x.ndim == 4):
         return x
     return nan_stat("nanmean", x, axis=-1) * (np.sqrt(np.maximum(np.isfinite(x).sum(-1), 1)) if noise else 1.0)
+
+
+def _magnitude(x: np.ndarray) -> np.ndarray:
+    return np.abs(x) if np.iscomplexobj(x) else np.asarray(x, float)
 
 
 def _std(x: np.ndarray) -> np.ndarray:

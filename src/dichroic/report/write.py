@@ -83,7 +83,17 @@ class Maker:
             "judged_on": m.judged_on,
             "facts": self.part("provenance", self._facts) or [],
             "commands": self.part("the commands", self._commands) or [],
-            "verdict": judge_run(m, chi, results),
+            "verdict": judge_run(m, chi, results).doubted(m.beside.reasons),
+            "comparisons": [
+                {
+                    "what": f"{c.source} in {c.view}{', as seen' if c.seen else ''}",
+                    "title": c.title,
+                    "theirs": f"{c.theirs:.2f}",
+                    "ours": f"{c.ours:.2f}",
+                    "beaten": "the simple answer" if c.beaten else "",
+                }
+                for c in m.beside.shown
+            ],
             "design": self.part("the design", lambda: design_section(m, self.part)),
             "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(results, self.part)),
         }

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from dichroic.baselines import MeanSubtraction
 from dichroic.metrics import psnr
-from dichroic.studies.baselines import MeanSubtraction
 from dichroic.studies.experiments import grassy_digits, oracle_wiener
 from dichroic.studies.experiments.grass import crop, grass_bands, grass_squares
 

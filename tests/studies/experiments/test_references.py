@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from dichroic.baselines import MeanSubtraction
 from dichroic.operators import BlockProject, PerSample, Scale
 from dichroic.problem import Problem, Source, View
-from dichroic.studies.baselines import MeanSubtraction
 from dichroic.studies.experiments import contrastive, oracle_wiener
 
 

@@ -6,10 +6,10 @@ import tomllib
 import numpy as np
 import pytest
 
+from dichroic.baselines import PCPCA, Wiener
 from dichroic.cli import main
 from dichroic.problem import Problem, Source, View, load_problem, save_problem
 from dichroic.run import Quiet, RunError
-from dichroic.studies.baselines import PCPCA, Wiener
 from dichroic.studies.reproduce import (
     Ablation,
     AblationRow,

@@ -5,12 +5,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from dichroic.baselines import MeanSubtraction
 from dichroic.metrics import psnr
 from dichroic.problem import load_problem, save_problem
 from dichroic.run import Progress, Run, fit, separate
 from dichroic.run.summary import view_scores
 from dichroic.settings import FitConfig
-from dichroic.studies.baselines import MeanSubtraction
 from dichroic.studies.experiments import digits
 from dichroic.studies.experiments.references import oracle_wiener
 

@@ -43,13 +43,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.batches import over_observations
+from dichroic.baselines.climb import Objective, climb
+from dichroic.baselines.contrast import Contrast, matching, required_contrasts
+from dichroic.baselines.factors import FactorModel, ScaledLikelihood
+from dichroic.baselines.least_squares import least_squares, least_squares_means, mixed, principal_start
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.batches import over_observations
-from dichroic.studies.baselines.climb import Objective, climb
-from dichroic.studies.baselines.contrast import Contrast, matching, required_contrasts
-from dichroic.studies.baselines.factors import FactorModel, ScaledLikelihood
-from dichroic.studies.baselines.least_squares import least_squares, least_squares_means, mixed, principal_start
 from dichroic.white.layout import diagonal_noise
 
 __all__ = ["PCPCA", "PCPCAConfig"]

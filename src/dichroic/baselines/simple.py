@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from dichroic.baselines.base import Baseline
+from dichroic.baselines.border_median import BorderMedian
+from dichroic.baselines.contrast import find_contrasts
+from dichroic.baselines.kinds import gains, kind_of
+from dichroic.baselines.least_squares import least_squares
+from dichroic.baselines.mean_subtraction import MeanSubtraction
+from dichroic.baselines.stationary_wiener import StationaryWiener
 from dichroic.problem import Problem, ProblemError
-from dichroic.studies.baselines.base import Baseline
-from dichroic.studies.baselines.border_median import BorderMedian
-from dichroic.studies.baselines.contrast import find_contrasts
-from dichroic.studies.baselines.kinds import gains, kind_of
-from dichroic.studies.baselines.least_squares import least_squares
-from dichroic.studies.baselines.mean_subtraction import MeanSubtraction
-from dichroic.studies.baselines.stationary_wiener import StationaryWiener
 
 __all__ = ["simple_answers"]
 

@@ -24,16 +24,16 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from pydantic import PositiveInt
 
+from dichroic.baselines.base import Baseline
+from dichroic.baselines.coders import CoderConfig, MLPCoderConfig, make_decoder, make_encoder
+from dichroic.baselines.contrast import required_contrasts
+from dichroic.baselines.elbo import train_elbo
+from dichroic.baselines.features import features, standards
+from dichroic.baselines.latents import LatentConfig
 from dichroic.closed import GaussianConfig, gaussian_em
 from dichroic.diffusion import Cost, Scaling, TrainingConfig
 from dichroic.faults import names
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.studies.baselines.base import Baseline
-from dichroic.studies.baselines.coders import CoderConfig, MLPCoderConfig, make_decoder, make_encoder
-from dichroic.studies.baselines.contrast import required_contrasts
-from dichroic.studies.baselines.elbo import train_elbo
-from dichroic.studies.baselines.features import features, standards
-from dichroic.studies.baselines.latents import LatentConfig
 from dichroic.white import WhitenedObservation
 
 __all__ = ["CLVMVAE", "CLVMVAEConfig"]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from dichroic.baselines.batches import over_observations
+from dichroic.baselines.contrast import Contrast, required_contrasts
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.studies.baselines.batches import over_observations
-from dichroic.studies.baselines.contrast import Contrast, required_contrasts
 
 __all__ = ["Kind", "contrasts_of", "gains", "kind_of", "moments"]
 

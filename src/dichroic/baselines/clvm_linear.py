@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
+from dichroic.baselines.base import Baseline
+from dichroic.baselines.batches import over_observations
+from dichroic.baselines.climb import climb
+from dichroic.baselines.contrast import required_contrasts
+from dichroic.baselines.factors import FactorModel, ScaledLikelihood
+from dichroic.baselines.latents import LatentConfig
+from dichroic.baselines.least_squares import principal_start
 from dichroic.problem import Problem
-from dichroic.studies.baselines.base import Baseline
-from dichroic.studies.baselines.batches import over_observations
-from dichroic.studies.baselines.climb import climb
-from dichroic.studies.baselines.contrast import required_contrasts
-from dichroic.studies.baselines.factors import FactorModel, ScaledLikelihood
-from dichroic.studies.baselines.latents import LatentConfig
-from dichroic.studies.baselines.least_squares import principal_start
 
 __all__ = ["CLVMLinear", "CLVMLinearConfig"]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.contrast import Contrast, matching
+from dichroic.baselines.kinds import Kind, contrasts_of, gains, kind_of, moments
 from dichroic.problem import Problem, View
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.contrast import Contrast, matching
-from dichroic.studies.baselines.kinds import Kind, contrasts_of, gains, kind_of, moments
 
 __all__ = ["StationaryWiener", "StationaryWienerConfig"]
 

@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dichroic.algebra import Components, Gaussian
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.batches import over_observations
+from dichroic.baselines.factors import FactorModel
 from dichroic.closed import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.routes import bind_dense
 from dichroic.diffusion import EXACT_SIZE, Denoiser, Prior, Scaling, Schedule, denoisers_of
 from dichroic.posterior import MomentMatching
 from dichroic.problem import Problem, View
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.batches import over_observations
-from dichroic.studies.baselines.factors import FactorModel
 from dichroic.white import WhitenedObservation
 
 __all__ = ["Wiener", "WienerConfig"]

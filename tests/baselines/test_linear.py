@@ -9,8 +9,7 @@ import scipy.stats
 
 from baseline_cases import half_amplitude, matrices
 from dichroic import Dense, PerSample, Problem, ProblemError, Source, View
-from dichroic.operators import take
-from dichroic.studies.baselines import (
+from dichroic.baselines import (
     PCPCA,
     CLVMLinear,
     CLVMLinearConfig,
@@ -21,8 +20,9 @@ from dichroic.studies.baselines import (
     WienerConfig,
     wiener,
 )
-from dichroic.studies.baselines.contrast import find_contrasts
-from dichroic.studies.baselines.factors import FactorModel
+from dichroic.baselines.contrast import find_contrasts
+from dichroic.baselines.factors import FactorModel
+from dichroic.operators import take
 from oracles import SIGMAS
 
 
@@ -226,7 +226,7 @@ def test_contrastive_pca_is_an_eigenproblem():
 
 
 def test_contrastive_pca_of_many_pixels_needs_no_matrix(monkeypatch):
-    from dichroic.studies.baselines import cpca
+    from dichroic.baselines import cpca
 
     problem = half_amplitude(50, shape=(30,))
     dense = ContrastivePCA.fit(problem, ContrastivePCAConfig(components=2))

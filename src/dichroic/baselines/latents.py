@@ -2,7 +2,7 @@
 
 from pydantic import PositiveInt
 
-from dichroic.studies.baselines.base import BaselineConfig
+from dichroic.baselines.base import BaselineConfig
 
 __all__ = ["LatentConfig"]
 

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from dichroic.studies.baselines.base import Baseline, BaselineConfig, read_header
-from dichroic.studies.baselines.border_median import BorderMedian, BorderMedianConfig
-from dichroic.studies.baselines.clvm_linear import CLVMLinear, CLVMLinearConfig
-from dichroic.studies.baselines.clvm_vae import CLVMVAE, CLVMVAEConfig
-from dichroic.studies.baselines.cpca import ContrastivePCA, ContrastivePCAConfig
-from dichroic.studies.baselines.fastica import FastICA, FastICAConfig
-from dichroic.studies.baselines.mean_subtraction import MeanSubtraction, MeanSubtractionConfig
-from dichroic.studies.baselines.nmf import NMF, NMFConfig
-from dichroic.studies.baselines.pcpca import PCPCA, PCPCAConfig
-from dichroic.studies.baselines.simple import simple_answers
-from dichroic.studies.baselines.stationary_wiener import StationaryWiener, StationaryWienerConfig
-from dichroic.studies.baselines.wiener import Wiener, WienerConfig
+from dichroic.baselines.base import Baseline, BaselineConfig, read_header
+from dichroic.baselines.beside import Beside, Comparison, beside
+from dichroic.baselines.border_median import BorderMedian, BorderMedianConfig
+from dichroic.baselines.clvm_linear import CLVMLinear, CLVMLinearConfig
+from dichroic.baselines.clvm_vae import CLVMVAE, CLVMVAEConfig
+from dichroic.baselines.cpca import ContrastivePCA, ContrastivePCAConfig
+from dichroic.baselines.fastica import FastICA, FastICAConfig
+from dichroic.baselines.mean_subtraction import MeanSubtraction, MeanSubtractionConfig
+from dichroic.baselines.nmf import NMF, NMFConfig
+from dichroic.baselines.pcpca import PCPCA, PCPCAConfig
+from dichroic.baselines.simple import simple_answers
+from dichroic.baselines.stationary_wiener import StationaryWiener, StationaryWienerConfig
+from dichroic.baselines.wiener import Wiener, WienerConfig
 
 # every baseline, by the name it has on the command line and in saved folders; the laws in tests/ run on each of them
 BASELINES: dict[str, type[Baseline]] = {
@@ -43,11 +44,13 @@ __all__ = [
     "PCPCA",
     "Baseline",
     "BaselineConfig",
+    "Beside",
     "BorderMedian",
     "BorderMedianConfig",
     "CLVMLinear",
     "CLVMLinearConfig",
     "CLVMVAEConfig",
+    "Comparison",
     "ContrastivePCA",
     "ContrastivePCAConfig",
     "FastICA",
@@ -60,6 +63,7 @@ __all__ = [
     "StationaryWienerConfig",
     "Wiener",
     "WienerConfig",
+    "beside",
     "load_baseline",
     "simple_answers",
 ]

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.contrast import matching, required_contrasts
+from dichroic.baselines.least_squares import least_squares, least_squares_means
 from dichroic.problem import Problem, View
 from dichroic.problem.noise import bind_noise
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.contrast import matching, required_contrasts
-from dichroic.studies.baselines.least_squares import least_squares, least_squares_means
 
 __all__ = ["MeanSubtraction", "MeanSubtractionConfig"]
 

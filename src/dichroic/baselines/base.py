@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from pydantic import BaseModel, ConfigDict
 
+from dichroic.baselines.batches import chi_square
 from dichroic.diffusion import Cost
 from dichroic.faults import did_you_mean, names
 from dichroic.posterior import Draws
@@ -18,7 +19,6 @@ from dichroic.problem import Problem, ProblemError, View
 from dichroic.run import Separation
 from dichroic.run.separation import SeparationWriter
 from dichroic.store import Format, load_arrays, load_json, save_arrays, save_json
-from dichroic.studies.baselines.batches import chi_square
 
 __all__ = ["Baseline", "BaselineConfig", "read_header"]
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from baseline_cases import problem_for
 from dichroic import Problem, ProblemError, Source, View
+from dichroic.baselines import BASELINES, load_baseline
 from dichroic.run import Separation
-from dichroic.studies.baselines import BASELINES, load_baseline
 
 every = pytest.mark.parametrize("name", BASELINES)
 

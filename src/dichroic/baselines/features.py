@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from dichroic.baselines.batches import over_observations
 from dichroic.operators import PerSample
 from dichroic.problem import View
 from dichroic.problem.view import leaves
-from dichroic.studies.baselines.batches import over_observations
 from dichroic.white import WhitenedObservation
 
 __all__ = ["features", "standards"]

@@ -7,11 +7,11 @@ import pytest
 
 from baseline_cases import channels, half_amplitude
 from dichroic import Problem, ProblemError, Source, View
+from dichroic.baselines import BASELINES, CLVMVAE, CLVMVAEConfig, load_baseline
+from dichroic.baselines.channels import assign
+from dichroic.baselines.coders import ConvCoderConfig, MLPCoderConfig, make_decoder, make_encoder
 from dichroic.diffusion import TrainingConfig
 from dichroic.operators import LinearFunction
-from dichroic.studies.baselines import BASELINES, CLVMVAE, CLVMVAEConfig, load_baseline
-from dichroic.studies.baselines.channels import assign
-from dichroic.studies.baselines.coders import ConvCoderConfig, MLPCoderConfig, make_decoder, make_encoder
 
 
 def settings(network, steps=600, **changes) -> CLVMVAEConfig:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.channels import assign, channels_of
 from dichroic.problem import Problem
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.channels import assign, channels_of
 
 __all__ = ["FastICA", "FastICAConfig"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.contrast import matching, required_contrasts
+from dichroic.baselines.least_squares import least_squares, require_invertible
 from dichroic.problem import Problem
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.contrast import matching, required_contrasts
-from dichroic.studies.baselines.least_squares import least_squares, require_invertible
 
 __all__ = ["ContrastivePCA", "ContrastivePCAConfig"]
 

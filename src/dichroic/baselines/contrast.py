@@ -15,10 +15,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from dichroic.baselines.batches import over_observations
 from dichroic.faults import names
 from dichroic.operators import Scale
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.studies.baselines.batches import over_observations
 
 __all__ = ["Contrast", "find_contrasts", "matching", "required_contrasts"]
 

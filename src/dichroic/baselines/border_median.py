@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from pydantic import PositiveInt
 
+from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.contrast import matching
+from dichroic.baselines.kinds import contrasts_of, gains
 from dichroic.problem import Problem, View
-from dichroic.studies.baselines.base import Baseline, BaselineConfig
-from dichroic.studies.baselines.contrast import matching
-from dichroic.studies.baselines.kinds import contrasts_of, gains
 
 __all__ = ["BorderMedian", "BorderMedianConfig"]
 

@@ -9,8 +9,8 @@ import scipy.sparse.linalg
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
+from dichroic.baselines.batches import over_observations
 from dichroic.problem import Problem, ProblemError, View
-from dichroic.studies.baselines.batches import over_observations
 from dichroic.white import WhitenedObservation
 
 __all__ = ["least_squares", "least_squares_means", "mixed", "principal_start", "require_invertible"]

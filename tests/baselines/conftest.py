@@ -3,7 +3,7 @@
 import pytest
 
 from baseline_cases import problem_for, small_config, without_truth
-from dichroic.studies.baselines import BASELINES
+from dichroic.baselines import BASELINES
 
 
 @pytest.fixture(scope="session")

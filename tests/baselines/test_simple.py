@@ -6,9 +6,9 @@ import pytest
 
 from baseline_cases import half_amplitude, matrices
 from dichroic import PerSample, Problem, ProblemError, Source, View
+from dichroic.baselines import BorderMedian, MeanSubtraction, StationaryWiener, simple_answers
+from dichroic.baselines.kinds import gains, kind_of
 from dichroic.operators import Convolve
-from dichroic.studies.baselines import BorderMedian, MeanSubtraction, StationaryWiener, simple_answers
-from dichroic.studies.baselines.kinds import gains, kind_of
 
 
 def hum_and_hiss(n, seed=0, gain=1.0, beside=1.0, std=0.01, length=32):
