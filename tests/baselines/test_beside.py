@@ -9,8 +9,10 @@ from dichroic import FitConfig, Problem, Source, View
 from dichroic.baselines import beside
 from dichroic.closed import gaussian_em
 from dichroic.diagnose import judge
+from dichroic.diffusion import Cost
 from dichroic.operators import Dense
-from dichroic.run import Separation
+from dichroic.posterior import Draws
+from dichroic.run import Run, Separation
 from dichroic.run.separation import SeparationWriter
 
 D = 4
@@ -29,8 +31,11 @@ def make(n: int, seed: int) -> Problem:
     return Problem({"sky": Source((D,)), "star": Source((D,))}, views)
 
 
-class FinishedRun:
+class FinishedRun(Run):
     """As much of a run as there is to compare, its means being `error` away from the truth."""
+
+    problem = held_out = gaussian = separated = None  # pyright: ignore
+    __repr__ = object.__repr__
 
     def __init__(self, folder: Path, error: float):
         self.problem, self.held_out, self.config = make(300, 0), make(100, 1), FitConfig()
@@ -42,6 +47,8 @@ class FinishedRun:
             for v, view in views.items():
                 zero = np.zeros((len(view), D))
                 means = {s: view.truth.get(s, zero) + error * rng.normal(size=zero.shape) for s in view.mixing}
+                none = np.zeros(len(view))
+                writer.write(v, 0, Draws(means, none, none, none.astype(int), none > 0, Cost()))
                 writer.average(v, means, {s: view.seen(s, x) for s, x in means.items()}, {})
 
 

@@ -1,14 +1,16 @@
 """Beside the result of a run, what one would have without it: the simple answers, and the Gaussian stage's mean."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
+from dichroic.baselines.base import Baseline
 from dichroic.baselines.simple import simple_answers
 from dichroic.posterior import stand_in_mean
-from dichroic.problem import Problem, ProblemError, as_pairs
+from dichroic.problem import Problem, as_pairs
 from dichroic.run import Run, Separation
 
 __all__ = ["Beside", "Comparison", "beside"]
@@ -81,16 +83,21 @@ def _beside(run: Run) -> Beside:
     held_out = run.held_out
     assert held_out is not None
     answers: dict[str, Separation] = {}
-    for cls in simple_answers(run.problem).values():
+    wanted = {cls.title: partial(_by_hand, cls, run, held_out) for cls in simple_answers(run.problem).values()}
+    for title, make in (wanted | {_GAUSSIAN: partial(_gaussian, run, held_out)}).items():
         try:
-            answers[cls.title] = cls.fit(run.problem).separate(held_out, draws=0)
-        except ProblemError:
-            continue  # such as views that the held-out set lacks
-    if (means := _gaussian(run, held_out)) is not None:
-        answers[_GAUSSIAN] = means
+            found = make()
+        except Exception as error:  # what stands beside a result must not take it along
+            warnings.warn(f"{title} cannot be shown beside the result: {error}", stacklevel=3)
+            continue
+        if found is not None:
+            answers[title] = found
     ours = Separation.open(run.separated)
-    found = [c for title, x in answers.items() for c in _compared(title, x, ours, held_out)]
-    return Beside(answers, found)
+    return Beside(answers, [c for title, x in answers.items() for c in _compared(title, x, ours, held_out)])
+
+
+def _by_hand(cls: type[Baseline], run: Run, held_out: Problem) -> Separation:
+    return cls.fit(run.problem).separate(held_out, draws=0)
 
 
 def _gaussian(run: Run, held_out: Problem) -> Separation | None:
@@ -112,6 +119,8 @@ def _compared(title: str, theirs: Separation, ours: Separation, held_out: Proble
         for s, truth in view.truth.items():
             if s not in theirs.samples.get(v, {}) or s not in ours.samples.get(v, {}):
                 continue
+            if len(ours.diverged[v]) != len(view):
+                continue  # another held-out set than the one that was separated
             pairs = [(False, as_pairs(theirs.mean(v, s)), as_pairs(ours.mean(v, s)), truth)]
             if s in theirs.appearances.get(v, {}) and s in ours.appearances.get(v, {}):
                 shown = as_pairs(theirs.seen(v, s)), as_pairs(ours.seen(v, s)), as_pairs(view.seen(s, truth))
