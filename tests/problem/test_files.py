@@ -41,6 +41,20 @@ def test_paths_are_relative_to_the_file(folder, tmp_path_factory, monkeypatch):
     load_problem(folder / "problem.toml")
 
 
+def test_a_known_prior_is_described_with_its_arrays(folder, change):
+    np.savez(folder / "atoms.npz", x=np.ones((2, 3)))
+    path = change(("[sources.stripes]", "[sources.stripes]\nprior = { empirical = 'atoms.npz:x', weights = [1, 2] }"))
+    frozen = load_problem(path).frozen["stripes"]
+    np.testing.assert_array_equal(frozen["empirical"], np.ones((2, 3)))
+    assert frozen["weights"] == [1, 2]
+    path = change(("weights = [1, 2] }", "weights = 'atoms.npz:y' }"))
+    with pytest.raises(ProblemError, match="prior: weights: no 'y' in"):
+        load_problem(path)
+    path = change(("{ empirical = 'atoms.npz:x', weights = 'atoms.npz:y' }", "3"))
+    with pytest.raises(ProblemError, match="prior: expected a file, or a table"):
+        load_problem(path)
+
+
 def test_a_known_prior_is_a_path(folder, change):
     (folder / "stripes.safetensors").touch()
     path = change(("[sources.stripes]", "[sources.stripes]\nprior = 'stripes.safetensors'"))

@@ -38,7 +38,7 @@ def describe(path: Path) -> dict[str, Any]:
     from dichroic.em import make_plan
     from dichroic.problem import Problem, describe_source, load_problem
     from dichroic.report.describe import in_words, missing_share, noise_in_words
-    from dichroic.run.fit import known_priors
+    from dichroic.run.known import known_priors
     from dichroic.settings import settle
 
     loaded = load_problem(path)

@@ -15,6 +15,8 @@ from dichroic.diffusion.denoiser import (
     trainable_in,
 )
 from dichroic.diffusion.denoiser_prior import DenoiserPrior
+from dichroic.diffusion.described import components_of_table, gaussian_of_table
+from dichroic.diffusion.empirical import Empirical, EmpiricalDenoiser
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
@@ -30,7 +32,7 @@ from dichroic.diffusion.networks import (
     UNetConfig,
 )
 from dichroic.diffusion.objective import OBJECTIVES, AnyObjective, Batch, Denoising, Objective
-from dichroic.diffusion.prior import PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of
+from dichroic.diffusion.prior import DESCRIBED, PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of, describe_prior
 from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
@@ -38,11 +40,13 @@ from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, Pr
 from dichroic.diffusion.target import PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
 
-PRIORS |= {cls.kind: cls for cls in (DenoiserPrior,)}
+PRIORS |= {cls.kind: cls for cls in (DenoiserPrior, Empirical)}
+DESCRIBED |= {"gaussian": gaussian_of_table, "components": components_of_table, "empirical": Empirical.of_table}
 
 __all__ = [
     "COMPONENTS_LEVEL",
     "DDIM",
+    "DESCRIBED",
     "EXACT_SIZE",
     "MLP",
     "NETWORKS",
@@ -62,6 +66,8 @@ __all__ = [
     "Denoiser",
     "DenoiserPrior",
     "Denoising",
+    "Empirical",
+    "EmpiricalDenoiser",
     "GaussianDenoiser",
     "Heun",
     "LogDensity",
@@ -87,6 +93,7 @@ __all__ = [
     "components_cost",
     "components_of",
     "denoisers_of",
+    "describe_prior",
     "exact_moments",
     "log_density",
     "measure_spread",

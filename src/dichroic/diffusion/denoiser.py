@@ -59,6 +59,10 @@ class Denoiser(eqx.Module):
         """How many samples of a batch are best taken together in training; None for all."""
         return None
 
+    def nearest(self, x: Float[Array, "..."]) -> Float[Array, "..."] | None:
+        """The sample nearest to `x`, where a source is one of many things apart; None where it is anything."""
+        return None
+
     def population(self) -> Gaussian | Components | None:
         """The law of the source, in double precision on the host; None where there is no closed form."""
         return None

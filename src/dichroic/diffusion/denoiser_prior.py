@@ -98,7 +98,13 @@ class DenoiserPrior(Prior):
         return self.scaling.to_user(z)
 
     def fingerprint(self) -> str:
-        digest = sha256(repr((self.schedule, self.scaling)).encode())
+        # written out: what prints a module leaves out what is a default
+        (low, high), (shift, scale) = (
+            (self.schedule.sigma_min, self.schedule.sigma_max),
+            (self.scaling.shift, self.scaling.scale),
+        )
+        said = f"(Schedule(sigma_min={low}, sigma_max={high}), Scaling(shift={shift}, scale={scale}))"
+        digest = sha256(said.encode())
         for leaf in jax.tree.leaves(self.known):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,18 @@ from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
 from dichroic.store import write
 
-__all__ = ["FORMAT_VERSION", "PRIORS", "PRIOR_STEPS", "Prior", "Scaling", "denoisers_of"]
+__all__ = [
+    "DESCRIBED",
+    "FORMAT_VERSION",
+    "PRIORS",
+    "PRIOR_STEPS",
+    "Prior",
+    "Scaling",
+    "as_weights",
+    "denoisers_of",
+    "describe_prior",
+    "real_pairs",
+]
 
 FORMAT_VERSION = 2
 PRIOR_STEPS = 64  # behind a draw of a prior
@@ -31,6 +42,12 @@ class Scaling(eqx.Module):
 
     shift: float = eqx.field(static=True, default=0.0)
     scale: float = eqx.field(static=True, default=1.0)
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "Scaling":
+        """That in which samples have mean zero and unit variance."""
+        x = np.asarray(x, float)
+        return cls(float(x.mean()), float(x.std()) or 1.0)
 
     def to_user(self, z: Any) -> Any:
         """From the denoiser's units."""
@@ -101,7 +118,7 @@ class Prior(ABC):
     def fingerprint(self) -> str:
         """The same for the same prior, whatever its provenance."""
         entries, arrays = self.content()
-        digest = sha256(repr((self.kind, self.scaling, sorted(entries.items()))).encode())
+        digest = sha256(f"{self.kind} {self.scaling.shift} {self.scaling.scale} {sorted(entries.items())}".encode())
         digest.update(_digest(arrays).encode())
         return digest.hexdigest()
 
@@ -167,6 +184,50 @@ class Prior(ABC):
 
 # every kind of prior, by the name it has in files
 PRIORS: dict[str, type[Prior]] = {}
+
+# what a table `prior = { KEY = ... }` of a problem file describes, by the key that names it: (table, shape of a sample
+# in real numbers, whether its last axis is that of real pairs) -> prior. Of several keys the later one counts
+DESCRIBED: dict[str, Callable[[Mapping[str, Any], tuple[int, ...], bool], Prior]] = {}
+
+
+def describe_prior(table: Mapping[str, Any], shape: tuple[int, ...], pairs: bool = False) -> Prior:
+    """The prior that a table stands for, whose arrays have been read.
+
+    **Arguments:** `shape`, of a sample in real numbers; `pairs`, whether its last axis is real and imaginary part.
+
+    **Raises:** `ValueError`, a sentence without its subject.
+    """
+    named = [key for key in DESCRIBED if key in table]
+    if not named:
+        raise ValueError(f"expected a file, or a table with one of {', '.join(DESCRIBED)}; got {', '.join(table)}")
+    found = DESCRIBED[named[-1]](table, tuple(shape), pairs)
+    if found.shape != tuple(shape):
+        raise ValueError(f"is of shape {found.shape}, the source of shape {tuple(shape)}")
+    return found
+
+
+def as_weights(weights: Any, n: int) -> Float[np.ndarray, " n"]:
+    """Probabilities of `n` things, all alike where nothing is said.
+
+    **Raises:** `ValueError` where these are none.
+    """
+    found = np.ones(n) if weights is None else np.asarray(weights, float)
+    if found.shape != (n,) or not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        raise ValueError(f"expected {n} weights, none of them negative and not all of them zero")
+    return (found / found.sum()).astype(np.float32)
+
+
+def real_pairs(x: Any, pairs: bool) -> np.ndarray:
+    """Numbers of a source as real ones: complex ones, where the source is, as pairs along a last axis.
+
+    **Raises:** `ValueError` for complex numbers of a real source.
+    """
+    x = np.asarray(x)
+    if np.iscomplexobj(x):
+        if not pairs:
+            raise ValueError("has complex numbers, and the source is real")
+        x = np.stack([x.real, x.imag], -1)
+    return np.asarray(x, np.float32)
 
 
 class _Header(BaseModel):

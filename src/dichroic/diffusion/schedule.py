@@ -4,6 +4,8 @@ The diffusion is variance exploding, :math:`x_t = x_0 + \sigma_t z` with :math:`
 of the denoiser, in which a source has unit variance.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,18 @@ class Schedule(eqx.Module):
     def __check_init__(self):
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(f"Schedule: expected 0 < sigma_min < sigma_max, got {self.sigma_min}, {self.sigma_max}")
+
+    @classmethod
+    def of(cls, ends: Any) -> "Schedule":
+        """From its two ends, which may be forged; the usual one of None.
+
+        **Raises:** `ValueError`.
+        """
+        if ends is None:
+            return cls()
+        if not (isinstance(ends, list) and len(ends) == 2 and all(type(end) in (int, float) for end in ends)):
+            raise ValueError(f"has a schedule that is not two numbers: {ends!r}")
+        return cls(*map(float, ends))
 
     def sigma(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """Noise level at time `t`."""

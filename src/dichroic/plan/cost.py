@@ -7,14 +7,12 @@ those that train. At the end, held-out observations are separated. A fit that st
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
-from dichroic.diffusion import Prior
 from dichroic.em import PASSES, Stage, make_plan, split
 from dichroic.em.passes import BIND
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
-from dichroic.run.fit import known_priors
+from dichroic.run.known import Known, known_priors
 from dichroic.settings import FitConfig
 
 __all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
@@ -70,7 +68,7 @@ def estimate_costs(
     configs: Mapping[str, FitConfig],
     *,
     held_out: Problem | float | None = None,
-    frozen: Mapping[str, Prior | str | Path] | None = None,
+    frozen: Mapping[str, Known] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> dict[str, Estimate]:
     """What fits of a problem with these settings would cost, from a few steps of each kind.

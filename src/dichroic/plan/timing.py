@@ -22,7 +22,7 @@ from dichroic.em import EMState, Stage, start_state
 from dichroic.em.mstep import measure_errors, new_network
 from dichroic.posterior import Bound, observation_keys
 from dichroic.problem import Problem, View
-from dichroic.run.fit import population_of
+from dichroic.run.known import components_for_fit, population_of
 from dichroic.settings import FitConfig
 from dichroic.white.parallel import side_by_side
 
@@ -151,7 +151,7 @@ def time_closed_form(
     fit = gaussian_em(problem, config.gaussian, fixed=fixed, seed=config.seed)
     found.closed_form["Gaussian stage"] = perf_counter() - begin
     report("components stage")
-    known = {s: prior.components() for s, prior in frozen.items()}
+    known = {s: components_for_fit(prior) for s, prior in frozen.items()}
     start = {s: known.get(s) or Components.of(p) for s, p in fit.populations.items()}
     found.closed_form["components stage"], components = _timed(
         lambda: components_em(

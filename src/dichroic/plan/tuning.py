@@ -7,17 +7,16 @@ does change results a little; it is tried because devices differ most in it, and
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from json import dumps
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from dichroic.diffusion import Prior, UNetConfig
+from dichroic.diffusion import UNetConfig
 from dichroic.diffusion.networks.convolution import AUTOMATIC
 from dichroic.em import Stage, make_plan, split
 from dichroic.plan.timing import Timings, time_closed_form, time_draws, time_training
 from dichroic.problem import Problem, ProblemError
-from dichroic.run.fit import known_priors
+from dichroic.run.known import Known, known_priors
 from dichroic.settings import FitConfig, merge
 
 __all__ = ["Trial", "as_toml", "try_settings"]
@@ -47,7 +46,7 @@ def try_settings(
     config: FitConfig,
     *,
     held_out: Problem | float | None = None,
-    frozen: Mapping[str, Prior | str | Path] | None = None,
+    frozen: Mapping[str, Known] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Trial]:
     """Times the same work with other settings, from a few steps of each; the stages in closed form are run in full.

@@ -60,6 +60,18 @@ class ArrayReader:
             [f"expected a number, a list, 'FILE:KEY' or {{ array = 'FILE:KEY', scale = ... }}, got {spec!r}"]
         )
 
+    def read_within(self, spec: Any) -> Any:
+        """A value with the files in it read, at any depth: numbers, lists and words stay as they are."""
+        if is_array_table(spec) or (isinstance(spec, str) and _REFERENCE.fullmatch(spec.strip())):
+            return self.read(spec)
+        if isinstance(spec, dict):
+            found = {}
+            for key, value in spec.items():
+                with located(key):
+                    found[key] = self.read_within(value)
+            return found
+        return spec
+
     def _file(self, reference: str) -> np.ndarray:
         match = _REFERENCE.fullmatch(reference.strip())
         if match is None:

@@ -26,15 +26,15 @@ class ProblemFile:
     """What a problem file says.
 
     `problem`; `held_out`, data kept for scores: a problem with the same sources and views, the fraction of each view to
-    hold out, or None; `fit`, the table `[fit]` as it stands in the file; `path`, of the file; `frozen`, the files of
-    the sources' known priors, `{source: path}`.
+    hold out, or None; `fit`, the table `[fit]` as it stands in the file; `path`, of the file; `frozen`, the sources'
+    known priors, `{source: path}` of those in files and `{source: table}` of those described, with arrays read.
     """
 
     problem: Problem
     held_out: Problem | float | None
     fit: dict[str, Any]
     path: Path
-    frozen: dict[str, Path] = field(default_factory=dict)
+    frozen: dict[str, Path | dict[str, Any]] = field(default_factory=dict)
 
 
 def load_problem(path: str | Path, *, allow_code: bool | None = None) -> ProblemFile:
@@ -81,13 +81,19 @@ def _parse(path: Path) -> ProblemTable:
         raise ProblemError([f"'{path.name}' is not valid TOML: {first_line(error)}"]) from None
 
 
-def _frozen(table: ProblemTable, path: Path) -> dict[str, Path]:
+def _frozen(table: ProblemTable, path: Path) -> dict[str, Path | dict[str, Any]]:
     faults: list[str] = []
-    frozen = {}
+    frozen: dict[str, Path | dict[str, Any]] = {}
+    arrays = ArrayReader(path.parent)
     for name, source in table.sources.items():
         if source.prior is not None:
             with collect(faults, f"source '{name}': prior"):
-                frozen[name] = find_file(path.parent, source.prior)
+                if isinstance(source.prior, dict):
+                    frozen[name] = arrays.read_within(source.prior)
+                elif isinstance(source.prior, str):
+                    frozen[name] = find_file(path.parent, source.prior)
+                else:
+                    raise ProblemError([f"expected a file, or a table that describes it, got {source.prior!r}"])
     if faults:
         raise ProblemError(faults)
     return frozen

@@ -23,7 +23,7 @@ class SourceTable(_Table):
     symmetry: Any = ()
     range: Any = None
     positive: Any = False
-    prior: str | None = None
+    prior: Any = None
 
 
 class ViewTable(_Table):
@@ -56,6 +56,7 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
         "symmetry": ("symmetries", "invariance", "invariances", "augment", "augmentation", "stationary"),
         "range": ("limits", "bounds", "interval", "min", "max", "clip"),
         "positive": ("nonnegative", "non_negative", "positivity"),
+        "prior": ("known", "law", "distribution", "alphabet", "atoms"),
     },
     ViewTable: {
         "y": ("data", "image", "images", "values", "observations", "x"),

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from dichroic.algebra import Components, Gaussian
+from dichroic.algebra import Components
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
@@ -18,6 +17,7 @@ from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
+from dichroic.run.known import Known, components_for_fit, known_priors, population_of
 from dichroic.run.mixtures import contrast_of, learn_mixtures, shortened
 from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
@@ -26,9 +26,7 @@ from dichroic.run.run import Run
 from dichroic.settings import FitConfig
 from dichroic.store import claim, readable
 
-__all__ = ["Stopped", "fit", "fresh_folder", "known_priors", "population_of", "resume"]
-
-_FROZEN_SAMPLES = 2048
+__all__ = ["Stopped", "fit", "fresh_folder", "resume"]
 
 
 class Stopped(Exception):
@@ -41,7 +39,7 @@ def fit(
     *,
     out: str | Path | None = None,
     held_out: Problem | float | None = None,
-    frozen: Mapping[str, Prior | str | Path] | None = None,
+    frozen: Mapping[str, Known] | None = None,
     progress: Progress | None = None,
     source_file: str | Path | None = None,
 ) -> Run:
@@ -53,8 +51,9 @@ def fit(
 
     **Arguments:** `out`, the run folder (default: a new one under `runs/`); `held_out`, observations for the stopping
     rule and the scores, as a problem with the same sources and views or as a share of every view (default: the one in
-    the settings); `frozen`, priors (or their files) that are known and take part without being learned; `progress`,
-    told what happens; `source_file`, where the problem was read from, so that `resume` can read it again.
+    the settings); `frozen`, priors (or their files, or tables that describe them) that are known and take part without
+    being learned; `progress`, told what happens; `source_file`, where the problem was read from, so that `resume` can
+    read it again.
 
     **Returns:** the finished `Run`.
 
@@ -98,7 +97,7 @@ def resume(
     problem: Problem | None = None,
     *,
     held_out: Problem | float | None = None,
-    frozen: Mapping[str, Prior | str | Path] | None = None,
+    frozen: Mapping[str, Known] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Continues the run in a folder; a finished one is returned as it is.
@@ -228,7 +227,7 @@ class _Fit:
 
     def _start(self, gaussian: GaussianFit) -> EMState:
         """Before the first lap: the components stage, where there is one."""
-        known = {s: prior.components() for s, prior in self.frozen.items()}
+        known = {s: components_for_fit(prior) for s, prior in self.frozen.items()}
         start = {s: known.get(s) or Components.of(p) for s, p in gaussian.populations.items()}
         found = components_em(
             self.problem,
@@ -273,29 +272,6 @@ class _Fit:
         if self.asked.is_set():
             raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
         self.progress.advance(fraction, what)
-
-
-def known_priors(frozen: Mapping[str, Prior | str | Path], problem: Problem) -> dict[str, Prior]:
-    """The known priors, read from their files where files were given."""
-    known: dict[str, Prior] = {}
-    for s, prior in frozen.items():
-        if s not in problem.sources:
-            hint = did_you_mean(s, problem.sources)
-            raise RunError(f"a known prior was given for '{s}', which is not a source of the problem{hint}")
-        try:
-            known[s] = prior if isinstance(prior, Prior) else Prior.load(prior)
-        except (OSError, ValueError) as error:
-            raise RunError(f"the known prior of source '{s}': {error}") from error
-        if known[s].shape != problem.sources[s].real_shape:
-            shape = problem.sources[s].real_shape
-            raise RunError(f"the known prior of source '{s}' has shape {known[s].shape}, the source {shape}")
-    return known
-
-
-def population_of(prior: Prior, key: Any) -> Gaussian:
-    """The Gaussian with the moments of a known prior, by its draws."""
-    x = np.asarray(prior.sample(_FROZEN_SAMPLES, key=key)).reshape(_FROZEN_SAMPLES, -1)
-    return Gaussian.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
 
 
 def _describe(

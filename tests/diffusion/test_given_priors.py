@@ -1,0 +1,126 @@
+"""Priors that need no training: what they say of themselves agrees, by brute force, with the law that they name."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from dichroic.diffusion import DESCRIBED, Empirical, Prior, describe_prior
+from dichroic.diffusion.prior import _digest
+
+RNG = np.random.default_rng(4)
+ATOMS = RNG.normal(size=(5, 3)).astype(np.float32)
+WEIGHTS = [1, 2, 0, 3, 4]
+
+# tables as problem files have them, their arrays read: (table, shape in real numbers, pairs)
+TABLES = {
+    "empirical": ({"empirical": ATOMS, "weights": WEIGHTS}, (3,), False),
+    "empirical, complex": ({"empirical": ATOMS + 1j}, (3, 2), True),
+    "gaussian": ({"gaussian": {"mean": [1.0, 2.0], "covariance": [[2.0, 0.5], [0.5, 1.0]]}}, (2,), False),
+    "gaussian, white": ({"gaussian": {"std": 2.0}}, (2, 2), False),
+    "components": ({"components": {"means": [[0.0], [2.0]], "std": 0.5, "weights": [1, 3]}}, (1,), False),
+}
+
+
+def made(name: str) -> Prior:
+    return describe_prior(*TABLES[name])
+
+
+def test_every_kind_of_table_has_an_example():
+    assert {name.split(",")[0] for name in TABLES} == set(DESCRIBED)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_was_saved_is_what_is_loaded(name, tmp_path, getkey):
+    prior, path = made(name), tmp_path / "prior"
+    prior.save(path)
+    found = Prior.load(path)
+    assert type(found) is type(prior) and found.shape == TABLES[name][1]
+    assert found.fingerprint() == prior.fingerprint()
+    assert (found.scaling, found.schedule) == (prior.scaling, prior.schedule)
+    key = getkey()
+    np.testing.assert_array_equal(found.sample(4, key=key, steps=4), prior.sample(4, key=key, steps=4))
+    assert describe_prior(*TABLES[name]).fingerprint() == prior.fingerprint()
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if made(name).kind != "denoiser"])
+def test_forged_files_are_refused(name, tmp_path):
+    path = tmp_path / "prior"
+    made(name).save(path)
+    arrays = load_file(path)
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as file:
+        header = json.loads(file.metadata()["dichroic"])
+    for forged in (
+        {},
+        {k: a[:0] for k, a in arrays.items()},
+        {k: a.ravel()[:1] for k, a in arrays.items()},
+        {k: np.full_like(a, -np.inf) for k, a in arrays.items()},
+    ):
+        save_file(forged, path, metadata={"dichroic": json.dumps({**header, "sha256": _digest(forged)})})
+        with pytest.raises(ValueError, match=str(path)):
+            Prior.load(path)
+    for entries in ({"schedule": [1]}, {"schedule": "low"}, {"schedule": [2.0, 1.0]}):
+        save_file(arrays, path, metadata={"dichroic": json.dumps({**header, **entries})})
+        with pytest.raises(ValueError, match=r"[sS]chedule"):
+            Prior.load(path)
+
+
+def brute(atoms, weights, x, s):
+    """The posterior mean of one of some atoms, and log p, both in double precision."""
+    log = np.log(weights) - ((x - atoms) ** 2).reshape(len(atoms), -1).sum(1) / (2 * s**2)
+    r = np.exp(log - log.max())
+    density = log.max() + np.log(r.sum()) - x.size * np.log(s)
+    return np.tensordot(r / r.sum(), atoms, 1), density
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("s", [0.1, 0.7, 5.0])
+def test_the_denoiser_of_atoms_is_the_posterior_mean(s):
+    prior = Empirical.of(ATOMS, WEIGHTS)
+    x, scaling = RNG.normal(size=3), prior.scaling
+    found = scaling.to_user(prior.denoiser()(jnp.asarray(x), jnp.asarray(s)))
+    with np.errstate(divide="ignore"):
+        mean, _ = brute(np.asarray(prior.atoms, float), prior.weights, scaling.to_user(x), s * scaling.scale)
+    np.testing.assert_allclose(found, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_many_atoms_are_one_product_with_the_same_answer():
+    """The form that serves large sets agrees with the one that serves small ones."""
+    atoms = RNG.normal(size=(3000, 30)).astype(np.float32)
+    denoiser = Empirical.of(atoms).denoiser()
+    x, level = jnp.asarray(RNG.normal(size=30), jnp.float32), jnp.asarray(2.0)
+    mean, _ = brute(np.asarray(denoiser.atoms, float), np.ones(3000) / 3000, np.asarray(x, float), 2.0)
+    np.testing.assert_allclose(denoiser(x, level), mean, atol=2e-5)
+    np.testing.assert_array_equal(denoiser.nearest(jnp.asarray(denoiser.atoms[7] + 0.05)), denoiser.atoms[7])
+
+
+def test_atoms_are_drawn_by_their_weights(getkey):
+    prior = Empirical.of(ATOMS, WEIGHTS)
+    x = np.asarray(prior.sample(4000, key=getkey()))
+    found = np.array([(x == atom).all(1).mean() for atom in ATOMS])
+    assert np.abs(found - prior.weights).max() < 4 * (0.25 / 4000) ** 0.5 and found[2] == 0
+    np.testing.assert_array_equal(prior.alphabet(), ATOMS)
+
+
+@pytest.mark.parametrize(
+    ("table", "shape", "match"),
+    [
+        ({"oracle": 1}, (3,), "expected a file, or a table with one of .*empirical"),
+        ({"empirical": ATOMS}, (4,), r"is of shape \(3,\), the source of shape \(4,\)"),
+        ({"empirical": ATOMS, "size": 2}, (3,), "unknown key 'size'"),
+        ({"empirical": ATOMS + 1j}, (3,), "complex numbers, and the source is real"),
+        ({"empirical": ATOMS, "weights": [1, -1, 1, 1, 1]}, (3,), "expected 5 weights, none of them negative"),
+        ({"gaussian": 1}, (3,), "gaussian: expected a table with mean"),
+        ({"gaussian": {"std": -1}}, (3,), "std: expected positive"),
+        ({"gaussian": {"covariance": [[1.0, 2.0], [2.0, 1.0]]}}, (2,), "negative variance"),
+        ({"components": {"means": [[0.0, 1.0]]}}, (3,), "components: means: expected shape"),
+        ({"components": {"std": 1}}, (17,), "up to 16 numbers, not 17"),
+    ],
+)
+def test_what_is_no_description_is_refused_in_words(table, shape, match):
+    with pytest.raises(ValueError, match=match):
+        describe_prior(table, shape)
