@@ -9,8 +9,8 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.algebra import Components, Gaussian
 from dichroic.diffusion import Prior, describe_prior
+from dichroic.faults import did_you_mean
 from dichroic.problem import Problem
-from dichroic.problem.faults import did_you_mean
 from dichroic.run.folder import RunError
 
 __all__ = ["Known", "components_for_fit", "known_priors", "population_of"]
