@@ -54,8 +54,8 @@ class FitConfig(Settings):
 
     plan: Literal["joint", "sequential"] = "joint"
     """Learn all sources at once, or one after the other."""
-    laps: PositiveInt | dict[str, PositiveInt] = 16
-    """Laps of every stage: a number, or numbers by stage, such as grass=8,digit=32."""
+    laps: NonNegativeInt | dict[str, NonNegativeInt] = 16
+    """Laps of every stage: a number, or numbers by stage, such as grass=8,digit=32; 0 for closed forms alone."""
     law: Literal["auto", "mixtures", "em"] = "auto"
     """How a source is learned that a view shows over what another view shows alone: by the law of the mixtures, by laps
     of EM, or by the first where images or series are large and many enough."""
@@ -243,7 +243,7 @@ def faults(model: type[BaseModel], table: Mapping[str, Any], error: ValidationEr
 def _fault(model: type[BaseModel], table: Mapping[str, Any], detail: Any) -> str:
     path = [str(part) for part in detail["loc"]]
     if path[0] == "laps" and len(path) > 1:
-        expected = "a positive number, or positive numbers by stage such as grass=8,digit=32"
+        expected = "a number (0: closed forms alone), or numbers by stage such as grass=8,digit=32"
         return f"laps: expected {expected}, got {table['laps']!r}"
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dichroic.algebra import Gaussian
+from dichroic.closed import GaussianFit
 from dichroic.diffusion import Scaling
 from dichroic.diffusion.networks.conv import ConvConfig, fold, unfold
 from dichroic.law import LearnedPosterior, MixturesConfig, find_contrast, load_rounds, rounds, save_rounds
-from dichroic.law.conditional import Known, ViewDenoiser
+from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.critic import area
 from dichroic.operators import Mask, PerSample
 from dichroic.problem import Problem, Source, View
@@ -152,6 +154,23 @@ def test_a_learned_posterior_is_for_the_operators_it_was_learned_from(learned, t
     assert len(posterior.contrast.of(view)) == len(view)
     with pytest.raises(ValueError, match="sample 0"):
         posterior.contrast.of(replace(view, noise=2 * NOISE).bind(problem().sources))
+
+
+def test_a_learned_posterior_has_a_mean_by_regression(learned):
+    contrast, _, state = learned
+    silent = jax.tree.map(jnp.zeros_like, state.denoiser.network.last)  # then it is the first estimate
+    state = replace(state, denoiser=eqx.tree_at(lambda d: d.network.last, state.denoiser, silent))
+    view, key = problem().views["both"], jax.random.key(3)
+    white = Gaussian(np.zeros(LENGTH), np.zeros((LENGTH, 0)), np.zeros(0), 1.0)
+    priors = {"walk": GaussianFit({"walk": white}, [], True).prior("walk", (LENGTH,), FitConfig().schedule)}
+    bound = LearnedPosterior.of(contrast, state, TINY).bind(view, {**priors, "pulse": priors["walk"]}, key=key)
+    mean = bound.mean()
+    assert list(mean) == ["walk", "pulse"]
+    known = evidence(bound.contrast, state.regression, bound.contrast.y, np.arange(len(view)), times=2, key=key)
+    expected = contrast.scaling.to_user(known.estimate)
+    np.testing.assert_allclose(mean["pulse"], expected, atol=4 * 0.4 * float(state.denoiser.tau[0]) ** 2 / 16)
+    # the walk has all that the pulse leaves, less the share of the noise
+    np.testing.assert_allclose(mean["walk"], (view.y - 0.5 * mean["pulse"]) / (1 + NOISE**2), rtol=1e-4, atol=1e-5)
 
 
 def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(tmp_path, monkeypatch):

@@ -97,6 +97,16 @@ def test_a_finished_run_is_returned_as_it_is(finished):
     assert results(finished.path) == before
 
 
+def test_without_laps_the_closed_forms_are_the_priors(tmp_path):
+    run = fit(tiny_problem(), tiny_config(laps=0, components={"components": 1}), out=tmp_path / "run")
+    assert run.records == [] and run.gaussian is not None
+    for s, prior in run.priors.items():
+        found = prior.components()
+        assert found is not None and len(found) == 1
+        np.testing.assert_allclose(found.means[0], run.gaussian.populations[s].mean, rtol=1e-4, atol=1e-6)
+    assert fit(tiny_problem(), out=run.path).config.laps == 0
+
+
 def test_settings_need_not_be_repeated(finished):
     assert fit(tiny_problem(), out=finished.path).config == tiny_config()
 

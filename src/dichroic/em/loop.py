@@ -47,7 +47,7 @@ def run_stages(state: EMState, context: Expectation) -> Iterator[EMState]:
     """
     while state.stage < len(context.plan):
         stage = context.plan[state.stage]
-        if not state.draws:
+        if not state.draws and context.config.laps_of(stage.name):
             state = _lap(state, stage, context)
             yield state
         while state.lap < context.config.laps_of(stage.name) and not exhausted(state, context.config):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import Cost, Prior, Scaling
-from dichroic.law.conditional import ViewDenoiser, evidence
+from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.config import MixturesConfig
 from dichroic.law.contrast import Contrast
 from dichroic.law.regression import Regression
@@ -27,6 +27,7 @@ __all__ = ["LearnedPosterior", "load_rounds", "save_rounds"]
 _FORMAT = Format("dichroic posterior of a view", 1)
 _ROUNDS = Format("dichroic rounds of a law", 1)
 _BACKGROUNDS = 1024  # of a kind, kept
+_MEANS = 4  # regressions that a posterior mean is the average of
 _FIXED = ("source", "view", "alone")
 
 
@@ -128,31 +129,51 @@ class _Learned(Bound):
         self.cost = Cost(posterior.config.draw_steps + posterior.config.backgrounds)
         self.shared = Cost()
         self.rest: Bound | None = None
-        self.known = None
+        self.known: Known | None = None
 
     def on(self, view: View) -> Bound:
         return _Learned(self.posterior, view, self.priors, self.key, self.others)
 
+    def mean(self) -> dict[str, np.ndarray] | None:
+        """By regression: what the denoiser says where :math:`x_t` is all but noise, and the others given that; None
+        where the others have no exact mean.
+        """
+        every, known = np.arange(len(self.view)), self._evidence()
+        keys = jax.random.split(jax.random.fold_in(self.key, 1), _MEANS)
+        x = np.mean([draw_all(self.posterior.denoiser, known, 1, key)[1] for key in keys], axis=0)
+        others = self._beside(x, every).mean()
+        return None if others is None else self._ordered(x, others)
+
     def drawn(self, wanted: Wanted) -> Draws:
-        p, n, source = self.posterior, len(wanted.rows), self.contrast.source
+        p, n = self.posterior, len(wanted.rows)
+        known = jax.tree.map(lambda a: a[wanted.rows], self._evidence())
+        x, _ = draw_all(p.denoiser, known, p.config.draw_steps, wanted.keys, lambda done, n: wanted.report(done, n + 1))
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(wanted.keys)
+        found = self._beside(x, wanted.rows).draw(keys)
+        wanted.report(n, n)
+        kept = (found.chi_square, found.residual, found.stopped, found.diverged)
+        return Draws(self._ordered(x, found.samples), *kept, self.cost + found.cost, found.shared)
+
+    def _evidence(self) -> Known:
         if self.known is None:
-            every = np.arange(len(self.view))
+            p, every = self.posterior, np.arange(len(self.view))
             times, y = p.config.backgrounds, self.contrast.y
             self.known = evidence(self.contrast, p.regression, y, every, times=times, key=self.key)
-        known = jax.tree.map(lambda a: a[wanted.rows], self.known)
-        x, _ = draw_all(p.denoiser, known, p.config.draw_steps, wanted.keys, lambda done, n: wanted.report(done, n + 1))
-        signal = _signals(self.contrast, x, wanted.rows) * float(self.contrast.unit)
-        part = self.view.select(wanted.rows)
-        beside = {s: operator for s, operator in part.mixing.items() if s != source}
+        return self.known
+
+    def _beside(self, x: np.ndarray, rows: np.ndarray) -> Bound:
+        """The other sources, bound to what a source in scaled units leaves of the data of some rows."""
+        signal = _signals(self.contrast, x, rows) * float(self.contrast.unit)
+        part = self.view.select(rows)
+        beside = {s: operator for s, operator in part.mixing.items() if s != self.contrast.source}
         rest = replace(part, y=part.y - signal.astype(part.y.dtype), mixing=beside, truth={})
         priors = {s: self.priors[s] for s in beside}
         self.rest = self.others.bind(rest, priors, key=self.key) if self.rest is None else self.rest.on(rest)
-        found = self.rest.draw(jax.vmap(lambda key: jax.random.fold_in(key, 1))(wanted.keys))
-        samples = {source: np.asarray(self.contrast.scaling.to_user(x), np.float32), **found.samples}
-        wanted.report(n, n)
-        ordered = {s: samples[s] for s in self.view.mixing}
-        kept = (found.chi_square, found.residual, found.stopped, found.diverged)
-        return Draws(ordered, *kept, self.cost + found.cost, found.shared)
+        return self.rest
+
+    def _ordered(self, x: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {self.contrast.source: np.asarray(self.contrast.scaling.to_user(x), np.float32), **others}
+        return {s: found[s] for s in self.view.mixing}
 
 
 def _signals(contrast: Contrast, x: np.ndarray, rows: np.ndarray) -> Float[np.ndarray, "n ..."]:

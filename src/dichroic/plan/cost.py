@@ -106,7 +106,7 @@ def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, 
     for stage in plan:
         after, laps = known | set(stage.learn), config.laps_of(stage.name)
         cold_laps = min(laps, method.cold_laps)
-        for lap, times in ((0, 1), (1, cold_laps), (cold_laps + 1, laps - cold_laps)):
+        for lap, times in ((0, min(laps, 1)), (1, cold_laps), (cold_laps + 1, laps - cold_laps)):
             for each in passes:
                 cold, warm = each.shares(lap, method)
                 for v in each.names(stage, held):

@@ -215,7 +215,7 @@ class _Fit:
         state = self.folder.checkpoint(self.progress.say) or self._start(gaussian)
         self._position(state)
         context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report)
-        if not state.draws:
+        if not state.draws and self.config.laps != 0:
             self.progress.say("compiling: the first lap takes longer than the others")
         for after in run_stages(state, context):
             state = after

@@ -33,7 +33,7 @@ def contrast_of(
 
     **Raises:** `RunError` where the settings ask for the law and no view shows a source over what another shows alone.
     """
-    if config.law == "em":
+    if config.law == "em" or (config.law == "auto" and config.laps == 0):
         return None
     for s in problem.sources:
         if s in frozen or (contrast := find_contrast(problem, s, (scalings or {}).get(s, Scaling()))) is None:

@@ -104,6 +104,9 @@ def test_sums_of_cells(cells):
     assert not seen["learned"]["condition"] & seen["held out"]["condition"]
     assert not set(map(tuple, whole.views["control"].y)) & seen["held out"]["background"]
     assert held_out.views["case"].y.shape == (30, 8)
+    exact = case_and_control_cells(wheel, 80, 30, genes=8, exact=True)[1].views["case"]
+    np.testing.assert_array_equal(exact.y, held_out.views["case"].y)
+    assert float(np.max(exact.noise.std)) == pytest.approx(12**-0.5)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """The numbers of the tables, in their readings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,11 @@ def estimates(n=40, draws=4, error=0.1, seed=0, **options):
 def test_every_number_has_an_interval_and_its_number_of_samples(name):
     pytest.importorskip("ot")
     case = estimates()
+    case = replace(case, seen=(case.draws.mean(1), case.truth))
     found = measure(name, case, set_size=16, replicates=4)
     assert found is not None
     assert found.interval.low <= found.interval.estimate <= found.interval.high
-    assert found.samples == (40 if MEASURES[name].kind in ("draw", "mean", "pooled") else 16)
+    assert found.samples == (40 if MEASURES[name].kind in ("draw", "mean", "pooled", "seen", "spread") else 16)
 
 
 def test_draws_means_and_peaks():
@@ -41,6 +44,25 @@ def test_values_of_all_observations_together():
     found, kept = measure("correlation", case), np.arange(400) != 7
     by_hand = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(x[kept], truth[kept], strict=True)])
     assert found.interval.estimate == pytest.approx(by_hand) and found.samples == 399
+
+
+def test_deviations_that_are_stated_and_errors_that_are_made():
+    rng = np.random.default_rng(0)
+    mean, truth = rng.normal(size=(2, 4000, 3)) * [[[0.0]], [[1.0]]]
+    draws = mean[:, None] + 0.5 * rng.normal(size=(4000, 8, 3))  # half as wide as the truth
+    found = measure("inflation", Estimates(draws, truth)).interval
+    # the mean of 8 draws is off itself, which the truth's own variance does not know of
+    assert found.estimate == pytest.approx(((1 + 0.25 / 8) / (0.25 * (1 + 1 / 8))) ** 0.5, rel=0.02)
+    assert measure("inflation", Estimates(draws[:, :1], truth)) is None
+
+
+def test_what_the_view_shows():
+    case = estimates(n=50)
+    shown = Estimates(case.draws, case.truth, seen=(case.draws.mean(1) / 2, case.truth / 2))
+    assert measure("psnr_seen", case) is None
+    x, truth = shown.seen
+    expected = 10 * np.log10(truth.max() ** 2 / ((x - truth) ** 2).mean())
+    assert measure("psnr_seen", shown).interval.estimate == pytest.approx(expected)
 
 
 def test_pairs_are_closer_than_strangers():

@@ -6,7 +6,8 @@ r"""Cells with a condition: what it changes in them, from cells without it and c
 The background is a myeloid cell (dendritic cells and monocytes), the condition a B cell, and a case the sum of the
 counts of one each, so that there is a truth. The cells are 700 of blood, 10x Genomics by way of scanpy: the file
 `10x_pbmc68k_reduced.h5ad` of its package. Its layer of log-normalised counts is made counts again. Counts are Poisson
-numbers; their noise is stated as :math:`\sqrt{\max(y, 1)}`, and is part of the true sources, too.
+numbers; their noise is stated as :math:`\sqrt{\max(y, 1)}`, and is part of the true sources, too. With `exact` it is
+stated as what rounding would do: the sums are exact here.
 """
 
 import zipfile
@@ -23,15 +24,17 @@ __all__ = ["case_and_control_cells"]
 
 FILE = "scanpy/datasets/10x_pbmc68k_reduced.h5ad"
 _MYELOID, _B = ("Dendritic", "CD14+ Monocyte"), "CD19+ B"
+_ROUNDING = 12**-0.5
 _CONTROLS, _MIXED_MYELOID, _MIXED_B = 200, 90, 70  # cells that are learned from; the others are held out
 
 
 def case_and_control_cells(
-    file: str | Path, n_case: int = 300, n_held_out: int = 75, seed: int = 0, *, genes: int = 60
+    file: str | Path, n_case: int = 300, n_held_out: int = 75, seed: int = 0, *, genes: int = 60, exact: bool = False
 ) -> tuple[Problem, Problem]:
     """Counts of the genes that vary most, with truth; held-out cases are sums of other cells.
 
-    **Arguments:** `file`, the h5ad file, or the wheel of scanpy that holds it.
+    **Arguments:** `file`, the h5ad file, or the wheel of scanpy that holds it; `exact`, whether the counts are said to
+    add up.
 
     **Returns** `(problem, held_out)`, sources `background` and `condition` of shape `(genes,)`.
     """
@@ -51,7 +54,8 @@ def case_and_control_cells(
     def view(truth: dict[str, np.ndarray]) -> View:
         shown = {s: x[:, kept] for s, x in truth.items()}
         y = np.add.reduce(list(shown.values()))
-        return View(y, dict.fromkeys(shown, 1.0), PerSample(np.sqrt(np.maximum(y, 1))), truth=shown)
+        noise = _ROUNDING if exact else PerSample(np.sqrt(np.maximum(y, 1)))
+        return View(y, dict.fromkeys(shown, 1.0), noise, truth=shown)
 
     sources, title = (
         {s: Source((len(kept),), positive=True) for s in ("background", "condition")},

@@ -149,6 +149,7 @@ def _scores(
             found.point,
             features_of(experiment.features, data) if any("frechet" in m for m in experiment.measures) else None,
             found.mean(target.view, target.source),
+            _seen(material, found, target.view, target.source),
         )
         numbers = {}
         for name in experiment.measures:
@@ -161,6 +162,15 @@ def _scores(
                 numbers[name] = value
         scores[f"{target.view}/{target.source}"] = as_dict(numbers)
     return scores, missing
+
+
+def _seen(material: ExperimentData, found: Separation, view: str, source: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Means and truth as the view shows them, where both are real images and the means were kept."""
+    if source not in found.appearances.get(view, {}):
+        return None
+    shown, shape = found.seen(view, source), material.test.sources[source].real_shape
+    truth = np.asarray(material.test.views[view].truth[source], np.float32).reshape(-1, *shape)
+    return None if np.iscomplexobj(shown) else (shown, material.test.views[view].seen(source, truth))
 
 
 def _check_same(folder: Path, identity: Mapping[str, Any]) -> None:

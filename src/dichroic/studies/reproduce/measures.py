@@ -32,7 +32,7 @@ from dichroic.metrics import (
 
 __all__ = ["MEASURES", "Estimates", "Measure", "Measured", "measure"]
 
-Kind = Literal["draw", "mean", "pooled", "paired", "independent", "prior"]
+Kind = Literal["draw", "mean", "pooled", "seen", "spread", "paired", "independent", "prior"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Estimates:
     **Fields:** `draws`, shape `(n, draws, ...)`, NaN where one diverged; `truth`, shape `(n, ...)`; `prior`, samples of
     the learned population, shape `(m, ...)`, None where there are none; `peak`, the dynamic range; `point`, whether
     `draws` are point estimates; `features`, what images are turned into for Fréchet distances (None: their pixels);
-    `mean`, posterior means, shape `(n, ...)`, where they are not those of the draws.
+    `mean`, posterior means, shape `(n, ...)`, where they are not those of the draws; `seen`, means and truth as the
+    view shows them.
     """
 
     draws: np.ndarray
@@ -52,6 +53,7 @@ class Estimates:
     point: bool = False
     features: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
     mean: np.ndarray | None = None
+    seen: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class Measured(NamedTuple):
@@ -65,15 +67,15 @@ class Measure(NamedTuple):
     """One number and how to read it.
 
     `kind`: one value per observation, of a single `draw` or of the posterior `mean`, averaged; one value of the
-    posterior means of all observations together (`pooled`); or a distance between sets, of draws and the truth of their
-    own observations (`paired`), of draws and truth of different observations (`independent`), or of samples of the
-    `prior` and truth. `function` takes samples, truth and the estimates; `limits` are those of its values, where an
-    interval ends too.
+    posterior means of all observations together (`pooled`), of these as the view shows them (`seen`), or of all draws
+    (`spread`); or a distance between sets, of draws and the truth of their own observations (`paired`), of draws and
+    truth of different observations (`independent`), or of samples of the `prior` and truth. `function` takes samples,
+    truth and the estimates; `limits` are those of its values, where an interval ends too.
     """
 
     title: str
     unit: str
-    better: Literal["higher", "lower", "zero", "half"]
+    better: Literal["higher", "lower", "zero", "half", "one"]
     kind: Kind
     function: Callable[[np.ndarray, np.ndarray, Estimates], Any]
     published: bool = False
@@ -86,6 +88,17 @@ def _sdr(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
 
 def _psnr_of_all(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
     return float(10 * np.log10(case.truth.max() ** 2 / ((x - truth) ** 2).mean()))
+
+
+def _psnr_as_seen(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
+    assert case.seen is not None
+    return float(10 * np.log10(case.seen[1].max() ** 2 / ((x - truth) ** 2).mean()))
+
+
+def _inflation(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
+    """Of draws `(n, draws, ...)` around their own mean, which is off by one of them in so many itself."""
+    error, n = ((x.mean(1) - truth) ** 2).mean(), x.shape[1]
+    return float((error / ((1 + 1 / n) * x.var(1, ddof=1).mean())) ** 0.5)
 
 
 def _correlation(x: np.ndarray, truth: np.ndarray, case: Estimates) -> np.ndarray:
@@ -129,6 +142,7 @@ MEASURES: dict[str, Measure] = {
     "si_sdr": Measure("SI-SDR, posterior mean", "dB", "higher", "mean", _pairs(si_sdr_per_sample)),
     "flux_bias": Measure("flux bias, posterior mean", "", "zero", "mean", _pairs(flux_bias_per_sample)),
     "psnr_pooled": Measure("PSNR of all together, posterior mean", "dB", "higher", "pooled", _psnr_of_all),
+    "psnr_seen": Measure("PSNR of all together, as the view shows it", "dB", "higher", "seen", _psnr_as_seen),
     "sdr": Measure("SDR of all together, posterior mean", "dB", "higher", "pooled", _sdr),
     "rmse": Measure(
         "rms error, posterior mean",
@@ -137,6 +151,7 @@ MEASURES: dict[str, Measure] = {
         "pooled",
         lambda x, truth, case: float(((x - truth) ** 2).mean() ** 0.5),
     ),
+    "inflation": Measure("error over posterior deviation", "", "one", "spread", _inflation),
     "correlation": Measure("correlation, posterior mean", "", "higher", "mean", _correlation),
     "sinkhorn_published": Measure(
         "Sinkhorn, published", "", "lower", "paired", _sets(halved_sinkhorn_divergence), published=True
@@ -183,6 +198,17 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
     **Raises:** `ImportError` where a package is missing that computes it.
     """
     wanted = MEASURES[name]
+    if wanted.kind == "seen":
+        if case.seen is None:
+            return None
+        x, truth = case.seen
+        usable = np.isfinite(x.reshape(len(x), -1)).all(1)
+        return _of_all(wanted, x[usable], truth[usable], case)
+    if wanted.kind == "spread":
+        if case.point or case.draws.shape[1] < 2:
+            return None
+        usable = np.isfinite(case.draws.reshape(len(case.draws), -1)).all(1)
+        return _of_all(wanted, case.draws[usable], case.truth[usable], case)
     if wanted.kind in ("draw", "mean", "pooled"):
         x = case.draws[:, 0] if wanted.kind == "draw" else _mean(case.draws) if case.mean is None else case.mean
         usable = np.isfinite(x.reshape(len(x), -1)).all(1)
@@ -190,7 +216,7 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
             return None
         x, truth = x[usable], case.truth[usable]
         if wanted.kind == "pooled":
-            return Measured(_resampled(lambda rows: wanted.function(x[rows], truth[rows], case), len(x)), len(x))
+            return _of_all(wanted, x, truth, case)
         values = wanted.function(x, truth, case)
         defined = np.isfinite(values)
         return Measured(bootstrap(_by_truth(values[defined], truth[defined])), int(defined.sum()))
@@ -201,6 +227,12 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
     found = half_samples(lambda rows: wanted.function(x[rows], truth[rows], case), len(x), replicates=replicates)
     low, high = np.clip([found.low, found.high], *wanted.limits)
     return Measured(Interval(float(low), found.estimate, float(high)), len(x))
+
+
+def _of_all(wanted: Measure, x: np.ndarray, truth: np.ndarray, case: Estimates) -> Measured | None:
+    if not len(x):
+        return None
+    return Measured(_resampled(lambda rows: wanted.function(x[rows], truth[rows], case), len(x)), len(x))
 
 
 def _resampled(value: Callable[[np.ndarray], float], n: int, resamples: int = 200) -> Interval:

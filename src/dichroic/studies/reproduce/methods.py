@@ -13,7 +13,7 @@ from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem, ProblemError
 from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
 from dichroic.run.separation import SeparationWriter
-from dichroic.settings import preset
+from dichroic.settings import merge, preset
 from dichroic.studies.experiments.references import oracle_wiener
 from dichroic.studies.reproduce.experiment import Estimand
 
@@ -57,7 +57,7 @@ class _Fit(Contender):
 
     def __init__(self, name: str, title: str, base: str, settings: Mapping[str, Any]):
         self.name, self.title = name, title
-        self.config = preset(base, dict(settings))
+        self.config = preset(base, merge(_CLOSED.get(name, {}), settings))
         self.settings = self.config.model_dump(mode="json", exclude_none=True)
 
     def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
@@ -148,9 +148,16 @@ class _Reference(Contender):
         return writer.finish()
 
 
+# without networks
+_CLOSED: dict[str, dict[str, Any]] = {
+    "gaussian": {"laps": 0, "draws": 1, "components": {"components": 1}},
+    "components": {"laps": 0, "draws": 1},
+}
 # title, and the preset whose settings are the method's
 _FITS: dict[str, tuple[str, str]] = {
     "dichroic": ("dichroic", "standard"),
+    "gaussian": ("dichroic, Gaussian stage alone", "standard"),
+    "components": ("dichroic, closed forms alone", "standard"),
     "ddprism": ("DDPRISM's settings, run here", "ddprism"),
     "ddprism-gibbs": ("DDPRISM-Gibbs's settings, run here", "ddprism-gibbs"),
     "diem": ("DiEM's settings, run here", "diem"),
