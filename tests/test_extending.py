@@ -18,6 +18,8 @@ from dichroic.diagnose import run_panel
 from dichroic.diffusion import DenoiserPrior
 from dichroic.metrics import METRICS
 from dichroic.posterior import observation_keys, read_method
+from dichroic.problem import ProblemError
+from dichroic.problem.arrays import ArrayReader
 from dichroic.run import Separation
 from dichroic.settings import settle
 from run_cases import tiny_arrays
@@ -142,6 +144,15 @@ def test_a_method_of_the_page_draws_the_exact_posterior(entered, getkey):
     error = (variance / (8192 * variance**0.5)) ** 0.5
     assert abs(x.mean() - mean) < 5 * error
     assert abs(x.var() / variance - 1) < 5 * (2 / (8192 * variance**0.5)) ** 0.5
+
+
+def test_a_reader_of_the_page_reads_names_and_numbers(entered, tmp_path):
+    (tmp_path / "t.csv").write_text("r,g,b\n1,2,3\n4,5,6\n")
+    found = ArrayReader(tmp_path).open({"file": "t.csv", "columns": "b+r"})
+    np.testing.assert_array_equal(found.values, [[3, 1], [6, 4]])
+    assert list(found.axes[1].labels) == ["b", "r"]
+    with pytest.raises(ProblemError, match=r"unknown key 'column' beside the file.*did you mean 'columns'"):
+        ArrayReader(tmp_path).open({"file": "t.csv", "column": "b"})
 
 
 def test_a_metric_and_a_check_of_the_page(entered, getkey):

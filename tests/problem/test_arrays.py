@@ -1,8 +1,5 @@
 """Arrays on disk, in every format, and the many ways in which they are not there."""
 
-import sys
-import types
-
 import h5py
 import numpy as np
 import pytest
@@ -123,52 +120,6 @@ def test_each_array_is_read_once(reader):
 def test_what_cannot_be_read(reader, spec, message):
     with pytest.raises(ProblemError, match=message):
         reader.read(spec)
-
-
-# ---- FITS, with a stand-in for astropy
-
-
-class _Units(list):
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        return None
-
-    def __getitem__(self, key):
-        return list.__getitem__(self, key if isinstance(key, int) else [unit.name for unit in self].index(key))
-
-
-@pytest.fixture
-def astropy(monkeypatch, tmp_path):
-    (tmp_path / "a.fits").touch()
-    unit = lambda name, data: types.SimpleNamespace(name=name, data=data)  # noqa: E731
-    fits = types.ModuleType("astropy.io.fits")
-    fits.open = lambda path: _Units([unit("PRIMARY", None), unit("SCI", X.astype(">f4"))])  # pyright: ignore
-    for name in ("astropy", "astropy.io"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, "astropy.io.fits", fits)
-
-
-@pytest.mark.parametrize("spec", ["a.fits:1", "a.fits:SCI", "a.fits:sci"])
-def test_fits(reader, astropy, spec):
-    np.testing.assert_array_equal(reader.read(spec), X)
-
-
-def test_fits_faults(reader, astropy):
-    with pytest.raises(ProblemError, match=r"HDU 0 of 'a.fits' holds no image; HDUs there: 'PRIMARY', 'SCI'"):
-        reader.read("a.fits")
-    with pytest.raises(ProblemError, match=r"no 'SCY' in 'a.fits'; keys there: .*did you mean 'SCI'"):
-        reader.read("a.fits:SCY")
-    with pytest.raises(ProblemError, match=r"no '7' in 'a.fits'"):
-        reader.read("a.fits:7")
-
-
-def test_fits_without_astropy(reader, tmp_path, monkeypatch):
-    (tmp_path / "a.fits").touch()
-    monkeypatch.setitem(sys.modules, "astropy", None)
-    with pytest.raises(ProblemError, match=r"^reading 'a.fits' needs astropy: pip install astropy$"):
-        reader.read("a.fits")
 
 
 # ---- values

@@ -143,9 +143,7 @@ def test_axes_in_another_order_are_refused():
     bound(y, PerSample(DataArray(np.full(N, 0.1), ("time",))))
     bound(y, PerSample(DataArray(np.full((N, D), 0.1), ("time", "band"))))
     assert "the axes are pixel, but those of y time x band" in fault(y, DataArray(np.full(D, 0.1), ("pixel",)))
-    assert "the unit Jy, but y has mJy" in fault(
-        DataArray(Y, ("t", "b"), "mJy"), DataArray(np.full(D, 0.1), ("b",), "Jy")
-    )
+    assert "the unit s, " in fault(DataArray(Y, ("t", "b"), "mJy"), DataArray(np.full(D, 0.1), ("b",), "s"))
     square = DataArray(np.ones((D, D)), ("time", "band"))
     assert "bring them into the same order" in fault(square, PerSample(DataArray(np.ones((D, D)), ("band", "time"))))
 

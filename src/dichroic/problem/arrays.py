@@ -1,28 +1,29 @@
-"""Arrays named in a problem file: numbers, nested lists, or `FILE:KEY`."""
+"""Arrays named in a problem file: numbers, nested lists, `FILE:KEY`, or a table that names files."""
 
-import importlib
 import re
-import zipfile
-from math import prod
+from collections.abc import Mapping
+from dataclasses import replace
+from glob import glob
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
-from dichroic.problem.stores import check_hdf5, check_size, check_zarr, check_zarr_metadata
+from dichroic.formats import READERS, Axis, Opened, Reader
 from dichroic.problem.values import as_floats, as_numbers
 
-__all__ = ["ArrayReader", "expand", "find_file", "is_array_table"]
+__all__ = ["ArrayReader", "expand", "find_file", "is_array_table", "stack"]
 
-# the suffix, not the first colon, ends the file's name: paths and keys may contain colons
-_REFERENCE = re.compile(r"(?P<file>.+?\.(?P<kind>npz|npy|h5|hdf5|zarr|fits|fits\.gz))(:(?P<key>.*))?", re.I | re.S)
-_KINDS = ".npz, .npy, .h5, .hdf5, .zarr or .fits"
+_NAMES = ("array", "file", "files")  # what a table of an array is told by
+_BESIDE = ("scale", "unit")
 
 
 def is_array_table(spec: Any) -> bool:
-    """Whether a table stands for one array: `{ array = "FILE:KEY", scale = 0.5 }`."""
-    return isinstance(spec, dict) and "array" in spec
+    """Whether a table stands for one array: `{ array = "FILE:KEY", scale = 0.5 }`, `{ files = "cut/*.fits" }`."""
+    return isinstance(spec, dict) and any(key in spec for key in _NAMES)
 
 
 class ArrayReader:
@@ -30,39 +31,69 @@ class ArrayReader:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._read: dict[tuple[Path, str | None], np.ndarray] = {}
+        self._read: dict[tuple[Path, str], Opened] = {}
 
     def read(self, spec: Any) -> Any:
-        """The array that a value of a problem file stands for; numbers stay as they are.
+        """The numbers that a value of a problem file stands for, whatever else is known of them; numbers stay as they
+        are.
 
         **Raises:** `ProblemError` when the file or the key does not exist, or holds no numbers.
+        """
+        found = self.open(spec)
+        return found.values if isinstance(found, Opened) else found
+
+    def open(self, spec: Any, y: Any = None) -> Any:
+        """The same with units, masks and labels, for what comes from a file; numbers and lists stay as they are.
+
+        **Arguments:** `y`, the value for the data of the view: a table without files means the same files.
+
+        **Raises:** `ProblemError`.
         """
         if isinstance(spec, bool):
             raise ProblemError([f"expected a number, a list or 'FILE:KEY', got {str(spec).lower()}"])
         if isinstance(spec, int | float):
             return spec
-        if isinstance(spec, str):
-            return self._file(spec)
         if isinstance(spec, list):
             return as_numbers(spec)
-        if is_array_table(spec):
-            unknown = [key for key in spec if key not in ("array", "scale")]
-            if unknown:
-                hint = did_you_mean(unknown[0], ["array", "scale"])
-                raise ProblemError([f"unknown key '{unknown[0]}' beside 'array'; known: 'array', 'scale'{hint}"])
-            if "scale" not in spec:
-                return self.read(spec["array"])
-            scale = spec["scale"]
-            if isinstance(scale, bool) or not isinstance(scale, int | float):
-                raise ProblemError([f"scale: expected a number, got {scale!r}"])
-            return as_floats(self.read(spec["array"])) * float(scale)
-        raise ProblemError(
-            [f"expected a number, a list, 'FILE:KEY' or {{ array = 'FILE:KEY', scale = ... }}, got {spec!r}"]
-        )
+        found = self.records(spec, y)
+        return stack(found) if isinstance(found, list) else found
+
+    def records(self, spec: Any, y: Any = None) -> Any:
+        """The same, several files not stacked: a list with one array for each."""
+        if isinstance(spec, str):
+            return self._file(spec)
+        if not is_array_table(spec) and isinstance(spec, dict) and is_array_table(y):
+            spec = {**{key: y[key] for key in _NAMES if key in y}, **spec}
+        if not is_array_table(spec):
+            raise ProblemError(
+                [f"expected a number, a list, 'FILE:KEY' or {{ array = 'FILE:KEY', scale = ... }}, got {spec!r}"]
+            )
+        options = dict(spec)
+        scale, unit = options.pop("scale", None), options.pop("unit", None)
+        if "scale" in spec and (isinstance(scale, bool) or not isinstance(scale, int | float)):
+            raise ProblemError([f"scale: expected a number, got {scale!r}"])
+        if unit is not None and not isinstance(unit, str):
+            raise ProblemError([f"unit: expected text, got {unit!r}"])
+        found = self._table(options)
+        scaled = [_scaled(one, scale, unit) for one in (found if isinstance(found, list) else [found])]
+        return scaled if isinstance(found, list) else scaled[0]
+
+    def words(self, spec: Any) -> np.ndarray:
+        """Names or numbers, one a row: a list, or an array of a file, which may hold text.
+
+        **Raises:** `ProblemError`.
+        """
+        found = self._file(spec, text=True) if isinstance(spec, str) else spec
+        array = np.asarray(found.values if isinstance(found, Opened) else found)
+        if array.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8")
+        if array.ndim != 1 or array.dtype.kind not in "Uiuf":
+            raise ProblemError([f"expected a list of names or numbers, got {array.dtype} of shape {array.shape}"])
+        return array
 
     def read_within(self, spec: Any) -> Any:
         """A value with the files in it read, at any depth: numbers, lists and words stay as they are."""
-        if is_array_table(spec) or (isinstance(spec, str) and _REFERENCE.fullmatch(spec.strip())):
+        if is_array_table(spec) or (isinstance(spec, str) and _reference().fullmatch(spec.strip())):
             return self.read(spec)
         if isinstance(spec, dict):
             found = {}
@@ -72,23 +103,165 @@ class ArrayReader:
             return found
         return spec
 
-    def _file(self, reference: str) -> np.ndarray:
-        match = _REFERENCE.fullmatch(reference.strip())
+    def _table(self, options: dict[str, Any]) -> Any:
+        named = [key for key in _NAMES if key in options]
+        if len(named) > 1:
+            raise ProblemError([f"give one of {names(named)}"])
+        content = options.pop(named[0])
+        if named[0] == "array":
+            if options:
+                key = next(iter(options))
+                hint = did_you_mean(key, ["array", *_BESIDE])
+                raise ProblemError([f"unknown key '{key}' beside 'array'; known: 'array', 'scale', 'unit'{hint}"])
+            return self.open(content)
+        if named[0] == "file":
+            return self._with(_text(content, "file"), options)
+        found = self._files(content)
+        return [self._with(str(file), options) for file in found]
+
+    def _files(self, said: Any) -> list[Path]:
+        if isinstance(said, list):
+            return [find_file(self.folder, _text(name, "files")) for name in said]
+        pattern = _text(said, "files")
+        found = sorted(glob(str(self.folder / expand(pattern)), recursive=True))
+        if not found:
+            raise ProblemError([f"no files match '{pattern}' in {self.folder}"])
+        return [Path(file) for file in found]
+
+    def _file(self, reference: str, text: bool = False) -> Any:
+        match = _reference().fullmatch(reference.strip())
         if match is None:
             hint = "; a number is written without quotes" if _is_number(reference) else ""
-            raise ProblemError([f"expected 'FILE:KEY' with a file that ends in {_KINDS}, got '{reference}'{hint}"])
-        path, key = find_file(self.folder, match["file"]), match["key"] or None
-        if (path, key) not in self._read:
-            self._read[path, key] = _open(path, match["kind"].lower(), key)
-        return self._read[path, key]
+            kinds = ", ".join(f".{suffix}" for reader in READERS.values() for suffix in reader.suffixes[:2])
+            raise ProblemError([f"expected 'FILE:KEY' with a file that ends in {kinds}, got '{reference}'{hint}"])
+        reader, key = _readers()[match["kind"].lower()], match["key"] or None
+        if key is not None and reader.key is None:
+            raise ProblemError([f"'{match['file']}' takes no key, got '{key}'"])
+        options = {reader.key: key} if key else {}
+        return self._one(find_file(self.folder, match["file"]), match["kind"].lower(), options, text)
+
+    def _with(self, name: str, options: dict[str, Any]) -> Opened:
+        """One file, read with the keys beside it; a list for its own key stacks channels along a last axis."""
+        match = _reference().fullmatch(name.strip())
+        if match is None or match["key"]:
+            raise ProblemError([f"expected the name of a file that ends as those of {names(READERS)}, got '{name}'"])
+        path, kind = find_file(self.folder, match["file"]), match["kind"].lower()
+        key = _readers()[kind].key
+        if key is None or not isinstance(options.get(key), list):
+            return self._one(path, kind, options)
+        return _channels([self._one(path, kind, {**options, key: one}) for one in options[key]], options[key], key)
+
+    def _one(self, path: Path, kind: str, options: Mapping[Any, Any], text: bool = False) -> Opened:
+        reader = _settings(_readers()[kind], options)
+        label = (path, f"{text}{reader.model_dump_json()}")
+        if label not in self._read:
+            key = options.get(reader.key) if reader.key else None
+            self._read[label] = _open(path, kind, reader, None if key is None else str(key), text)
+        return self._read[label]
+
+
+def _readers() -> dict[str, type[Reader]]:
+    return {suffix: reader for reader in READERS.values() for suffix in reader.suffixes}
+
+
+def _reference() -> re.Pattern[str]:
+    # the suffix, not the first colon, ends the file's name: paths and keys may contain colons
+    kinds = "|".join(re.escape(suffix) for suffix in sorted(_readers(), key=len, reverse=True))
+    return re.compile(rf"(?P<file>.+?\.(?P<kind>{kinds}))(:(?P<key>.*))?", re.I | re.S)
+
+
+def _settings(reader: type[Reader], options: Mapping[str, Any]) -> Reader:
+    try:
+        return reader.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            known = [*reader.model_fields, *_BESIDE]
+            raise ProblemError(
+                [f"unknown key '{key}' beside the file; known: {names(known)}{did_you_mean(key, known)}"]
+            ) from None
+        raise ProblemError([f"{key}: {first['msg']}, got {first['input']!r}"]) from None
+
+
+def _open(path: Path, kind: str, reader: Reader, key: str | None, text: bool) -> Opened:
+    try:
+        found = reader.read(path)
+    except ProblemError:
+        raise
+    except Exception as error:  # damaged files fail in as many ways as there are libraries
+        raise ProblemError([f"'{path.name}' cannot be read as {kind}: {first_line(error)}"]) from error
+    with located(f"'{path.name}:{key}'" if key else f"'{path.name}'"):
+        shared = {**found.shared, "file": path.name} if found.kind else {}
+        values = found.values if text else as_numbers(found.values)
+        return replace(found, values=values, shared=shared)
+
+
+def _scaled(found: Any, scale: int | float | None, unit: str | None) -> Any:
+    if scale is not None:
+        values = as_floats(found.values if isinstance(found, Opened) else found) * float(scale)
+        found = replace(found, values=values) if isinstance(found, Opened) else values
+    if unit is not None:
+        found = replace(found if isinstance(found, Opened) else Opened(found), unit=unit or None)
+    return found
+
+
+def _channels(found: list[Opened], keys: list[Any], name: str) -> Opened:
+    """Arrays of one file as channels: images `(H, W, C)`, series `(T, 1, C)`."""
+    joined = stack(found)
+    x, mask = (None if a is None else np.moveaxis(a, 0, -1) for a in (joined.values, joined.mask))
+    axes = (*joined.axes[1:], Axis(name, np.asarray([str(key) for key in keys])))
+    if x is not None and x.ndim == 2:
+        x, mask = x[:, None], None if mask is None else mask[:, None]
+        axes = (axes[0], Axis(), *axes[1:])
+    return replace(joined, values=x, mask=mask, axes=axes, ids=None, columns={}, separate=False)
+
+
+def stack(found: list[Opened]) -> Opened:
+    """Arrays of several files as one, a file being an observation: named after it, with what each file says.
+
+    **Raises:** `ProblemError` where shapes or units differ.
+    """
+    first = found[0]
+    called = [str(one.shared.get("file", i)) for i, one in enumerate(found)]
+    for one, name in zip(found, called, strict=True):
+        if np.shape(one.values) != np.shape(first.values):
+            got, expected = np.shape(one.values), np.shape(first.values)
+            raise ProblemError([f"'{name}' has the shape {got}, '{called[0]}' {expected}; cut them to one shape"])
+        if str(one.unit) != str(first.unit):
+            raise ProblemError([f"'{name}' has the unit {one.unit}, '{called[0]}' {first.unit}"])
+    masks = [np.ma.nomask if one.mask is None else one.mask for one in found]
+    shape = np.shape(first.values)
+    mask = None if all(m is np.ma.nomask for m in masks) else np.stack([np.broadcast_to(m, shape) for m in masks])
+    shared, columns = {}, {}
+    for key in first.shared:
+        values = [one.shared.get(key) for one in found]
+        if all(_same(value, values[0]) for value in values):
+            shared[key] = values[0]
+        else:
+            columns[key] = np.array([*values, None], object)[:-1]  # whatever they are, one an observation
+    axes = (Axis(), *(first.axes or [Axis()] * len(shape)))
+    stems = [name.partition(".")[0] for name in called]
+    ids = np.asarray(stems if len(set(stems)) == len(stems) else called) if first.kind else None
+    values = np.stack([one.values for one in found])
+    return Opened(values, mask, first.unit, axes, ids, first.kind, columns, shared, separate=True)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ProblemError([f"{what}: expected the name of a file, got {value!r}"])
+    return value
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def expand(name: str | Path) -> Path:
@@ -119,100 +292,3 @@ def find_file(folder: Path, name: str) -> Path:
     raise ProblemError(
         [f"no file '{path.name}' in {path.parent}; found there: {names(there)}{did_you_mean(path.name, there)}"]
     )
-
-
-def _open(path: Path, kind: str, key: str | None) -> np.ndarray:
-    read = {"npz": _npz, "npy": _npy, "h5": _hdf5, "hdf5": _hdf5, "zarr": _zarr, "fits": _fits, "fits.gz": _fits}[kind]
-    try:
-        found = read(path, key)
-    except ProblemError:
-        raise
-    except Exception as error:  # damaged files fail in as many ways as there are libraries
-        raise ProblemError([f"'{path.name}' cannot be read as {kind}: {first_line(error)}"]) from error
-    try:
-        return as_numbers(found)
-    except ProblemError as error:
-        label = f"'{path.name}:{key}'" if key else f"'{path.name}'"
-        raise ProblemError([f"{label}: {fault}" for fault in error.faults]) from None
-
-
-def _missing_key(path: Path, key: str | None, known: list[str]) -> ProblemError:
-    if key is None:
-        return ProblemError(
-            [f"'{path.name}' holds several arrays; name one as '{path.name}:KEY'. Keys: {names(known)}"]
-        )
-    return ProblemError([f"no '{key}' in '{path.name}'; keys there: {names(known)}{did_you_mean(key, known)}"])
-
-
-def _npz(path: Path, key: str | None) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
-    if key not in sizes:
-        raise _missing_key(path, key, list(sizes))
-    with located(f"'{path.name}:{key}'"):
-        check_size(sizes[key], path.stat().st_size)
-    with np.load(path, allow_pickle=False) as archive:
-        return archive[key]
-
-
-def _npy(path: Path, key: str | None) -> np.ndarray:
-    if key is not None:
-        raise ProblemError([f"'{path.name}' holds one array and takes no key, got '{key}'"])
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a map of a file that is too short is refused
-
-
-def _hdf5(path: Path, key: str | None) -> np.ndarray:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        found = file.get(key) if key else None
-        if key is None or not isinstance(found, h5py.Dataset):
-            known: list[str] = []
-            file.visititems(lambda name, item: known.append(name) if isinstance(item, h5py.Dataset) else None)
-            raise _missing_key(path, key, known)
-        with located(f"'{path.name}:{key}'"):
-            check_hdf5(found, path)
-        return np.asarray(found[()])
-
-
-def _zarr(path: Path, key: str | None) -> np.ndarray:
-    with located(f"'{path.name}'"):
-        if not path.is_dir():
-            raise ProblemError(["a Zarr store is a folder"])
-        check_zarr_metadata(path)
-    import zarr
-
-    root = zarr.open(str(path), mode="r")
-    if isinstance(root, zarr.Array):
-        if key is not None:
-            raise ProblemError([f"'{path.name}' holds one array and takes no key, got '{key}'"])
-        with located(f"'{path.name}'"):
-            check_zarr(root, path)
-        return np.asarray(root[...])
-    found = root.get(key) if key else None
-    if not isinstance(found, zarr.Array):
-        known = sorted(name for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array))
-        raise _missing_key(path, key, known)
-    with located(f"'{path.name}:{key}'"):
-        check_zarr(found, path / str(found.path).strip("/"))
-    return np.asarray(found[...])
-
-
-def _fits(path: Path, key: str | None) -> np.ndarray:
-    try:
-        fits = importlib.import_module("astropy.io.fits")
-    except ImportError:
-        raise ProblemError([f"reading '{path.name}' needs astropy: pip install astropy"]) from None
-    with fits.open(path) as units:
-        known = [str(unit.name) or str(i) for i, unit in enumerate(units)]
-        chosen = int(key) if key and key.isdigit() else key.upper() if key else 0
-        if chosen not in (range(len(known)) if isinstance(chosen, int) else known):
-            raise _missing_key(path, key, known)
-        header = getattr(units[chosen], "header", {})
-        values = [int(header.get(f"NAXIS{i + 1}", 0)) for i in range(int(header.get("NAXIS", 0)))]
-        with located(f"'{path.name}:{chosen}'"):
-            check_size(prod(values) * abs(int(header.get("BITPIX", 8))) // 8, path.stat().st_size)
-        data = units[chosen].data
-        if data is None:
-            raise ProblemError([f"HDU {chosen} of '{path.name}' holds no image; HDUs there: {names(known)}"])
-        return np.array(data)

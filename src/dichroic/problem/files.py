@@ -8,15 +8,20 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError, collect, did_you_mean, first_line, located, names
+from dichroic.formats import Opened
 from dichroic.problem.arrays import ArrayReader, expand, find_file
+from dichroic.problem.containers import open_container
 from dichroic.problem.functions import FunctionReader, allow
+from dichroic.problem.labels_table import read_labels
 from dichroic.problem.noise_table import read_noise
+from dichroic.problem.observed_table import read_observed
 from dichroic.problem.operator_table import OperatorReader
 from dichroic.problem.problem import Problem
 from dichroic.problem.schema import ProblemTable, ViewTable, parse
 from dichroic.problem.source import Source
 from dichroic.problem.validate import check_view, unknown_source
-from dichroic.problem.view import View
+from dichroic.problem.values import unmask
+from dichroic.problem.view import View, beside
 
 __all__ = ["ProblemFile", "load_problem"]
 
@@ -128,28 +133,29 @@ class _ViewReader:
 
     def read(self, table: ViewTable) -> View:
         faults: list[str] = []
-        y, observed, view = None, None, None
+        y, opened, observed, view = None, Opened(1.0), None, None
         with collect(faults, "y"):
-            y = self.arrays.read(table.y)
+            opened = open_container(self.arrays.open(table.y))
+            y = unmask(opened)
         if table.observed is not None:
             with collect(faults, "observed"):
-                observed = self.arrays.read(table.observed)
-        truth = self._truth(table, faults)
+                observed = beside(read_observed(table.observed, self.arrays, table.y), opened, 0.0)
+        truth = self._truth(table, opened, faults)
         mixing = self._mixing(table, faults)
         if y is not None:
             with collect(faults):
-                view = View(y, mixing, 1.0, observed, truth)
+                view = View(y, mixing, 1.0, observed, truth, labels=read_labels(table, self.arrays, opened))
         with collect(faults, "noise"):
-            noise = self._noise(table.noise, view)
+            noise = beside(self._noise(table, view, opened), opened, np.inf)
             if view is not None and not faults:
                 return replace(view, noise=noise)
         raise ProblemError(faults)
 
-    def _truth(self, table: ViewTable, faults: list[str]) -> dict[str, Any]:
+    def _truth(self, table: ViewTable, y: Opened, faults: list[str]) -> dict[str, Any]:
         truth = {}
         for source, spec in table.truth.items():
             with collect(faults, f"truth of source '{source}'"):
-                truth[source] = self.arrays.read(spec)
+                truth[source] = beside(self.arrays.open(spec, table.y), y, np.nan)
         return truth
 
     def _mixing(self, table: ViewTable, faults: list[str]) -> dict[str, Any]:
@@ -162,12 +168,13 @@ class _ViewReader:
                     mixing[source] = self.operators.read(spec, self.sources[source])
         return mixing
 
-    def _noise(self, spec: Any, view: View | None) -> Any:
+    def _noise(self, table: ViewTable, view: View | None, y: Opened) -> Any:
         if view is None or view.y.ndim < 2:
-            return read_noise(spec, self.arrays, None, None)
+            return read_noise(table.noise, self.arrays, None, None, table.y, y)
         # a mask of another shape is reported by the check of the view
         fits = view.observed is not None and view.observed.shape == view.y.shape
-        return read_noise(spec, self.arrays, view.observed if fits else None, int(np.prod(view.event_shape)))
+        observed = view.observed if fits else None
+        return read_noise(table.noise, self.arrays, observed, int(np.prod(view.event_shape)), table.y, y)
 
 
 def _held_out(value: Any, problem: Problem, path: Path) -> Problem | float | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError, did_you_mean, located, meant, names
+from dichroic.formats import Opened
 from dichroic.operators import LIKELIHOODS, PerSample
 from dichroic.problem.arrays import ArrayReader, is_array_table
 from dichroic.problem.values import as_floats
@@ -22,6 +23,8 @@ _MEANT = {
     "weight": ("weights", "wht", "weight_map"),
     "covariance": ("cov", "covar", "covariances"),
 }
+# the power of the unit of the data that they have
+_POWERS = {"std": 1, "factor": 1, "variance": 2, "covariance": 2, "ivar": -2, "weight": -2, "whitener": -1}
 _ELSEWHERE = {
     **dict.fromkeys(
         ("mask", "flag", "flags", "observed"), "what was measured is said by the view: observed = 'FILE:KEY'"
@@ -33,23 +36,33 @@ _ELSEWHERE = {
 }
 
 
-def read_noise(spec: Any, arrays: ArrayReader, observed: np.ndarray | None, size: int | None) -> Any:
+def read_noise(
+    spec: Any,
+    arrays: ArrayReader,
+    observed: np.ndarray | None,
+    size: int | None,
+    said: Any = None,
+    y: Opened | None = None,
+) -> Any:
     """The noise that a value stands for.
 
     **Arguments:** `spec`, a standard deviation (number, list, `FILE:KEY`) or a table with one key of `LIKELIHOODS`;
     `observed`, shape `(n, ...)`, None for everything; `size`, number of entries of one observation, None when it is not
-    known.
+    known; `said`, the value for the data, and `y`, what it stands for: the noise is converted to its unit.
 
     **Raises:** `ProblemError`; whether numbers per entry fit the view is checked with the view.
     """
     if not isinstance(spec, dict) or is_array_table(spec):
-        return arrays.read(spec)
-    key, given, per_sample = _choose(spec)
+        found = arrays.open(spec, said)
+        return PerSample(found) if isinstance(found, Opened) and found.separate else found
+    key, given, per_sample = _choose(spec, isinstance(said, dict))
     make = LIKELIHOODS[key]
     found: dict[str, Any] = {}
     for name, value in given.items():
         with located(name if name == key or len(given) > 1 else key):
-            found[name] = arrays.read(value)
+            opened = arrays.open(value, said)
+            per_sample |= isinstance(opened, Opened) and opened.separate
+            found[name] = _in_unit(opened, name if name in _POWERS else key, y)
     if key not in ("covariance", "factor"):
         with located(key):
             noise = _made(make, {name: as_floats(value) for name, value in found.items()})
@@ -67,7 +80,17 @@ def read_noise(spec: Any, arrays: ArrayReader, observed: np.ndarray | None, size
     return PerSample(noise) if per_sample else noise
 
 
-def _choose(table: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
+def _in_unit(found: Any, name: str, y: Opened | None) -> Any:
+    """Numbers in the unit that goes with that of the data."""
+    if not isinstance(found, Opened):
+        return found
+    if name not in _POWERS:
+        return found.plain()
+    power = _POWERS[name]
+    return found.beside(y or Opened(1.0), np.inf if power > 0 else 0.0, power)
+
+
+def _choose(table: dict[str, Any], files: bool = False) -> tuple[str, dict[str, Any], bool]:
     """The key of the likelihood, its arguments, and whether they have a sample axis."""
     rest = dict(table)
     per_sample = rest.pop("per_sample", False)
@@ -84,7 +107,9 @@ def _choose(table: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
     key = named[0]
     parameters = _parameters(key)
     content = rest.pop(key)
-    given = content if isinstance(content, dict) and not is_array_table(content) else {parameters[0]: content}
+    # beside data from files, a table of other keys says what is read of them
+    named = isinstance(content, dict) and (not files or any(name in parameters for name in content))
+    given = content if named and not is_array_table(content) else {parameters[0]: content}
     for name, value in rest.items():
         if name == "whitener" and key != "factor":
             raise ProblemError(["'whitener' belongs to 'factor', the form in which saved problems keep a covariance"])

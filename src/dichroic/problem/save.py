@@ -9,6 +9,7 @@ import numpy as np
 import tomli_w
 
 from dichroic.faults import ProblemError, collect
+from dichroic.problem.labels_table import describe_labels
 from dichroic.problem.noise_table import describe_noise
 from dichroic.problem.operator_table import describe_operator
 from dichroic.problem.problem import Problem
@@ -76,7 +77,9 @@ class _Store:
 
 def _describe(view: View, sources: Mapping[str, Source], store: _Store) -> dict[str, Any]:
     faults: list[str] = []
-    table: dict[str, Any] = {"y": store.keep("y", view.y)}
+    table: dict[str, Any] = {"y": store.keep("y", view.y), **describe_labels(view.labels, store.keep)}
+    if view.labels is not None and view.labels.unit:
+        table["y"] = {"array": table["y"], "unit": view.labels.unit}
     if view.observed is not None:
         table["observed"] = store.keep("observed", view.observed)
     with collect(faults):

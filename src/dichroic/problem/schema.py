@@ -34,6 +34,8 @@ class ViewTable(_Table):
     mixing: dict[str, Any]
     observed: Any = None
     truth: dict[str, Any] = {}
+    ids: Any = None
+    axes: list[dict[str, Any]] = []
 
 
 class ProblemTable(_Table):
@@ -77,6 +79,8 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
         "observed": ("mask", "flag", "flags", "good", "valid", "weight_mask"),
         "mixing": ("sources", "operators", "operator", "psf", "kernel", "gain", "amplitude"),
         "truth": ("true", "ground_truth"),
+        "ids": ("id", "names", "name", "identifiers", "labels"),
+        "axes": ("axis", "dims", "dimensions", "coordinates", "coords"),
     },
 }
 _KINDS = {"sources": "source", "views": "view"}

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError
-from dichroic.problem.containers import Opened, open_container
+from dichroic.formats import Opened
+from dichroic.problem.containers import open_container
 
 __all__ = ["as_flags", "as_floats", "as_numbers", "unmask"]
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from dichroic.faults import ProblemError, located
+from dichroic.formats import Labels, Opened
 from dichroic.operators import (
     AsComplex,
     Composition,
@@ -24,12 +25,12 @@ from dichroic.operators import (
     select,
     take,
 )
-from dichroic.problem.containers import Opened, open_container
+from dichroic.problem.containers import open_container
 from dichroic.problem.noise import bind_noise, inner_noise, unmeasured
 from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.values import as_flags, as_floats, unmask
 
-__all__ = ["Observation", "View"]
+__all__ = ["Observation", "View", "beside"]
 
 _ROWS = 256  # observations that go through their operators together
 
@@ -66,7 +67,8 @@ class View:
     `noise`, the standard deviation (a number, an array with the shape of one observation, or `PerSample` of `n` of
     those; infinite where nothing was measured), or any `Likelihood`; `observed`, a mask with the shape of `y` or of
     one observation, true where there is data; `truth`, the true sources `{source: (n, ...)}` where they are known, used
-    for scores and never for learning.
+    for scores and never for learning; `labels`, what observations and entries are called (default: what `y` says of
+    itself, where it is a `DataArray`, a `DataFrame` or a quantity).
 
     What `y` or the noise hold at missing entries is of no consequence. Validated when it enters a `Problem`.
 
@@ -79,6 +81,7 @@ class View:
     observed: np.ndarray | None = None
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     common_mask: bool = False  # set by `bind`: the same entries are missing from all observations
+    labels: Labels | None = None
 
     def __post_init__(self):
         if not isinstance(self.mixing, Mapping):
@@ -88,17 +91,18 @@ class View:
         with located("y"):
             y = unmask(given := open_container(self.y))
         with located("noise"):
-            object.__setattr__(self, "noise", _beside(self.noise, given, np.inf))
+            object.__setattr__(self, "noise", beside(self.noise, given, np.inf))
         truth = {}
         for name, x in self.truth.items():
             with located(f"truth of source '{name}'"):
-                truth[name] = as_floats(_beside(x, given, np.nan))
+                truth[name] = as_floats(beside(x, given, np.nan))
         observed = None
         if self.observed is not None:
             with located("observed"):
-                observed = as_flags(_beside(self.observed, given, 0.0))
+                observed = as_flags(beside(self.observed, given, 0.0))
             if y.ndim and observed.shape == y.shape[1:]:
                 observed = np.broadcast_to(observed, y.shape)
+        object.__setattr__(self, "labels", given.labels() if self.labels is None else self.labels)
         object.__setattr__(self, "mixing", dict(self.mixing))
         object.__setattr__(self, "truth", truth)
         missing = np.isnan(y)
@@ -146,13 +150,13 @@ class View:
         mixing = {name: bind_operator(op, known[name]) for name, op in self.mixing.items()}
         truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
         same = self.observed is None or bool((self.observed == self.observed[:1]).all())
-        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, truth, same)
+        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, truth, same, self.labels)
 
     def hide(self, hidden: np.ndarray) -> "View":
         """The same observations without the entries where `hidden`, of the shape of one observation, is true."""
         observed = np.broadcast_to(~hidden, self.y.shape)
         observed = observed if self.observed is None else self.observed & observed
-        return View(self.y, self.mixing, bind_noise(self.noise, observed), observed, {}, self.common_mask)
+        return View(self.y, self.mixing, bind_noise(self.noise, observed), observed, {}, self.common_mask, self.labels)
 
     @property
     def observations(self) -> Observation:
@@ -184,7 +188,8 @@ class View:
             y, noise = jax.tree.map(np.asarray, _gaussians(self.observations, np.arange(len(self))))
         same = all((a == a[:1]).all() for a in leaves(noise))
         noise = bind_noise(take(PerSample(noise), 0) if same else PerSample(noise), self.observed)
-        return View(y.astype(self.y.dtype), self.mixing, noise, self.observed, self.truth, self.common_mask)
+        y = y.astype(self.y.dtype)
+        return View(y, self.mixing, noise, self.observed, self.truth, self.common_mask, self.labels)
 
     @property
     def shared(self) -> bool:
@@ -200,6 +205,7 @@ class View:
             None if self.observed is None else self.observed[indices],
             {name: x[indices] for name, x in self.truth.items()},
             self.common_mask,
+            None if self.labels is None else self.labels.select(indices),
         )
 
     def subset(self, most: int, seed: int) -> "View":
@@ -223,10 +229,10 @@ def _gaussians(observations: Observation, rows: Any) -> tuple[Any, Any]:
     return jax.vmap(one)(rows)
 
 
-def _beside(value: Any, y: Opened, filler: float) -> Any:
+def beside(value: Any, y: Opened, filler: float) -> Any:
     """Numbers that stand beside `y`: in its unit and order, where they are masked the filler."""
     if isinstance(value, PerSample):
-        inner = _beside(value.value, y, filler)
+        inner = beside(value.value, y, filler)
         return value if inner is value.value else PerSample(inner)
     if isinstance(value, Likelihood):
         return value

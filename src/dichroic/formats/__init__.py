@@ -1,0 +1,33 @@
+"""Files of the fields: arrays are read from them with their units, names and headers, each by one adapter."""
+
+from dichroic.formats.audio import Audio
+from dichroic.formats.fits import FITS
+from dichroic.formats.h5ad import H5AD
+from dichroic.formats.hdf5 import HDF5
+from dichroic.formats.labels import Axis, Labels
+from dichroic.formats.netcdf import NetCDF, open_array
+from dichroic.formats.numpy_files import NPY, NPZ
+from dichroic.formats.opened import Opened
+from dichroic.formats.reader import Reader
+from dichroic.formats.seismic import Seismic
+from dichroic.formats.sigmf import SigMF
+from dichroic.formats.stores import check_size
+from dichroic.formats.tiff import TIFF
+from dichroic.formats.zarr_store import Zarr
+
+# every kind of file that a problem file can name; the suffix of a name says which
+READERS: dict[str, type[Reader]] = {
+    "npz": NPZ,
+    "npy": NPY,
+    "hdf5": HDF5,
+    "zarr": Zarr,
+    "fits": FITS,
+    "h5ad": H5AD,
+    "audio": Audio,
+    "seismic": Seismic,
+    "tiff": TIFF,
+    "netcdf": NetCDF,
+    "sigmf": SigMF,
+}
+
+__all__ = ["READERS", "Axis", "Labels", "Opened", "Reader", "check_size", "open_array"]

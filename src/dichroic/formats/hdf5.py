@@ -1,0 +1,35 @@
+"""HDF5 files."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dichroic.faults import located
+from dichroic.formats.opened import Opened
+from dichroic.formats.reader import Reader, missing_key
+from dichroic.formats.stores import check_hdf5
+
+__all__ = ["HDF5"]
+
+
+class HDF5(Reader):
+    """A data set."""
+
+    suffixes = ("h5", "hdf5")
+    key = "array"
+
+    array: str | None = None
+
+    def read(self, path: Path) -> Opened:
+        import h5py
+
+        key = self.array
+        with h5py.File(path, "r") as file:
+            found = file.get(key) if key else None
+            if key is None or not isinstance(found, h5py.Dataset):
+                known: list[str] = []
+                file.visititems(lambda name, item: known.append(name) if isinstance(item, h5py.Dataset) else None)
+                raise missing_key(path, key, known)
+            with located(f"'{path.name}:{key}'"):
+                check_hdf5(found, path)
+            return Opened(np.asarray(found[()]))
