@@ -23,6 +23,11 @@ class Axis:
     start: float = 0.0
     unit: str = ""
 
+    @property
+    def known(self) -> bool:
+        """Whether it has a name or coordinates."""
+        return bool(self.name) or self.labels is not None or self.step is not None
+
     def coordinates(self, size: int) -> np.ndarray | None:
         """A coordinate or a name for each of `size` entries; None where nothing is known."""
         if self.labels is not None and len(self.labels) == size:

@@ -37,7 +37,7 @@ class Opened:
         ids = self.ids if self.ids is not None or rows.labels is None else rows.labels.astype(str)
         unit = "" if self.unit is None else str(self.unit)
         found = Labels(unit, ids, self.axes[1:], self.kind, self.columns, self.shared)
-        known = unit or ids is not None or self.kind or any(axis != Axis() for axis in self.axes[1:])
+        known = unit or ids is not None or self.kind or any(axis.known for axis in self.axes[1:])
         return found if known else None
 
     def plain(self) -> Any:
