@@ -36,16 +36,23 @@ def covariances():
     return {s: L @ L.T + 0.05 * np.eye(D) for s, L in zip(NAMES, roots, strict=True)}
 
 
-def make_case(seed, n=300, rows=10, *, noise=1.0, width=1.0, prior=1.0, swapped=False, operator=0.0, shift=0.0):
-    """Observations, and what is believed about them."""
+def make_case(
+    seed, n=300, rows=10, *, noise=1.0, width=1.0, prior=1.0, swapped=False, operator=0.0, shift=0.0, units=(1.0, 1.0)
+):
+    """Observations, and what is believed about them; `units` of sources and data, in parts of those of others."""
+    source, data = units
     rng, S = np.random.default_rng([seed, rows]), covariances()
     A = rng.normal(size=(n, rows, 2 * D)) / np.sqrt(2 * D)
     true = A + operator * rng.normal(size=A.shape) / np.sqrt(2 * D)
     x = np.concatenate([rng.normal(size=(n, D)) @ np.linalg.cholesky(S[s]).T for s in NAMES], axis=1)
     y = np.einsum("nij,nj->ni", true, x + shift) + NOISE * rng.normal(size=(n, rows))
-    blocks = np.split(A.astype(np.float32), 2, axis=2)
+    blocks = np.split((data / source * A).astype(np.float32), 2, axis=2)
     mixing = {s: PerSample(Dense(block)) for s, block in zip(NAMES, blocks, strict=True)}
-    problem = Problem({s: Source((D,)) for s in NAMES}, {"mix": View(y.astype(np.float32), mixing, noise * NOISE)})
+    problem = Problem(
+        {s: Source((D,)) for s in NAMES}, {"mix": View((data * y).astype(np.float32), mixing, noise * NOISE * data)}
+    )
     believed = dict(zip(NAMES, reversed(S.values()), strict=True)) if swapped else S
-    model = GaussianModel({s: np.zeros(D) for s in NAMES}, {s: prior * C for s, C in believed.items()}, width)
+    model = GaussianModel(
+        {s: np.zeros(D) for s in NAMES}, {s: prior * source**2 * C for s, C in believed.items()}, width
+    )
     return problem, model

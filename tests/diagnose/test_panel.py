@@ -46,6 +46,20 @@ def test_a_sound_result_is_green(healthy, check):
     assert loud <= 2  # one in 200 is permitted per check: three of 24 happen once in 4,000
 
 
+# powers of two change no digit: what differs is a floor or a tolerance that has a unit
+@pytest.mark.parametrize("units", [(2.0**-67, 2.0**-60), (2.0**60, 2.0**67)])
+def test_units_do_not_matter(healthy, units):
+    for check, result in examine(0, units=units).items():
+        expected = healthy[0][check]
+        # a classifier is trained, which rounding in its inputs leads elsewhere
+        accuracy = {"rtol": 1e-3, "atol": 0.05 if check == "law" else 1e-6, "err_msg": check}
+        assert result.level == expected.level, check
+        found, values = ([part.value for part in each.parts] for each in (result, expected))
+        np.testing.assert_allclose(found, values, **accuracy)
+        for name, array in expected.arrays.items():
+            np.testing.assert_allclose(result.arrays[name], array, **accuracy)
+
+
 def test_the_panel_as_a_whole(healthy):
     assert sum(judge(results).level != "green" for results in healthy) <= 4
 

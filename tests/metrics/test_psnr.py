@@ -40,3 +40,11 @@ def test_bootstrap_covers_as_often_as_it_says():
         low < 1 < high for low, _, high in (bootstrap(rng.exponential(size=100), 0.8, 200, seed) for seed in range(400))
     ]
     assert abs(np.mean(covered) - 0.8) < 0.02 + 4 * np.sqrt(0.8 * 0.2 / 400)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_units_do_not_matter(rng, unit):
+    truth = rng.normal(size=(4, 5)).astype(np.float32)
+    x = truth + 0.1 * rng.normal(size=truth.shape).astype(np.float32)
+    unit = np.float32(unit)
+    np.testing.assert_allclose(psnr(unit * x, unit * truth, float(unit)), psnr(x, truth), rtol=1e-5)

@@ -134,9 +134,10 @@ def _compared(title: str, theirs: Separation, ours: Separation, held_out: Proble
 def _judged(
     title: str, view: str, source: str, seen: bool, theirs: np.ndarray, ours: np.ndarray, truth: np.ndarray
 ) -> Comparison:
-    errors = [((x - truth) ** 2).reshape(len(x), -1).mean(1, dtype=float) for x in (theirs, ours)]
+    truth = truth.astype(float)
+    errors = [((x - truth) ** 2).reshape(len(x), -1).mean(1) for x in (theirs, ours)]
     gain = errors[1] - errors[0]
     beaten = gain.mean() > _CERTAIN * gain.std(ddof=1) / np.sqrt(len(gain))
     peak = float(np.ptp(truth)) or 1.0
-    theirs_db, ours_db = (float(10 * np.log10(peak**2 / max(e.mean(), 1e-30))) for e in errors)
+    theirs_db, ours_db = (float(10 * np.log10(peak**2 / max(e.mean(), 1e-300))) for e in errors)
     return Comparison(title, view, source, seen, theirs_db, ours_db, bool(beaten))

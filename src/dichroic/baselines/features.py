@@ -38,7 +38,7 @@ def standards(found: np.ndarray) -> dict[str, np.ndarray]:
     axes = (0,) if found.ndim == 2 else tuple(range(found.ndim - 1))
     scale = found.std(axes, dtype=float)
     shift = found.mean(axes, dtype=float)
-    scale = np.where(scale > 1e-6 * np.maximum(np.abs(shift), 1e-30), scale, 1.0)
+    scale = np.where(scale > 1e-6 * np.maximum(np.abs(shift), 1e-300), scale, 1.0)
     return {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
 
 

@@ -71,10 +71,13 @@ class MatrixFree(Evidence):
 
         def one(i):
             w = WhitenedObservation.unscaled(take(observations, i), self.shapes)
-            return jnp.sum(w.y**2), jnp.sum(w.forward({source: probe}) ** 2)
+            return w.y, w.forward({source: probe})
 
-        data, gain = jax.vmap(one)(jnp.arange(count_samples(observations) or 1))
-        return float(data.sum() / jnp.maximum(gain.sum(), 1e-30))
+        # squares of single precision leave its range from units of 1e-19 on
+        data, gain = (
+            np.square(x, dtype=float).sum() for x in jax.vmap(one)(jnp.arange(count_samples(observations) or 1))
+        )
+        return float(data / max(gain, 1e-300))
 
 
 def _thin(population: Gaussian) -> tuple[Array, ...]:

@@ -64,7 +64,7 @@ def _principal(x: np.ndarray) -> np.ndarray:
     """Leading coordinates of `(n, 2 + R, d)` in units of the second of each, and the length of what they leave."""
     z = x[:, 1].astype(float)
     mean, scale = z.mean(0), z.std(0)
-    scale = np.maximum(scale, 1e-6 * max(float(scale.max()), 1e-30))
+    scale = np.maximum(scale, 1e-6 * max(float(scale.max()), 1e-300))
     u = (x - mean) / scale
     _, values, V = np.linalg.svd(u[:_ROWS, 1], full_matrices=False)
     few = min(_COORDINATES, max(1, len(z) // 4))

@@ -80,7 +80,7 @@ def _components(pool: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean = pool.mean(0)
     _, values, rows = np.linalg.svd(pool - mean, full_matrices=False)
     kept = min(_COMPONENTS, int((values > 1e-6 * max(values[0], 1e-300)).sum()) or 1)
-    return mean, rows[:kept], np.maximum(values[:kept] / np.sqrt(len(pool)), 1e-30)
+    return mean, rows[:kept], np.maximum(values[:kept] / np.sqrt(len(pool)), 1e-300)
 
 
 def _distance(z: np.ndarray, z0: np.ndarray, weights: np.ndarray) -> float:

@@ -55,7 +55,7 @@ def maps(case: Case, report: Report) -> Result:
             return one[usable].mean(0)
 
         for s in white.sources:
-            prior = np.maximum(case.prior_pool(s, _POOL).var(0, ddof=1).reshape(white.shapes[s]), 1e-30)
+            prior = np.maximum(case.prior_pool(s, _POOL).var(0, ddof=1).reshape(white.shapes[s]), 1e-300)
             posterior = covariance(s, s)
             arrays[f"{name}/{s}/contraction"] = 1 - posterior / prior
             whole = float(1 - posterior.sum() / prior.sum())

@@ -95,7 +95,7 @@ def _quantities(case: Case, view: str, sim: Simulated) -> Quantities:
         mean = pool.mean(0)
         _, values, rows = np.linalg.svd(pool - mean, full_matrices=False)
         random = case.rng("directions", s).standard_normal((_DIRECTIONS, pool.shape[1]))
-        scale = max(float(np.sqrt((values**2).sum() / pool.size)), 1e-30)
+        scale = max(float(np.sqrt((values**2).sum() / pool.size)), 1e-300)
         units[s] = mean, np.concatenate([rows[:_COMPONENTS], random / np.sqrt(pool.shape[1])]) / scale, scale
     n = len(sim.white)
     reference = {s: flat(case.model.sample(s, n, case.key_for("reference", view, s))) for s in units}

@@ -5,15 +5,15 @@ from numpy.typing import ArrayLike
 
 __all__ = ["psnr", "psnr_per_sample"]
 
-GUARD = 1e-6  # added to the root-mean-square error, so that a perfect estimate has a finite value
+GUARD = 1e-6  # of the peak, added to the root-mean-square error: a perfect estimate has a finite value in any unit
 
 
 def psnr_per_sample(x: ArrayLike, truth: ArrayLike, peak: float = 1.0) -> np.ndarray:
     r"""PSNR of every sample, in dB,
 
-    .. math:: 20 \log_{10} R - 20 \log_{10}\Big(\sqrt{\tfrac1d \lVert \hat x_i - x_i \rVert^2} + 10^{-6}\Big) ,
+    .. math:: 20 \log_{10} R - 20 \log_{10}\Big(\sqrt{\tfrac1d \lVert \hat x_i - x_i \rVert^2} + 10^{-6} R\Big) ,
 
-    the definition of DDPRISM (Wagner-Carena et al. 2025, arXiv 2510.05205).
+    the definition of DDPRISM (Wagner-Carena et al. 2025, arXiv 2510.05205), which has 1e-6 without the peak.
 
     **Arguments:** `x`, `truth`, shape `(n, ...)`, real or complex; `peak`, the dynamic range :math:`R`: 1 for images in
     [0, 1], 4 for the random manifolds in [-2, 2].
@@ -27,7 +27,7 @@ def psnr_per_sample(x: ArrayLike, truth: ArrayLike, peak: float = 1.0) -> np.nda
         )
     kind = np.result_type(x, truth, np.float64)
     error = (x.astype(kind) - truth.astype(kind)).reshape(len(x), -1)
-    return 20 * np.log10(peak) - 20 * np.log10(np.sqrt(np.mean(np.abs(error) ** 2, axis=1)) + GUARD)
+    return 20 * np.log10(peak) - 20 * np.log10(np.sqrt(np.mean(np.abs(error) ** 2, axis=1)) + GUARD * peak)
 
 
 def psnr(x: ArrayLike, truth: ArrayLike, peak: float = 1.0) -> float:

@@ -119,7 +119,9 @@ def signal_to_noise(view: View) -> float:
     seen = view.y if view.observed is None else view.y[view.observed]
     if std is None or not seen.size:
         return float("nan")
-    return float(np.sqrt(nan_stat("nanmean", np.abs(seen) ** 2) / view.per_value / np.mean(std**2)))
+    return float(
+        np.sqrt(nan_stat("nanmean", np.abs(seen).astype(float) ** 2) / view.per_value / np.mean(std.astype(float) ** 2))
+    )
 
 
 def missing_share(view: View) -> float:
