@@ -1,5 +1,6 @@
 """Everything about one prior: denoisers, networks, training and sampling. Knows nothing of observations."""
 
+from dichroic.diffusion.alphabet import Alphabet
 from dichroic.diffusion.components import (
     COMPONENTS_LEVEL,
     components_cost,
@@ -32,28 +33,42 @@ from dichroic.diffusion.networks import (
     UNetConfig,
 )
 from dichroic.diffusion.objective import OBJECTIVES, AnyObjective, Batch, Denoising, Objective
+from dichroic.diffusion.ofdm import OFDM, WIFI
 from dichroic.diffusion.prior import DESCRIBED, PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of, describe_prior
+from dichroic.diffusion.pulse import Pulse, pulse_matrix, root_raised_cosine
 from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
+from dichroic.diffusion.symbols import CONSTELLATIONS, Modulator, Symbols, SymbolsDenoiser
 from dichroic.diffusion.target import PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
 
-PRIORS |= {cls.kind: cls for cls in (DenoiserPrior, Empirical)}
-DESCRIBED |= {"gaussian": gaussian_of_table, "components": components_of_table, "empirical": Empirical.of_table}
+PRIORS |= {cls.kind: cls for cls in (DenoiserPrior, Empirical, Alphabet, Pulse, OFDM)}
+DESCRIBED |= {
+    "gaussian": gaussian_of_table,
+    "components": components_of_table,
+    "empirical": Empirical.of_table,
+    "alphabet": Alphabet.of_table,
+    "pulse": Pulse.of_table,
+    "ofdm": OFDM.of_table,
+}
 
 __all__ = [
     "COMPONENTS_LEVEL",
+    "CONSTELLATIONS",
     "DDIM",
     "DESCRIBED",
     "EXACT_SIZE",
     "MLP",
     "NETWORKS",
     "OBJECTIVES",
+    "OFDM",
     "PRIORS",
     "PRIOR_STEPS",
     "STEPS",
+    "WIFI",
+    "Alphabet",
     "Ancestral",
     "AnyNetwork",
     "AnyObjective",
@@ -73,6 +88,7 @@ __all__ = [
     "LogDensity",
     "LowRankGaussianDenoiser",
     "MLPConfig",
+    "Modulator",
     "MomentTarget",
     "NetworkConfig",
     "NetworkDenoiser",
@@ -80,11 +96,14 @@ __all__ = [
     "PredictorCorrector",
     "Prior",
     "PriorTarget",
+    "Pulse",
     "Ranking",
     "Scaling",
     "Schedule",
     "Spread",
     "Step",
+    "Symbols",
+    "SymbolsDenoiser",
     "Target",
     "TrainingConfig",
     "UNet",
@@ -99,8 +118,10 @@ __all__ = [
     "measure_spread",
     "noise_like",
     "own_share",
+    "pulse_matrix",
     "pure_noise",
     "rank_candidates",
+    "root_raised_cosine",
     "run_sampler",
     "train",
     "trainable_in",
