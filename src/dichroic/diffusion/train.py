@@ -1,6 +1,7 @@
 """The M-step of one source: fit its denoiser to samples."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import equinox as eqx
@@ -11,14 +12,17 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import PositiveFloat, PositiveInt
 
+from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.schedule import Schedule
 from dichroic.kinds import Settings
+from dichroic.store import Format, StoreError, load_arrays, reading, save_arrays
 
 __all__ = ["TrainingConfig", "train"]
 
 Learned = TypeVar("Learned", bound=Any)  # a module that says what of it is `trainable`
 
+_CHECKPOINT = Format("dichroic training", 1)
 _STATE = 2**32 - 1  # folded into the key of the objective's state: no step has this index
 _AUGMENT = 2**32 - 2  # folded into the key of a sample, for its augmentation
 _CHUNKS = 16  # compiled loops per call: how often progress is reported
@@ -84,6 +88,7 @@ def train(
     count: int | None = None,
     augment: Callable[[Any, PRNGKeyArray], Any] | None = None,
     report: Callable[[int, int], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[Learned, Float[np.ndarray, " steps"]]:
     """Trains a denoiser on samples of its source, in the denoiser's units.
 
@@ -95,7 +100,8 @@ def train(
     **Arguments:** `samples`, shape `(n, ...)`; `objective`, settings or a module of arrays (default: the one in the
     settings); `usable` and `count`, when not all samples may be used: an ordering of `range(n)` whose first `count`
     entries may; `augment(x, key)`, which moves a sample of a batch to another that is as likely (hashable, for equal
-    ones share a program); `report(done, steps)` is called now and then.
+    ones share a program); `report(done, steps)` is called now and then; `checkpoint`, a file that is written
+    as often: training goes on from it where it is there and of the same training, and ends as if it had never stopped.
 
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
@@ -105,7 +111,11 @@ def train(
     weights, rest = eqx.partition(denoiser, denoiser.trainable())
     carried = minimised.init(denoiser, jax.random.fold_in(key, _STATE))
     state, losses, chunk = _begin(weights, carried, config), [], config.chunk
-    for start in range(0, config.steps, chunk):
+    begin, identity = 0, f"{config!r} {n} {np.asarray(jax.random.key_data(key)).tolist()}"
+    if checkpoint is not None and (kept := _kept(checkpoint, state, identity)) is not None:
+        (state, before), begin = kept
+        losses.append(before)
+    for start in range(begin, config.steps, chunk):
         steps = min(chunk, config.steps - start)
         fixed = (
             weights,
@@ -125,8 +135,27 @@ def train(
         if report is not None:
             jax.block_until_ready(loss)
             report(start + steps, config.steps)
+        if checkpoint is not None:
+            # a loop is reported on in whole chunks, of which the last one may be shorter
+            losses = [np.concatenate([np.asarray(part) for part in losses])[: start + steps]]
+            content = {"identity": identity, "done": start + steps}
+            save_arrays(checkpoint, named_arrays((state, losses[0])), content, _CHECKPOINT)
     trained = _tree(weights, np.asarray(state[1] if config.ema > 0 else state[0]))
     return eqx.combine(jax.tree.map(jax.device_put, trained), rest), np.concatenate(losses)[: config.steps]
+
+
+def _kept(file: Path, state: Any, identity: str) -> tuple[Any, int] | None:
+    """State and losses of a training that was stopped, and its steps; None where there is none of this training."""
+    if not file.is_file():
+        return None
+    try:
+        with reading(file):
+            arrays, content = load_arrays(file, _CHECKPOINT)
+            if content["identity"] != identity:
+                return None
+            return filled((state, np.zeros(0)), arrays), int(content["done"])
+    except StoreError:
+        return None
 
 
 def _begin(weights, carried, config):

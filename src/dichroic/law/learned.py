@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.diffusion import Cost, Prior, Scaling
+from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.config import MixturesConfig
 from dichroic.law.contrast import Contrast
@@ -72,7 +73,7 @@ class LearnedPosterior:
             "precise": self.regression.precise,
             "config": self.config.model_dump(mode="json"),
         }
-        save_arrays(Path(path), _arrays(self._parts), content, _FORMAT)
+        save_arrays(Path(path), named_arrays(self._parts), content, _FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> "LearnedPosterior":
@@ -103,9 +104,9 @@ class LearnedPosterior:
             marks=tuple(content["marks"]),
         )
         empty = cls(contrast, *_fresh(contrast, config, bool(content["precise"])), config)
-        filled = _filled(empty._parts, arrays)
-        contrast = replace(contrast, **filled["contrast"])
-        return cls(contrast, filled["regression"], filled["denoiser"], config)
+        found = filled(empty._parts, arrays)
+        contrast = replace(contrast, **found["contrast"])
+        return cls(contrast, found["regression"], found["denoiser"], config)
 
     @property
     def _parts(self) -> dict[str, Any]:
@@ -188,25 +189,10 @@ def _fresh(contrast: Contrast, config: MixturesConfig, precise: bool) -> tuple[R
     )
 
 
-def _arrays(tree: Any) -> dict[str, np.ndarray]:
-    return {
-        jax.tree_util.keystr(path): np.asarray(leaf, order="C")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _filled(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """The tree with other values.
-
-    **Raises:** `ValueError` where an array is missing.
-    """
-    return jax.tree_util.tree_map_with_path(lambda path, _: jnp.asarray(arrays[jax.tree_util.keystr(path)]), tree)
-
-
 def save_rounds(state: Rounds, path: Path) -> None:
     """Keeps the state after a round."""
     parts = {"pool": state.pool, "regression": state.regression, "denoiser": state.denoiser}
-    save_arrays(path, _arrays(parts), {"records": state.records}, _ROUNDS)
+    save_arrays(path, named_arrays(parts), {"records": state.records}, _ROUNDS)
 
 
 def load_rounds(path: Path, contrast: Contrast, config: MixturesConfig) -> Rounds:
@@ -217,8 +203,8 @@ def load_rounds(path: Path, contrast: Contrast, config: MixturesConfig) -> Round
     arrays, content = load_arrays(path, _ROUNDS)
     regression, denoiser = _fresh(contrast, config, _precise(content))
     tree = {"pool": np.zeros(()), "regression": regression, "denoiser": denoiser}
-    filled = _filled(tree, arrays)
-    return Rounds(np.asarray(filled["pool"]), filled["regression"], filled["denoiser"], content["records"])
+    found = filled(tree, arrays)
+    return Rounds(np.asarray(found["pool"]), found["regression"], found["denoiser"], content["records"])
 
 
 def _precise(content: Mapping[str, Any]) -> bool:

@@ -1,0 +1,35 @@
+"""One-step generators: draws of a source, or of a source given a noisy copy, in one evaluation."""
+
+from dichroic.onestep.config import OneStepConfig
+from dichroic.onestep.critic import MixtureCritic, TaughtCritic, together
+from dichroic.onestep.generator import Generator, Noisy
+from dichroic.onestep.objective import GeneratorObjective, karras
+from dichroic.onestep.ratio import generator_gan, lecam, logistic
+from dichroic.onestep.skew import Skews, logit, share, skew_divergence, skew_weight
+from dichroic.onestep.training import distill, distill_stochastic, gaussian_of, train_one_step
+from dichroic.onestep.weighting import adaptive, toward
+
+__all__ = [
+    "Generator",
+    "GeneratorObjective",
+    "MixtureCritic",
+    "Noisy",
+    "OneStepConfig",
+    "Skews",
+    "TaughtCritic",
+    "adaptive",
+    "distill",
+    "distill_stochastic",
+    "gaussian_of",
+    "generator_gan",
+    "karras",
+    "lecam",
+    "logistic",
+    "logit",
+    "share",
+    "skew_divergence",
+    "skew_weight",
+    "together",
+    "toward",
+    "train_one_step",
+]
