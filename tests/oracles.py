@@ -85,6 +85,9 @@ class _Counted(Denoiser):
     def moments_given(self, sigma):
         return self.denoiser.moments_given(sigma)
 
+    def gaussian(self):
+        return self.denoiser.gaussian()
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.denoiser.shape

@@ -94,7 +94,7 @@ def test_a_flag_for_another_kind_of_network_drops_the_settings_of_the_first():
         ({"network": {"kind": "mpl"}}, "network.kind: expected 'mlp', 'unet' or 'conv', got 'mpl'"),
         ({"network": 3}, "network: expected"),
         ({"sampling": {"step": "hein"}}, "sampling.step: unknown step 'hein'; known: ddim, ancestral, heun"),
-        ({"sampling": {"kind": "dps"}}, "sampling: unknown kind 'dps'; known: auto, annealed, closed_form"),
+        ({"sampling": {"kind": "spd"}}, "sampling: unknown kind 'spd'; known: auto, annealed, closed_form"),
         ({"sampling": {"kind": "annealed", "stepz": 3}}, "sampling.stepz: unknown setting; did you mean 'step"),
         ({"sampling": {"kind": "gibbs", "inner": {"stepz": 3}}}, "sampling.inner.stepz: unknown setting; did you"),
         ({"training": 3}, "training: expected"),

@@ -18,6 +18,7 @@ from dichroic.diffusion import (
     Heun,
     PredictorCorrector,
     PriorTarget,
+    Resampled,
     Scaling,
     Schedule,
     run_sampler,
@@ -32,6 +33,7 @@ EXAMPLES = {
     "heun": [Heun()],
     "pc": [PredictorCorrector(), PredictorCorrector(corrections=2, tau=0.05)],
     "decoupled": [Decoupled()],
+    "resampled": [Resampled(jumps=2)],
 }
 ALL = [pytest.param(step, id=f"{name}-{i}") for name, steps in EXAMPLES.items() for i, step in enumerate(steps)]
 
@@ -87,6 +89,10 @@ def recursion(step, variance: float, mean: float, levels) -> tuple[float, float]
         elif isinstance(step, PredictorCorrector):
             factors = [(1 - (1 - s / t) * slope(t), 0.0)]
             factors += [(1 - step.tau * slope(s), 2 * step.tau * s**2)] * step.corrections
+        elif isinstance(step, Resampled):
+            tau = 1 - s**2 / t**2
+            bridge = (1 - tau * slope(t), s**2 * tau)
+            factors = [bridge, *[(1.0, t**2 - s**2), bridge] * step.jumps]
         else:
             gain = variance / (variance + t**2)
             factors = [(gain, variance * (1 - gain) + s**2)]
@@ -94,6 +100,8 @@ def recursion(step, variance: float, mean: float, levels) -> tuple[float, float]
             m, v = mean + factor * (m - mean), factor**2 * v + noise
     gain = variance / (variance + levels[-1] ** 2)
     rest = variance * (1 - gain) if isinstance(step, Decoupled) else 0.0
+    for _ in range(step.jumps if isinstance(step, Resampled) else 0):
+        m, v = mean + gain * (m - mean), gain**2 * v + levels[-1] ** 2
     return mean + gain * (m - mean), gain**2 * v + rest
 
 

@@ -16,11 +16,13 @@ class Info(eqx.Module):
     """What a sampling run diagnoses about one sample.
 
     `residual`, the largest relative residual of its linear solves; `stopped`, how many solves met a direction of
-    non-positive curvature and were frozen there.
+    non-positive curvature and were frozen there; `effective`, the smallest share of particles that counted, 1 where
+    there are none.
     """
 
     residual: Float[Array, ""]
     stopped: Int[Array, ""]
+    effective: Float[Array, ""] = eqx.field(default=1.0, converter=lambda share: jnp.asarray(share, jnp.float32))
 
     @classmethod
     def none(cls) -> "Info":
@@ -29,7 +31,11 @@ class Info(eqx.Module):
 
     def merge(self, other: "Info") -> "Info":
         """Both, one after the other."""
-        return Info(jnp.maximum(self.residual, other.residual), self.stopped + other.stopped)
+        return Info(
+            jnp.maximum(self.residual, other.residual),
+            self.stopped + other.stopped,
+            jnp.minimum(self.effective, other.effective),
+        )
 
 
 def lanczos_root(

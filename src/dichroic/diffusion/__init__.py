@@ -39,7 +39,7 @@ from dichroic.diffusion.pulse import Pulse, pulse_matrix, root_raised_cosine
 from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread
-from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector
+from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector, Resampled
 from dichroic.diffusion.symbols import CONSTELLATIONS, Modulator, Symbols, SymbolsDenoiser
 from dichroic.diffusion.target import PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
@@ -98,6 +98,7 @@ __all__ = [
     "PriorTarget",
     "Pulse",
     "Ranking",
+    "Resampled",
     "Scaling",
     "Schedule",
     "Spread",

@@ -17,6 +17,8 @@ from dichroic.algebra import Info
 
 __all__ = ["Cost", "MomentTarget", "Step", "Target", "noise_like", "pure_noise", "run_sampler"]
 
+_SETTLED = 2**32 - 1  # folded into the key of a step, for what follows it
+
 
 class Cost(eqx.Module):
     """Network evaluations for one sample: forward passes and (transposed) Jacobian products, per source."""
@@ -51,6 +53,13 @@ class Target(eqx.Module):
     @abstractmethod
     def mean_cost(self) -> Cost:
         """Cost of one `mean`."""
+
+    def settled(self, x_s: PyTree, sigma_s: Float[Array, ""], key: PRNGKeyArray) -> PyTree:
+        """What a state becomes that a step has arrived at: itself, unless data replace a part of it at every level.
+
+        **Arguments:** `key`, of what is random in it.
+        """
+        return x_s
 
 
 class MomentTarget(Target):
@@ -128,7 +137,8 @@ def run_sampler(
     def body(k, carry):
         x, info = carry
         sigma_s = jnp.where(k < steps, levels[k + 1], levels[-1])
-        x, new = step(target, x, levels[k], sigma_s, jax.random.fold_in(step_key, k))
-        return x, info.merge(new)
+        key = jax.random.fold_in(step_key, k)
+        x, new = step(target, x, levels[k], sigma_s, key)
+        return target.settled(x, sigma_s, jax.random.fold_in(key, _SETTLED)), info.merge(new)
 
     return jax.lax.fori_loop(0, steps + 1, body, (x, Info.none()))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like
 
-__all__ = ["DDIM", "STEPS", "Ancestral", "Decoupled", "Heun", "PredictorCorrector"]
+__all__ = ["DDIM", "STEPS", "Ancestral", "Decoupled", "Heun", "PredictorCorrector", "Resampled"]
 
 
 def _toward(x_t: PyTree, mean: PyTree, share: Float[Array, ""]) -> PyTree:
@@ -122,6 +122,29 @@ class Decoupled(Step):
         return target.draw_cost * (steps + 1)
 
 
+class Resampled(Step):
+    r"""The bridge of `Ancestral`, gone back :math:`x_t \leftarrow x_s + \sqrt{\sigma_t^2 - \sigma_s^2}\, \epsilon` and
+    taken again, `jumps` times: what the target makes of every state (`Target.settled`) and what the denoiser makes of
+    it come to agree (RePaint, arXiv 2201.09865, algorithm 1).
+    """
+
+    jumps: int = eqx.field(static=True, default=5)
+
+    def __call__(self, target, x_t, sigma_t, sigma_s, key):
+        def again(k, state):
+            x_s, info = state
+            settled_key, back_key, step_key = jax.random.split(jax.random.fold_in(key, k), 3)
+            x_s = target.settled(x_s, sigma_s, settled_key)
+            x_t = _add_noise(back_key, x_s, jnp.sqrt(sigma_t**2 - sigma_s**2))
+            x_s, new = Ancestral()(target, x_t, sigma_t, sigma_s, step_key)
+            return x_s, info.merge(new)
+
+        return jax.lax.fori_loop(0, self.jumps, again, Ancestral()(target, x_t, sigma_t, sigma_s, key))
+
+    def cost(self, target: Target, steps: int, to_zero: bool = True) -> Cost:
+        return target.mean_cost * ((steps + 1) * (1 + self.jumps))
+
+
 # every step, by the name it has in the settings; the tests hold each against exact Gaussian answers
 STEPS: dict[str, type[Step]] = {
     "ddim": DDIM,
@@ -129,4 +152,5 @@ STEPS: dict[str, type[Step]] = {
     "heun": Heun,
     "pc": PredictorCorrector,
     "decoupled": Decoupled,
+    "resampled": Resampled,
 }

@@ -5,7 +5,7 @@ A *method* is its settings; `bind` chooses, factorises and trains what all draws
 
 from dichroic.posterior.amortise import Amortised
 from dichroic.posterior.amortised import AmortisedPosterior, Conditional
-from dichroic.posterior.annealed import TARGETS, Annealed, Annealing, Sampled
+from dichroic.posterior.annealed import TARGETS, Annealed, Annealing, Sampled, Targeted
 from dichroic.posterior.auto import Auto
 from dichroic.posterior.candidates import CandidatePosterior, Candidates
 from dichroic.posterior.closed_form import ClosedForm, stand_in_mean
@@ -23,8 +23,27 @@ from dichroic.posterior.method import (
     observation_uniforms,
     read_method,
 )
+from dichroic.posterior.methods.ddnm import DDNM
+from dichroic.posterior.methods.ddrm import DDRM
+from dichroic.posterior.methods.diffpir import DiffPIR
+from dichroic.posterior.methods.dps import DPS
+from dichroic.posterior.methods.mcg import MCG
+from dichroic.posterior.methods.mcgdiff import MCGDiff
+from dichroic.posterior.methods.red_diff import REDDiff
+from dichroic.posterior.methods.snips import SNIPS
+from dichroic.posterior.methods.tds import TDS
 from dichroic.posterior.moments import MomentMatching, Moments
 from dichroic.posterior.sampler import Build, Chain, Leg, Posterior, Sampler
+from dichroic.posterior.targets.daps import DAPS
+from dichroic.posterior.targets.dmps import DMPS
+from dichroic.posterior.targets.jfps import JFPS
+from dichroic.posterior.targets.opc import OPC
+from dichroic.posterior.targets.pigdm import PiGDM
+from dichroic.posterior.targets.projection import Projection
+from dichroic.posterior.targets.repaint import RePaint
+from dichroic.posterior.targets.sda import SDA
+from dichroic.posterior.targets.split_gibbs import SplitGibbs
+from dichroic.posterior.targets.tmpd import TMPD
 
 # every method, by its kind in the settings
 METHODS.update(
@@ -35,14 +54,47 @@ METHODS.update(
     amortised=Amortised,
     gibbs=Gibbs,
     handover=Handover,
+    dps=DPS,
+    mcg=MCG,
+    diffpir=DiffPIR,
+    ddnm=DDNM,
+    ddrm=DDRM,
+    snips=SNIPS,
+    tds=TDS,
+    mcgdiff=MCGDiff,
+    red_diff=REDDiff,
 )
 # how the likelihood enters in annealing, by its name in the settings; the tests hold each against Gaussian answers
-TARGETS.update(moments=MomentMatching)
+TARGETS.update(
+    moments=MomentMatching,
+    pigdm=PiGDM,
+    tmpd=TMPD,
+    opc=OPC,
+    sda=SDA,
+    dmps=DMPS,
+    jfps=JFPS,
+    projection=Projection,
+    repaint=RePaint,
+    split_gibbs=SplitGibbs,
+    daps=DAPS,
+)
 
 __all__ = [
     "COVARIANCES",
+    "DAPS",
+    "DDNM",
+    "DDRM",
+    "DMPS",
+    "DPS",
+    "JFPS",
+    "MCG",
     "METHODS",
+    "OPC",
+    "SDA",
+    "SNIPS",
     "TARGETS",
+    "TDS",
+    "TMPD",
     "Amortised",
     "AmortisedPosterior",
     "Annealed",
@@ -56,16 +108,24 @@ __all__ = [
     "Chain",
     "ClosedForm",
     "Conditional",
+    "DiffPIR",
     "Draws",
     "Gibbs",
     "Handover",
     "Leg",
+    "MCGDiff",
     "Method",
     "MomentMatching",
     "Moments",
+    "PiGDM",
     "Posterior",
+    "Projection",
+    "REDDiff",
+    "RePaint",
     "Sampled",
     "Sampler",
+    "SplitGibbs",
+    "Targeted",
     "Task",
     "gibbs_rounds",
     "observation_keys",

@@ -15,7 +15,7 @@ from dichroic.posterior.method import Bound, Method, Task
 from dichroic.posterior.sampler import Build, Chain, Leg, Posterior, Sampler
 from dichroic.white import WhitenedObservation
 
-__all__ = ["TARGETS", "Annealed", "Annealing", "AnyStep", "Sampled", "Stepped", "leg", "read_step", "span"]
+__all__ = ["TARGETS", "Annealed", "Annealing", "AnyStep", "Sampled", "Stepped", "Targeted", "leg", "read_step", "span"]
 
 TARGETS: dict[str, type["Annealed"]] = {}  # how the likelihood enters, by its name; filled in the package
 
@@ -106,16 +106,8 @@ class Annealing(Stepped, ABC):
         return f"{name}, {self.steps} steps from noise, {self.warm_steps} from an earlier draw"
 
 
-class Annealed(Annealing, ABC):
-    """Annealing with the priors' own denoisers. Subclasses say how the likelihood enters: they have a `target`, a name
-    in `TARGETS`, settings of their own, and `build`.
-    """
-
-    # whether its targets are `MomentTarget`s, which is what some steps ask for
-    draws: ClassVar[bool] = False
-
-    target: str
-    """How the likelihood enters."""
+class Targeted(Stepped, ABC):
+    """A method that walks down the noise levels with one target, which it builds of the priors' own denoisers."""
 
     @abstractmethod
     def build(self, denoisers: dict[str, Denoiser], observation: WhitenedObservation, alike: bool) -> Target:
@@ -124,6 +116,18 @@ class Annealed(Annealing, ABC):
         **Arguments:** `denoisers`, of the sources that the observation shows, in scaled units; `alike`, whether all
         observations of a batch share operators, noise and mask.
         """
+
+    @property
+    @abstractmethod
+    def walk(self) -> Step:
+        """The step that is taken from level to level."""
+
+    def prepared(self, denoisers: Mapping[str, Denoiser]) -> dict[str, Denoiser]:
+        """The denoisers with what is to be known of them before anything is compiled.
+
+        **Raises:** `ValueError` where it cannot be had.
+        """
+        return dict(denoisers)
 
     def gains(self, denoisers: dict[str, Denoiser]) -> bool:
         """Whether the target costs less where observations are alike."""
@@ -141,11 +145,29 @@ class Annealed(Annealing, ABC):
             raise ValueError(f"no prior for source {missing[0]!r}; there are priors for {list(denoisers)}")
         known = {s: denoisers[s] for s in observation.shapes}
         size = max(prod(shape) for shape in observation.shapes.values())
-        return Posterior(Chain(leg(_Built.of(self, known), self.step, self, schedule, size)), observation)
+        return Posterior(
+            Chain(leg(_Built.of(self, self.prepared(known)), self.walk, self, schedule, size)), observation
+        )
 
     def legs(self, task, high=None, low=None, *, afresh=False):
-        build = _Built.of(self, task.denoisers(self.kind))
-        return leg(build, self.step, self, task.schedule, task.size, high, low, afresh=afresh), Cost()
+        build = _Built.of(self, self.prepared(task.denoisers(self.kind)))
+        return leg(build, self.walk, self, task.schedule, task.size, high, low, afresh=afresh), Cost()
+
+
+class Annealed(Annealing, Targeted, ABC):
+    """Annealing with the priors' own denoisers. Subclasses say how the likelihood enters: they have a `target`, a name
+    in `TARGETS`, settings of their own, and `build`.
+    """
+
+    # whether its targets are `MomentTarget`s, which is what some steps ask for
+    draws: ClassVar[bool] = False
+
+    target: str
+    """How the likelihood enters."""
+
+    @property
+    def walk(self) -> Step:
+        return self.step
 
     @classmethod
     def variant(cls, table: Mapping[str, Any]) -> type[Method]:
@@ -172,11 +194,11 @@ class Annealed(Annealing, ABC):
 class _Built(Build):
     """The targets of a method, with the denoisers as they are now."""
 
-    method: Annealed = eqx.field(static=True)
+    method: Targeted = eqx.field(static=True)
     denoisers: dict[str, Denoiser]
 
     @classmethod
-    def of(cls, method: Annealed, denoisers: Mapping[str, Denoiser]) -> "_Built":
+    def of(cls, method: Targeted, denoisers: Mapping[str, Denoiser]) -> "_Built":
         # settings that only count are no part of the program
         counts = {"steps": 1, "warm_steps": 1, "restart": 1.0, "batch": None, "cold_laps": 0, "refresh": 0.0}
         return cls(method.model_copy(update=counts), dict(denoisers))

@@ -53,6 +53,7 @@ class Batched(Bound):
         n, done, warm = len(wanted.rows), 0, wanted.warm
         samples = {s: np.empty((n, *shape), np.float32) for s, shape in self.shapes.items()}
         chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+        effective = np.empty(n, np.float32)
 
         def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
             is_warm, chosen = job
@@ -78,10 +79,11 @@ class Batched(Bound):
             chi[chosen] = np.asarray(chi_square)[: len(chosen)]
             residual[chosen] = np.asarray(info.residual)[: len(chosen)]
             stopped[chosen] = np.asarray(info.stopped)[: len(chosen)]
+            effective[chosen] = np.asarray(info.effective)[: len(chosen)]
             done += len(chosen)
             wanted.report(done, n)
         cost = self._cost(warm=True) if warm.any() else self.cost
-        return Draws(samples, chi, residual, stopped, far_off(samples, self.priors), cost, self.shared)
+        return Draws(samples, chi, residual, stopped, far_off(samples, self.priors), cost, self.shared, effective)
 
     def _cost(self, warm: bool) -> Cost:
         """From the shapes alone."""

@@ -25,13 +25,11 @@ from dichroic.diffusion import (
     exact_moments,
     noise_like,
 )
+from dichroic.posterior.modelled import ITERATIONS, Model, Sources, System
 from dichroic.white import WhitenedObservation
 
 __all__ = ["COVARIANCES", "Covariance", "FullJacobian", "JacobianProducts", "Measured"]
 
-_ITERATIONS = 64  # of the solver where operators differ: its products are thin, and no network is in them
-
-Sources = dict[str, Array]
 Noise = Callable[[PRNGKeyArray], Sources]
 Pull = Callable[[Array], tuple[Sources, Info]]
 
@@ -177,7 +175,7 @@ class Measured(Covariance):
     (arXiv 2405.13712), which has the Gaussian population's covariance there instead.
     """
 
-    matrices: dict[str, Float[Array, "m d"]] | None
+    system: System
 
     @classmethod
     def create(cls, denoisers, observation, alike, iterations, root_iterations):
@@ -186,7 +184,7 @@ class Measured(Covariance):
             raise ValueError(
                 f"the surrogate posterior needs a covariance for source {bare[0]!r}, and its prior has none"
             )
-        return cls(denoisers, observation, observation.matrices() if alike else None)
+        return cls(denoisers, observation, System(observation, observation.matrices() if alike else None, alike))
 
     @classmethod
     def suits(cls, denoisers):
@@ -202,30 +200,14 @@ class Measured(Covariance):
 
     def draw(self, x_t, sigma):
         means = {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}
-        models = {s: known for s, d in self.denoisers.items() if (known := d.moments_given(sigma)) is not None}
+        models = {s: Model(*known) for s, d in self.denoisers.items() if (known := d.moments_given(sigma)) is not None}
 
         def noise(key: PRNGKeyArray) -> Sources:
-            drawn = {}
-            for s, epsilon in noise_like(key, x_t).items():
-                basis, values, rest = models[s]
-                flat = epsilon.reshape(-1)
-                leading = basis @ ((jnp.sqrt(values) - jnp.sqrt(rest)) * (basis.T @ flat))
-                drawn[s] = (leading + jnp.sqrt(rest) * flat).reshape(epsilon.shape)
-            return drawn
+            return {s: models[s].root(epsilon) for s, epsilon in noise_like(key, x_t).items()}
 
-        def covariance(s: str, u: Array) -> Array:
-            basis, values, rest = models[s]
-            flat = u.reshape(-1)
-            return (basis @ ((values - rest) * (basis.T @ flat)) + rest * flat).reshape(u.shape)
-
-        if self.matrices is None:
-            return means, noise, _krylov(self.observation, covariance, x_t, _ITERATIONS)
-
-        def pull(r: Array) -> tuple[Sources, Info]:
-            v, info = self._solve(r, models)
-            return {s: covariance(s, u) for s, u in self.observation.adjoint(v).items()}, info
-
-        return means, noise, pull
+        if self.system.matrices is None:
+            return means, noise, _krylov(self.observation, lambda s, u: models[s].product(u), x_t, ITERATIONS)
+        return means, noise, lambda r: self.system.pull(models, r)
 
     @property
     def mean_cost(self):
@@ -234,21 +216,6 @@ class Measured(Covariance):
     @property
     def draw_cost(self):
         return Cost(forward=1)
-
-    def _solve(self, r: Array, models: Mapping[str, tuple[Array, Array, Array]]) -> tuple[Array, Info]:
-        # nothing here but the residual differs between observations, so under vmap the factorisation is done once
-        assert self.matrices is not None
-        C = jnp.eye(len(r), dtype=r.dtype)
-        for s, A in self.matrices.items():
-            basis, values, rest = models[s]
-            AQ = A @ basis
-            C = C + (AQ * (values - rest)) @ AQ.T + rest * (A @ A.T)
-        inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(C), True), jnp.eye(len(C), dtype=C.dtype))
-        v = inverse @ r
-        # one refinement: the condition can reach the inverse of float32's precision
-        v = v + inverse @ (r - C @ v)
-        error = jnp.linalg.norm(r - C @ v) / jnp.maximum(jnp.linalg.norm(r), jnp.finfo(C.dtype).tiny)
-        return v, Info(error.astype(jnp.float32), jnp.zeros((), jnp.int32))
 
 
 class JacobianProducts(Covariance):

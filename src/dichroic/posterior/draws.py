@@ -21,7 +21,7 @@ class Draws:
     for an exact posterior; `residual`, the largest relative residual of its linear solves; `stopped`, how many of them
     met non-positive curvature; `diverged`, true where a draw is not finite or far outside its population; `cost`,
     network evaluations per draw and source; `shared`, evaluations per source before the first draw, for all of them
-    together.
+    together; `effective`, the smallest share of particles that counted behind each draw, 1 where there are none.
     """
 
     samples: dict[str, Float[np.ndarray, "n ..."]]
@@ -31,6 +31,7 @@ class Draws:
     diverged: np.ndarray
     cost: Cost
     shared: Cost = field(default_factory=Cost)
+    effective: Float[np.ndarray, " n"] | None = None
 
     def evaluations(self, times: int = 1) -> float:
         """Network evaluations per draw and source, where every observation is drawn so many times in all."""
@@ -46,6 +47,9 @@ class Draws:
             "solver_residual": float(self.residual.mean()),
             "solver_stopped": float((self.stopped > 0).mean()),
             "evaluations": self.evaluations(),
+            **(
+                {} if (share := self.effective) is None or not (share < 1).any() else {"effective": float(share.mean())}
+            ),
         }
 
 
@@ -60,7 +64,8 @@ def join(parts: Sequence[tuple[np.ndarray, Draws]]) -> Draws:
     samples = {s: np.concatenate([d.samples[s] for d in draws])[order] for s in draws[0].samples}
     largest = max(draws, key=lambda d: d.cost.total)
     chi_square, residual, stopped, diverged = map(joined, ("chi_square", "residual", "stopped", "diverged"))
-    return Draws(samples, chi_square, residual, stopped, diverged, largest.cost, largest.shared)
+    effective = None if draws[0].effective is None else joined("effective")
+    return Draws(samples, chi_square, residual, stopped, diverged, largest.cost, largest.shared, effective)
 
 
 def far_off(samples: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> np.ndarray:

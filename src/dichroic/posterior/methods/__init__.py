@@ -1,0 +1,1 @@
+"""Methods that take steps of their own, one file each."""

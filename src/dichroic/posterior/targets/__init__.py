@@ -1,0 +1,1 @@
+"""Targets of annealing, one file each: how the likelihood enters."""
