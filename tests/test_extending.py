@@ -89,7 +89,7 @@ SETTINGS = {
     "allow_unidentified": True,
     "network": {"kind": "affine", "layers": 2},
     "training": {"steps": 8, "batch": 16, "objective": {"kind": "plain", "power": 0.5}},
-    "sampling": {"target": "dps", "zeta": 0.2, "step": {"kind": "churned", "eta": 0.5}, "steps": 3, "batch": 16},
+    "sampling": {"target": "pulled", "zeta": 0.2, "step": {"kind": "churned", "eta": 0.5}, "steps": 3, "batch": 16},
     "draws": 2,
 }
 
@@ -114,7 +114,7 @@ def test_a_fit_uses_every_part(entered, run):
     assert run.config.network == entered["affine"].AffineConfig(layers=2)
     config = run.config
     assert config.training.objective == entered["plain"].Plain(power=0.5)
-    assert isinstance(config.sampling, entered["dps"].DPS) and config.sampling.step.eta == 0.5
+    assert isinstance(config.sampling, entered["pulled"].Pulled) and config.sampling.step.eta == 0.5
     draws = Separation.open(run.separated).draws("both", "star")
     assert draws.shape[1:] == (2, 2) and np.isfinite(draws).all()
 
@@ -127,7 +127,10 @@ def test_priors_of_every_part_are_read_again(entered, run):
 
 
 def test_flags_and_tables_say_the_same(entered):
-    flags = {"network": {"kind": "affine", "layers": 2}, "sampling": {"kind": "annealed", "target": "dps", "zeta": 0.2}}
+    flags = {
+        "network": {"kind": "affine", "layers": 2},
+        "sampling": {"kind": "annealed", "target": "pulled", "zeta": 0.2},
+    }
     config = settle(flags, {"training": {"objective": "plain"}})
     assert config == settle({}, {**flags, "training": {"objective": {"kind": "plain"}}})
 

@@ -126,6 +126,7 @@ def test_many_particles_draw_the_posterior(kind):
     assert drawn.summary["effective"] == pytest.approx(drawn.effective.mean())
 
 
+@pytest.mark.slow
 def test_particles_are_exact_for_gaussian_sources(case):
     n, priors = 1500, {s: DenoiserPrior(_single(d), Schedule(1e-2, 30.0)) for s, d in case.denoisers.items()}
     mixing = {s: Dense(np.asarray(op.matrix, np.float32)) for s, op in case.mixing.items()}

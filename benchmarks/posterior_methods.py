@@ -1,0 +1,81 @@
+"""Every way of drawing posteriors at equal network evaluations, beside the exact posterior.
+
+    python benchmarks/posterior_methods.py [--observations 32] [--pairs 2] [--evaluations 100 400] [--only WORDS]
+        [--out docs/benchmarks]
+
+Two manifolds in five dimensions through random 3 x 5 matrices with noise 0.01, as in `benchmarks/posterior.py`, whose
+scores these are: priors of networks that are exact, and of which nothing can be known but values and derivatives.
+Every method gets the number of steps that costs about so many evaluations a draw. Writes one table.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dichroic.posterior import METHODS, TARGETS, Method, read_method
+from posterior import EXACT, Pair, Row, energy_distances, measure
+
+# names of rows, and the settings of each; kinds that are no contenders for a given prior are left out
+SETTINGS: dict[str, dict] = {
+    "moment matching, decoupled (default)": {"kind": "annealed", "covariance": "exact"},
+    "moment matching, ancestral": {"kind": "annealed", "covariance": "exact", "step": "ancestral"},
+    **{name: {"kind": "annealed", "target": name} for name in TARGETS if name != "moments"},
+    **{
+        kind: {"kind": kind}
+        for kind in METHODS
+        if kind not in ("auto", "annealed", "closed_form", "candidates", "amortised", "gibbs", "handover")
+    },
+    "tds, opc": {"kind": "tds", "twist": "opc"},
+}
+
+
+def counted(settings: dict, evaluations: int, bind) -> Method | None:
+    """A method with as many steps as cost about so many evaluations; None where its first step costs more."""
+    method = read_method(settings)
+    one, two = (bind(method.counting(n, n)).cost.total for n in (1, 2))
+    steps = 1 + round((evaluations - one) / (two - one))
+    return method.counting(steps, steps) if steps >= 1 else None
+
+
+def main() -> None:
+    """Measures everything and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--observations", type=int, default=32)
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[100, 400])
+    parser.add_argument("--only", default="")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    arguments = parser.parse_args()
+    begin = time.process_time()
+    pairs = [Pair(seed, arguments.observations, 4) for seed in range(arguments.pairs)]
+    halves = [energy_distances(p.exact[:, : EXACT // 2], p.exact[:, EXACT // 2 :]).mean() for p in pairs]
+    off = np.mean([p.off(p.exact) for p in pairs])
+    lines = [
+        "| method | steps | evaluations per draw | CPU ms per draw | energy distance | off the manifold | χ² | std |",
+        "|---" * 8 + "|",
+        f"| exact posterior | | | | {np.mean(halves):.3f} | {off:.3f} | 1.00 | 1.00 |",
+    ]
+    for evaluations in arguments.evaluations:
+        for name, settings in SETTINGS.items():
+            if arguments.only not in name:
+                continue
+            method = counted(settings, evaluations, lambda m: pairs[0].bound(m, False))
+            if method is None:
+                continue
+            row = Row(name, f"{evaluations}", method.model_dump(exclude_none=True))
+            s = measure(row, pairs)
+            lines.append(
+                f"| {name} | {method.runs[0]} | {s['evaluations']} | {1e3 * s['seconds']:.2f} "
+                f"| {s['energy']:.2f} ± {s['error']:.2f} | {s['off']:.3f} | {s['chi']:.2f} | {s['std']:.2f} |"
+            )
+            print(f"{time.process_time() - begin:5.0f} s {lines[-1]}", flush=True)
+            jax.clear_caches()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "posterior_methods_table.inc").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
