@@ -4,9 +4,9 @@
         [--out docs/benchmarks]
 
 With N atoms for a prior the posterior is one of N weights, exact for any operator, and so is the law of a state at
-every noise level, sum_k w_k(y) N(mu_k, sigma^2 I). The atoms lie on a random manifold in five dimensions and are seen through
-random 2 x 5 matrices with noise 0.05. Every method takes the same levels; a row is the root of the mean variance of its
-states over the exact one, level by level, and the energy distance of its draws to exact ones.
+every noise level, sum_k w_k(y) N(mu_k, sigma^2 I). The atoms lie on a random manifold in five dimensions and are seen
+through random 2 x 5 matrices with noise 0.05. Every method takes the same levels; a row is the root of the mean
+variance of its states over the exact one, level by level, and the energy distance of its draws to exact ones.
 """
 
 import argparse
