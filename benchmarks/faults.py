@@ -100,8 +100,8 @@ class Widened:
     def sample(self, source, n, key):
         return self.model.sample(source, n, key)
 
-    def given(self, view):
-        inner = self.model.given(view)
+    def given(self, name, view):
+        inner = self.model.given(name, view)
         some = [inner(jax.random.fold_in(jax.random.key(17), k)) for k in range(self.draws)]
         mean = {s: np.mean([x[s] for x in some], axis=0) for s in some[0]}
         return lambda key: {s: mean[s] + self.width * (x - mean[s]) for s, x in inner(key).items()}

@@ -119,7 +119,7 @@ class Believed:
     def sample(self, source, n, key):
         return self.draws[source](generator(key), n)
 
-    def given(self, view):
+    def given(self, name, view):
         raise NotImplementedError
 
 

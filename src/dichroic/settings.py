@@ -68,6 +68,9 @@ class FitConfig(Settings):
     """At most so many held-out observations per view."""
     patience: NonNegativeInt = 6
     """Laps without a better score that end a stage; 0 for never."""
+    judged: Literal["laps", "ends", "never"] = "ends"
+    """Laps whose priors are judged by how well held-out data are told from simulated ones: all of them, the first and
+    the one that is used, or none."""
     residual: bool = True
     """Let networks learn on top of the Gaussian stage."""
     allow_unidentified: bool = False

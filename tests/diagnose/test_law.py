@@ -49,7 +49,7 @@ class Known:
     def sample(self, source, n, key):
         return self.draws[source](generator(key), n)
 
-    def given(self, view):
+    def given(self, name, view):
         raise AssertionError("the law of the mixtures needs no posterior")
 
 

@@ -139,8 +139,8 @@ def test_draws_that_fail_are_counted():
     problem, model = make_case(6, 100)
 
     class Failing(GaussianModel):
-        def given(self, view):
-            inner = super().given(view)
+        def given(self, name, view):
+            inner = super().given(name, view)
 
             def draw(key):
                 x = inner(key)

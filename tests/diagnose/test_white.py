@@ -77,7 +77,7 @@ def test_exact_posterior_draws(pieces, rng):
     S = {"a": random_covariance(rng, 3), "b": random_covariance(rng, 2)}
     means = {"a": rng.normal(size=3), "b": rng.normal(size=2)}
     view = problem.views["v"].select(np.full(20_000, 1))
-    drawn = GaussianModel(means, S).given(view)(jax.random.key(3))
+    drawn = GaussianModel(means, S).given("v", view)(jax.random.key(3))
     M, y = oracle(pieces, 1)
     P0 = np.block([[S["a"], np.zeros((3, 2))], [np.zeros((2, 3)), S["b"]]])
     gain = P0 @ M.T @ np.linalg.inv(M @ P0 @ M.T + np.eye(len(y)))

@@ -10,14 +10,18 @@ import pytest
 
 from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianFit
+from dichroic.diagnose import Budget, LearnedModel
 from dichroic.diffusion import Scaling
 from dichroic.diffusion.networks.conv import ConvConfig, fold, unfold
 from dichroic.law import LearnedPosterior, MixturesConfig, find_contrast, load_rounds, rounds, save_rounds
 from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.critic import area
 from dichroic.operators import Mask, PerSample
+from dichroic.plan import estimate_costs
+from dichroic.plan.mixtures import MixturesTimes, time_mixtures
+from dichroic.posterior import observation_keys
 from dichroic.problem import Problem, Source, View
-from dichroic.run import Run, RunError, fit
+from dichroic.run import Run, RunError, diagnose, fit, judged
 from dichroic.settings import FitConfig
 
 LENGTH, NOISE = 16, 0.1
@@ -186,6 +190,51 @@ def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(tmp_path, monkeypatc
     again = Run(run.path, problem=problem()).separate(problem(), draws=2, share=1.0)
     np.testing.assert_array_equal(again.draws("both", "pulse"), draws)
     assert [record["lap"] for record in run.records] == [0, 1]
+    (found,) = judged(run.records)
+    assert found.view == "both" and 0 < found.area < 1 and found.first != found.area
+    # what is diagnosed is what `separate` draws from; one half of the data has another noise
+    view, key = problem().views["both"], jax.random.key(3)
+    model = LearnedModel(run.priors, run.config.sampling, run.posteriors)
+    bound = run.posteriors["both"].bind(view, run.priors, key=key)
+    np.testing.assert_array_equal(
+        model.given("both", view)(key)["pulse"], bound.draw(observation_keys(key, len(view))).samples["pulse"]
+    )
+    checked = diagnose(run, problem(), budget=Budget(fission=(64, 2)), checks=["fission"])
+    (note,) = checked.results["fission"].notes
+    assert (note.where, note.code) == ("view 'both'", "DC292") and "learned posterior" in note.text
+
+
+def test_a_plan_prices_the_rounds(monkeypatch):
+    """Every piece takes a second."""
+    monkeypatch.setattr("dichroic.plan.cost.time_mixtures", lambda *_: MixturesTimes(*[1.0] * 8, weights=100))
+    config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
+    found = estimate_costs(problem(), {"own": config}, held_out=0.25)["own"]
+    observations, held = 72, 24
+    assert found.laps == 1
+    assert found.seconds == {
+        "Gaussian stage": 1,
+        "compiling": 1,
+        "first estimate": 3 + observations,
+        "flows of the pool": 50 + 25,
+        "conditional denoiser": 3 + 16,
+        "draws of the pool": 2 * observations,
+        "last judge": 2 * 50,
+        "prior": 3,
+        "final draws": held * (1 + 2),
+    }
+    assert found.optimizer_steps == 3 * 3
+    assert found.evaluations == (observations + 2 * held) * (3 + 2)
+
+
+@pytest.mark.slow
+def test_pieces_of_rounds_are_timed():
+    config = FitConfig(law="mixtures", mixtures=TINY)
+    contrast = find_contrast(problem(), "pulse", Scaling())
+    assert contrast is not None
+    said: list[str] = []
+    times = time_mixtures(contrast, problem(), config, said.append)
+    assert len(said) == 7 and times.weights > 1000
+    assert all(0 < seconds < 60 for name, seconds in vars(times).items() if name not in ("compiling", "weights"))
 
 
 def test_the_law_is_not_for_views_that_show_nothing_alone():

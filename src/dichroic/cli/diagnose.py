@@ -86,7 +86,7 @@ def diagnose(
         print_json({**as_json(found, folder, written), "design": unseen, "beside": [vars(c) for c in simple.shown]})
     else:
         show(found)
-        show_beside([vars(c) for c in simple.shown], simple.reasons)
+        show_beside([vars(c) for c in simple.shown], ())
         if unseen:
             say("What no check of data can see is what the design of the observations leaves open:")
             show_findings(unseen)
@@ -120,6 +120,7 @@ def as_json(found: Any, folder: Path, report: Path | None) -> dict[str, Any]:
         checks[name] = {**numbers, "alarms": alarms, "notes": [vars(note) for note in result.notes]}
     causes = [vars(cause) for cause in found.verdict.causes]
     verdict = {"level": found.verdict.level, "label": found.verdict.label, "causes": causes}
+    verdict["reasons"] = list(found.verdict.reasons)
     return {"folder": str(folder), "report": report and str(report), "verdict": verdict, "checks": checks}
 
 
@@ -136,6 +137,8 @@ def show(found: Any) -> None:
     for cause in verdict.causes:
         console.print(f"{cause.code}: probably {cause.cause}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"       next: {cause.action}\n", soft_wrap=True, highlight=False, markup=False)
+    for reason in verdict.reasons:
+        console.print(f"look closer: {reason}\n", soft_wrap=True, highlight=False, markup=False)
     table = make_table("Checks", "check", "level", "p", "observations", "question", numbers=0)
     for name, result in found.results.items():
         level = Text(result.level, style=_COLOURS[result.level])

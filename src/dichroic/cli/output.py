@@ -96,10 +96,22 @@ def show_fit(summary: Mapping[str, Any]) -> None:
         print_table(table)
     if summary["held_out"]:
         show_views("Held-out observations", summary["held_out"])
+    show_law(summary.get("law", []))
     show_beside(summary.get("beside", []), summary.get("doubts", []))
     say(f"run:    {summary['folder']}")
     if summary.get("report"):
         say(f"report: {summary['report']}")
+
+
+def show_law(judged: Sequence[Mapping[str, Any]]) -> None:
+    """How well the data are told from what the priors make."""
+    if judged:
+        title = "Held-out observations told from simulated ones (AUC; 0.50 where they cannot be)"
+        table = make_table(title, "view", "these priors", "closed form", numbers=2)
+        for j in judged:
+            numbers = (f"{j[key]:.2f} ± {j[error]:.2f}" for key, error in (("area", "error"), ("first", "first_error")))
+            table.add_row(j["view"], *numbers)
+        print_table(table)
 
 
 def show_beside(comparisons: Sequence[Mapping[str, Any]], doubts: Sequence[str]) -> None:

@@ -65,8 +65,8 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
     configs[_OWN] = settle({}, loaded.fit)
     if (contrast := contrast_of(loaded.problem, loaded.frozen, configs[_OWN])) is not None:
         progress.say(
-            f"source '{contrast.source}' would be learned by the law of the mixtures; what is said here is what laps "
-            "of EM would take in its place (law = 'em')"
+            f"source '{contrast.source}' is learned by the law of the mixtures; should that turn out to be no better "
+            "than the Gaussian stage, laps of EM follow, which law = 'em' prices"
         )
     estimates = estimate_costs(
         loaded.problem,

@@ -25,11 +25,12 @@ def finish(run: Any, report: bool, json: bool) -> int:
     """The end of a fit: the report, and the scores."""
     from dichroic.baselines import beside
     from dichroic.cli.output import print_json, show_fit, write_report
-    from dichroic.run import summarize
+    from dichroic.run import judged, summarize
 
     written = write_report(run) if report else None
     found = beside(run)
-    summary = {**summarize(run), "beside": [vars(c) for c in found.shown], "doubts": found.reasons}
+    doubts = [*found.reasons, *(j.sentence for j in judged(run.records) if j.sentence)]
+    summary = {**summarize(run), "beside": [vars(c) for c in found.shown], "doubts": doubts}
     summary["report"] = written and str(written)
     print_json(summary) if json else show_fit(summary)
     return 0

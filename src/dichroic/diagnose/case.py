@@ -88,7 +88,7 @@ class Case:
         """One posterior draw of every observation of a view, the same for every check that asks."""
         name = f"first draw {view}"
         if name not in self.memory:
-            self.memory[name] = self.model.given(self.views[view].view)(self.key_for("first draw", view))
+            self.memory[name] = self.model.given(view, self.views[view].view)(self.key_for("first draw", view))
         return self.memory[name]
 
     @cached_property

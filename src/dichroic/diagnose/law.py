@@ -23,10 +23,10 @@ from dichroic.diagnose.case import Case, Report
 from dichroic.diagnose.classifier import Inputs, train_and_score
 from dichroic.diagnose.result import Question, Result, conclude
 
-__all__ = ["area", "law"]
+__all__ = ["LEAST", "area", "law"]
 
 _POOL = 512  # prior draws that say where observations are expected
-_LEAST = 32  # observations, below which there is nothing to learn from
+LEAST = 32  # observations, below which there is nothing to learn from
 
 
 def law(case: Case, report: Report) -> Result:
@@ -36,7 +36,7 @@ def law(case: Case, report: Report) -> Result:
     parts, arrays, counted = [], {}, 0
     for done, (name, rows) in enumerate(chosen.items()):
         white = case.part_of(name, rows)
-        if len(white) < _LEAST:
+        if len(white) < LEAST:
             continue
         rng, simulated = case.rng("law", name), []
         for r in range(1 + replicates):  # those of the first say what units are, and take no part

@@ -42,7 +42,7 @@ def leakage(case: Case, report: Report) -> Result:
         truth = case.model.sample(s, len(rows), case.key_for("injected", name, s))
         # a draw that failed leaves the observation out below, and nothing to inject into
         swapped = white.y + white.mix({s: truth - np.where(np.isfinite(first[s]), first[s], 0)})
-        sampler = case.model.given(white.with_data(swapped))
+        sampler = case.model.given(name, white.with_data(swapped))
         recovery = _Recovery(white, s, truth, {t: case.prior_pool(t, _POOL).mean(0) for t in white.sources})
         for draw in range(draws):
             recovery.add(sampler(case.key_for("leakage", name, s, draw)))

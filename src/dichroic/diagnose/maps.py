@@ -32,7 +32,7 @@ def maps(case: Case, report: Report) -> Result:
     arrays, notes, counted, failed, steps = {}, [], 0, 0, 0
     for name, rows in chosen.items():
         white = case.part_of(name, rows)
-        sampler = case.model.given(white.view)
+        sampler = case.model.given(name, white.view)
         pairs = [(s, t) for s, t in combinations(white.sources, 2) if white.shapes[s] == white.shapes[t]]
         sums: dict[str, np.ndarray] = {}
         products: dict[tuple[str, str], np.ndarray] = {}

@@ -13,9 +13,10 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import PRNGKeyArray
 
-from dichroic.algebra import conditional, root
+from dichroic.algebra import Components, conditional, root
 from dichroic.diagnose.white import WhiteView, generator
-from dichroic.diffusion import Prior
+from dichroic.diffusion import DenoiserPrior, Prior
+from dichroic.law import LearnedPosterior
 from dichroic.posterior import Auto, Bound, Method, observation_keys
 from dichroic.problem import View, blocks_of
 
@@ -23,6 +24,7 @@ __all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
 
 PosteriorSampler = Callable[[PRNGKeyArray], dict[str, np.ndarray]]
 
+_EXACT = 1024  # numbers of a source with a closed form, up to which its covariances are factorised
 _MEMORY = 2**22  # entries of prior draws that are made at once
 
 
@@ -39,20 +41,24 @@ class Model(Protocol):
         """`n` independent draws of a source from its prior, shape `(n, ...)`."""
         ...
 
-    def given(self, view: View) -> PosteriorSampler:
-        """The sampler of all sources of a view: each call gives one joint draw per observation, `{source: (n, ...)}`.
+    def given(self, name: str, view: View) -> PosteriorSampler:
+        """The sampler of all sources of observations of the view of a name: each call gives one joint draw per
+        observation, `{source: (n, ...)}`.
 
         A draw that failed is NaN in every source.
+
+        **Raises:** `ValueError` where that view's sampler is not for these observations, in words.
         """
         ...
 
 
 @dataclass(frozen=True)
 class LearnedModel:
-    """Diffusion priors with posterior draws by moment matching, exactly as `separate` makes them."""
+    """Learned priors, with posterior draws as `separate` makes them: by a method, or as `learned` for a view."""
 
     priors: Mapping[str, Prior]
     sampling: Method = field(default_factory=Auto)
+    learned: Mapping[str, LearnedPosterior] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.sampling.returns != "draws":
@@ -66,26 +72,43 @@ class LearnedModel:
         return {s: prior.shape for s, prior in self.priors.items()}
 
     def sample(self, source: str, n: int, key: PRNGKeyArray) -> np.ndarray:
-        """Draws from a prior by its own sampler."""
+        """Draws from a prior: exact ones of a closed form, those of its own sampler of others."""
         prior = self.priors[source]
+        few = isinstance(prior, DenoiserPrior) and int(np.prod(prior.shape)) <= _EXACT
+        if few and (law := prior.components()) is not None:
+            return _exact(law, n, generator(key)).reshape(n, *prior.shape).astype(np.float32)
         batch = min(n, max(16, _MEMORY // int(np.prod(prior.shape))))
         # whole batches: one program serves all of them
         parts = [np.asarray(prior.sample(batch, key=jax.random.fold_in(key, begin))) for begin in range(0, n, batch)]
         return np.concatenate(parts)[:n]
 
-    def given(self, view: View) -> PosteriorSampler:
-        """Draws of the method, bound at the first of them; NaN where they diverged."""
+    def given(self, name: str, view: View) -> PosteriorSampler:
+        """Draws of the view's learned posterior or of the method, bound at the first of them; NaN where they diverged.
+
+        **Raises:** `ValueError` where the learned posterior is for other operators, noise or missing entries.
+        """
         bound: list[Bound] = []
+        posterior = self.learned.get(name)
+        if posterior is not None:
+            posterior.contrast.of(view)
 
         def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
             if not bound:
-                bound.append(self.sampling.bind(view, self.priors, key=key))
+                bound.append((posterior or self.sampling).bind(view, self.priors, key=key))
             drawn = bound[0].draw(observation_keys(key, len(view)))
             for x in drawn.samples.values():
                 x[drawn.diverged] = np.nan
             return drawn.samples
 
         return draw
+
+
+def _exact(law: Components, n: int, rng: np.random.Generator) -> np.ndarray:
+    kinds = rng.choice(len(law), n, p=law.weights)
+    z, x = rng.standard_normal((n, law.means.shape[1])), np.empty((n, law.means.shape[1]))
+    for k in range(len(law)):
+        x[kinds == k] = law.means[k] + z[kinds == k] @ root(law.covariances[k]).T
+    return x
 
 
 @dataclass(frozen=True)
@@ -114,7 +137,7 @@ class GaussianModel:
         mean, L = np.asarray(self.means[source]), np.linalg.cholesky(self.covariances[source])
         return mean + (generator(key).standard_normal((n, mean.size)) @ L.T).reshape(n, *mean.shape)
 
-    def given(self, view: View) -> PosteriorSampler:
+    def given(self, name: str, view: View) -> PosteriorSampler:
         """The exact posterior of a view (its matrices are formed, so the view is to be small)."""
         white = WhiteView(view, self.shapes)
         A, names = white.matrices(), white.sources

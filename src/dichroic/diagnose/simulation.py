@@ -71,7 +71,7 @@ def _simulate(case: Case, report: Report) -> tuple[dict[str, np.ndarray], float,
     for name, sim in simulated.items():
         ask = _quantities(case, name, sim)
         counters = {q: RankCounter(value) for q, value in ask(sim.truth, sim.white.mix(sim.truth)).items()}
-        sampler = case.model.given(sim.white.view)
+        sampler = case.model.given(name, sim.white.view)
         bad = np.zeros(len(sim.white), bool)
         for draw in range(draws):
             x = sampler(case.key_for("sbc", name, draw))

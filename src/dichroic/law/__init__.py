@@ -3,7 +3,7 @@
 from dichroic.law.config import MixturesConfig
 from dichroic.law.contrast import Contrast, find_contrast
 from dichroic.law.learned import LearnedPosterior, load_rounds, save_rounds
-from dichroic.law.rounds import Rounds, rounds, told_apart
+from dichroic.law.rounds import Rounds, held_rows, rounds, told_apart
 
 __all__ = [
     "Contrast",
@@ -11,6 +11,7 @@ __all__ = [
     "MixturesConfig",
     "Rounds",
     "find_contrast",
+    "held_rows",
     "load_rounds",
     "rounds",
     "save_rounds",

@@ -25,7 +25,7 @@ from dichroic.law.critic import FlowConfig, flow, separability
 from dichroic.law.descent import Descent
 from dichroic.law.regression import Regression
 
-__all__ = ["LEVELS", "Progress", "Rounds", "draw_all", "held_rows", "rounds", "told_apart"]
+__all__ = ["LEVELS", "Progress", "Rounds", "draw_all", "has_half", "held_rows", "rounds", "told_apart"]
 
 LEVELS = (0.06, 16.0)  # noise levels that denoisers are trained and drawn at, in standard deviations of the source
 _BATCH = {"cpu": 64}
@@ -77,7 +77,7 @@ def rounds(
 def _start(contrast: Contrast, config: MixturesConfig, key: PRNGKeyArray, say: Progress) -> Rounds:
     begin = perf_counter()
     first, second, third, fourth = jax.random.split(key, 4)
-    precise = not _has_half()
+    precise = not has_half()
     regression, losses = Regression.create(contrast, config.network, precise=precise, key=first).trained(
         contrast,
         Descent(config.start_steps, config.rate),
@@ -174,7 +174,7 @@ def held_rows(contrast: Contrast, config: MixturesConfig) -> np.ndarray:
 
 def told_apart(contrast: Contrast, config: MixturesConfig, pool: np.ndarray, *, key: PRNGKeyArray) -> float:
     """How well mixtures simulated with a pool are told from held-out observations by a fresh critic."""
-    how = FlowConfig(warm=config.alone, batch=config.critic_batch, precise=not _has_half())
+    how = FlowConfig(warm=config.alone, batch=config.critic_batch, precise=not has_half())
     return separability(contrast, pool, held_rows(contrast, config), how, key=key)
 
 
@@ -206,7 +206,7 @@ def _flow_config(config: MixturesConfig, state: Rounds) -> FlowConfig:
     return FlowConfig(step=config.move, warm=config.alone, most=config.moves, batch=size, precise=precise)
 
 
-def _has_half() -> bool:
+def has_half() -> bool:
     """Whether the processor multiplies in bfloat16; what does not is slower with it."""
     if jax.default_backend() != "cpu":
         return True

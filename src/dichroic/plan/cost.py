@@ -1,18 +1,23 @@
 """What a fit will cost: its work counted, and priced with the times of its pieces on this machine.
 
 The count follows `em.PASSES` through the laps of every stage: one of first draws, with what was known before, and then
-those that train. At the end, held-out observations are separated. A fit that stops early costs less.
+those that train; or the rounds of the law of the mixtures, where that takes their place. At the end, held-out
+observations are separated. A fit that stops early costs less.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 from dichroic.em import PASSES, Stage, make_plan, split
 from dichroic.em.passes import BIND
+from dichroic.law import Contrast
+from dichroic.plan.mixtures import MixturesTimes, time_mixtures
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
 from dichroic.run.known import Known, known_priors
+from dichroic.run.mixtures import contrast_of
+from dichroic.run.separation import MOST_DRAWS
 from dichroic.settings import FitConfig
 
 __all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
@@ -45,9 +50,9 @@ class Counted:
 class Estimate:
     """The cost of a fit.
 
-    `laps`, of all stages, at most; `seconds`, by phase; `optimizer_steps`, of all sources; `evaluations`, of the
-    network of each source for all draws, a Jacobian product counting as one; `memory`, bytes of main memory (None: not
-    known here); `disk`, bytes of the run folder, without the report.
+    `laps`, of all stages, or rounds, at most; `seconds`, by phase; `optimizer_steps`, of all sources; `evaluations`, of
+    the network of each source for all draws, a Jacobian product counting as one; `memory`, bytes of main memory (None:
+    not known here); `disk`, bytes of the run folder, without the report.
     """
 
     laps: int
@@ -79,16 +84,24 @@ def estimate_costs(
     `report(what)` is called before every measurement.
     """
     known = known_priors(frozen or {}, problem)
+    report = report or (lambda _: None)
     measured: dict[str, Timings] = {}
+    by_law: dict[str, MixturesTimes] = {}
     estimates = {}
     for name, config in configs.items():
         kept, held = split(problem, held_out, config)
+        if (contrast := contrast_of(kept, known, config)) is not None:
+            kind = _kind(config)
+            if kind not in by_law:
+                by_law[kind] = time_mixtures(contrast, kept, config, report)
+            estimates[name] = _price_mixtures(contrast, held, config, by_law[kind])
+            continue
         plan = make_plan(kept, config.plan, known)
         passes = count_passes(kept, held, config, plan)
         kind = _kind(config)
         if kind not in measured:
             wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
-            measured[kind] = measure(kept, held, config, plan, known, wanted, report or (lambda _: None))
+            measured[kind] = measure(kept, held, config, plan, known, wanted, report)
         estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
     return estimates
 
@@ -115,17 +128,26 @@ def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, 
         known = after
     for v, view in held.items():
         count(BIND.phase, v, known, 0, 0, 1 if method.training[0] else 0)
-        count("final draws", v, known, len(view), 0, config.draws)
+        # for means, at most: closed forms beside the priors may spare most of those that are added
+        count("final draws", v, known, len(view), 0, _final_draws(config) if known & set(view.mixing) else config.draws)
     return found
+
+
+def _final_draws(config: FitConfig) -> int:
+    """Of a held-out observation, with those that its mean may ask for."""
+    return max(config.draws, min(MOST_DRAWS, ceil(1 / max(config.mean_share, 1e-3)) - 1))
 
 
 def _kind(config: FitConfig) -> str:
     """Settings without those that only count."""
+    counts = {"rounds": 1, "start_steps": 1, "steps": 1, "pairs": 1, "moves": 1, "alone": (1, 1)}
     plain = config.model_copy(
         update={
             "laps": 1,
             "draws": 1,
             "patience": 0,
+            "mean_share": 1.0,
+            "mixtures": config.mixtures.model_copy(update=counts),
             "training": config.training.model_copy(update={"steps": 1}),
             "sampling": config.sampling.counting(1, 1).model_copy(update={"refresh": 0.0, "cold_laps": 0}),
         }
@@ -170,6 +192,30 @@ def _price(
         evaluations=evaluations,
         memory=None if memory is None else memory + _held(problem, held_out, plan),
         disk=_disk(problem, held_out, config, plan, timings),
+    )
+
+
+def _price_mixtures(contrast: Contrast, held_out: Problem | None, config: FitConfig, times: MixturesTimes) -> Estimate:
+    """Of the law of the mixtures; what is drawn given the source that it learns has closed forms, and takes no time."""
+    settings, n, held = config.mixtures, len(contrast), held_out.views if held_out is not None else {}
+    last = len(held[contrast.view]) if contrast.view in held else 0
+    draws = _final_draws(config)
+    seconds = {
+        "Gaussian stage": times.gaussian,
+        "compiling": times.compiling,
+        **times.seconds(settings, n),
+        "final draws": last * (times.evidence + draws * times.draw),
+    }
+    of_draw = settings.draw_steps + settings.backgrounds
+    memory, entries = peak_memory(), 4 * prod(contrast.shape)
+    separated = sum(len(view) * len(view.mixing) for view in held.values()) * config.draws * entries
+    return Estimate(
+        laps=settings.rounds,
+        seconds=seconds,
+        optimizer_steps=2 * settings.start_steps + settings.rounds * settings.steps,
+        evaluations=float((settings.rounds * n + draws * last) * of_draw),
+        memory=None if memory is None else memory + settings.pairs * 4 * entries,
+        disk=2 * n * entries + 3 * times.weights + separated,
     )
 
 

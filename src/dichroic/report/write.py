@@ -33,7 +33,7 @@ from dichroic.report.strips import example_strip, reduced, separation_strip
 from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge_run
-from dichroic.run import Run
+from dichroic.run import Run, judged
 from dichroic.settings import FitConfig
 from dichroic.store import claim, write
 
@@ -84,6 +84,11 @@ class Maker:
             "facts": self.part("provenance", self._facts) or [],
             "commands": self.part("the commands", self._commands) or [],
             "verdict": judge_run(m, chi, results).doubted(m.beside.reasons),
+            "law": [
+                {"view": j.view, "area": _area(j.area, j.error), "first": _area(j.first, j.first_error)}
+                | {"reading": j.reading}
+                for j in judged(m.records)
+            ],
             "comparisons": [
                 {
                     "what": f"{c.source} in {c.view}{', as seen' if c.seen else ''}",
@@ -243,6 +248,10 @@ class Maker:
             "# the problem was made in Python: make it in the same way, and its held-out set if it had one",
             'fit(problem, config, held_out=held_out, out="another-run")',
         ]
+
+
+def _area(area: float, error: float) -> str:
+    return f"{area:.2f} ± {error:.2f}"
 
 
 def _changed(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import Unidentified
+from dichroic.run.judged import Judged, judged
 from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation, separate
@@ -11,6 +12,7 @@ from dichroic.run.summary import summarize
 
 __all__ = [
     "Diagnosis",
+    "Judged",
     "Progress",
     "Quiet",
     "Run",
@@ -22,6 +24,7 @@ __all__ = [
     "Unidentified",
     "diagnose",
     "fit",
+    "judged",
     "resume",
     "separate",
     "summarize",

@@ -1,6 +1,6 @@
 """Diagnosing a run: all checks on its held-out observations, kept in its folder as they are made."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,9 +10,11 @@ import jax
 from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, judge, run_panel
 from dichroic.diagnose.panel import few_observations
 from dichroic.em import split
+from dichroic.law import LearnedPosterior
 from dichroic.posterior import Method
 from dichroic.problem import Problem, load_problem
 from dichroic.run.folder import RunError
+from dichroic.run.judged import judged
 from dichroic.run.progress import Progress, Quiet
 from dichroic.run.run import Run
 from dichroic.store import Format, save_json
@@ -46,10 +48,12 @@ def diagnose(
     the same observations, priors and budget is read from there.
 
     **Arguments:** `problem`, other observations of the same sources than those that were held out; `budget`, how much
-    work; `checks`, some of them by name; `sampling`, other settings than the fit's; `progress`, told what happens.
+    work; `checks`, some of them by name; `sampling`, a method in place of the fit's, and of what was learned for a
+    view; `progress`, told what happens.
 
     **Raises:** `RunError` when the fit is not finished, nothing was held out, or a check is unknown.
     """
+    learned = {} if sampling else run.posteriors
     priors, sampling, budget = run.priors, sampling or run.config.sampling, budget or Budget()
     names = list(CHECKS if checks is None else checks)
     if unknown := [name for name in names if name not in CHECKS]:
@@ -61,15 +65,15 @@ def diagnose(
     with run.folder.lock():
         results = run_panel(
             observations,
-            LearnedModel(priors, sampling),
+            LearnedModel(priors, sampling, _suitable(learned, observations, progress.say)),
             key=jax.random.fold_in(jax.random.key(budget.seed), 11),
             budget=budget,
             checks=names,
             folder=run.path / _FOLDER,
-            identity=_identity(run, sampling),
+            identity=_identity(run, sampling, learned),
             report=lambda check, fraction: progress.advance(fraction, f"{check}: {CHECKS[check].question}"),
         )
-        verdict = judge(results)
+        verdict = judge(results).doubted([j.sentence for j in judged(run.records) if j.worse])
         _write(run.path / _FOLDER / "verdict.json", verdict)
     progress.advance(1.0, "done")
     return Diagnosis(results, verdict)
@@ -91,13 +95,30 @@ def _held_out(run: Run, limit: int) -> Problem:
     return held_out
 
 
-def _identity(run: Run, sampling: Method) -> str:
+def _suitable(
+    learned: Mapping[str, LearnedPosterior], observations: Problem, say: Callable[[str], None]
+) -> dict[str, LearnedPosterior]:
+    """The posteriors that `separate` would draw from; of the others is said why not."""
+    found = {}
+    for name, posterior in learned.items():
+        if name not in observations.views:
+            continue
+        try:
+            posterior.contrast.of(observations.views[name])
+            found[name] = posterior
+        except ValueError as error:
+            say(f"view '{name}': its learned posterior is not used: {error}")
+    return found
+
+
+def _identity(run: Run, sampling: Method, learned: Collection[str]) -> str:
     digest = sha256(sampling.model_dump_json().encode())
-    for file in sorted((run.path / "priors").glob("*.safetensors")):
-        digest.update(file.read_bytes())
+    for folder in ("priors", *(["posteriors"] if learned else [])):
+        for file in sorted((run.path / folder).glob("*.safetensors")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 def _write(file: Path, verdict: Verdict) -> None:
     content = {"level": verdict.level, "label": verdict.label, "causes": [asdict(cause) for cause in verdict.causes]}
-    save_json(file, content, _VERDICT)
+    save_json(file, {**content, "reasons": list(verdict.reasons)}, _VERDICT)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
+from dichroic.run.judged import law_of, used
 from dichroic.run.known import Known, components_for_fit, known_priors, population_of
 from dichroic.run.mixtures import contrast_of, learn_mixtures, shortened
 from dichroic.run.pace import Pace
@@ -219,11 +221,30 @@ class _Fit:
             self.progress.say("compiling: the first lap takes longer than the others")
         for after in run_stages(state, context):
             state = after
+            self._judge(state)
             self.folder.save_checkpoint(state)
             self._position(state)
             if state.draws:
                 self.progress.say(summary_line(state.records[-1]))
         return state
+
+    def _judge(self, state: EMState) -> None:
+        """Adds the law of the mixtures to the record of a lap: all of them are asked with the same noise."""
+        if self.held_out is None or self.config.judged == "never":
+            return
+        if state.stage == len(self.plan):
+            record = used(state.records)
+        elif state.draws and (self.config.judged == "laps" or len(state.records) == 1):
+            record = state.records[-1]
+        else:
+            return
+        if "law" in record:
+            return
+        begin = perf_counter()
+        self._phase("law of the mixtures", CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 18)
+        record["law"] = law_of(self.held_out, state.priors, key)
+        record["seconds"]["law"] = perf_counter() - begin
 
     def _start(self, gaussian: GaussianFit) -> EMState:
         """Before the first lap: the components stage, where there is one."""

@@ -153,6 +153,8 @@ def summary_line(record: Mapping[str, Any]) -> str:
     parts = [f"{record['stage']} lap {record['lap']}"]
     if "score" in record:
         parts.append(f"prediction {record['score']:.4f}")
+    if law := record.get("law"):
+        parts.append("AUC " + ", ".join(f"{v} {area:.2f}" for v, (area, _) in law.items()))
     for view, numbers in record["views"].items():
         part = f"{view}: chi² {numbers['chi_square']:.2f}"
         if numbers["diverged"]:

@@ -23,12 +23,12 @@ from dichroic.run.mean import MeanOfDraws
 from dichroic.settings import FitConfig
 from dichroic.store import Format, StoreError, claim, file_names, reading, whole
 
-__all__ = ["Separation", "check_free", "separate", "write_npz"]
+__all__ = ["MOST_DRAWS", "Separation", "check_free", "separate", "write_npz"]
 
 _SEPARATION = Format("dichroic separation", 2)
 _FIRST = "dichroic separation 1"  # the mark of version 1, which had names of the user's for groups
 _ROWS = 256  # observations in a chunk
-_MOST_DRAWS = 64  # of an observation, for its mean
+MOST_DRAWS = 64  # of an observation, for its mean
 
 
 def separate(
@@ -96,7 +96,7 @@ def separate(
                     found.add(drawn)
                 draw, done = draw + 1, done + len(view)
                 if draw == wanted and exact is None and not point:
-                    total += (more := found.missing(share, _MOST_DRAWS)) * len(view)
+                    total += (more := found.missing(share, MOST_DRAWS)) * len(view)
                     wanted += more
             means = clipped(exact or {s: found.mean(s) for s in view.mixing})
             shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}

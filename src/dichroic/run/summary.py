@@ -6,6 +6,7 @@ import numpy as np
 
 from dichroic.metrics.psnr import psnr
 from dichroic.problem import Problem, View, as_pairs
+from dichroic.run.judged import judged
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation
 
@@ -16,7 +17,8 @@ def summarize(run: Run) -> dict[str, Any]:
     """The stages with their laps and scores, and the separated held-out observations; everything is fit for JSON.
 
     The score is the replay score of held-out data, the lower the better; `first_score` is the one of the Gaussian stage
-    (of what had been learned before, in later stages).
+    (of what had been learned before, in later stages). `law` says for every view how well a classifier tells the data
+    from what the priors make (`Judged`).
     """
     stages: dict[str, dict[str, Any]] = {}
     for record in run.records:
@@ -34,6 +36,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "stages": list(stages.values()),
     }
     held_out = run.held_out if run.separated.exists() else None
+    summary["law"] = [vars(found) for found in judged(run.records)]
     summary["held_out"] = {} if held_out is None else view_scores(Separation.open(run.separated), held_out)
     return summary
 
