@@ -199,12 +199,11 @@ def _price_mixtures(contrast: Contrast, held_out: Problem | None, config: FitCon
     """Of the law of the mixtures; what is drawn given the source that it learns has closed forms, and takes no time."""
     settings, n, held = config.mixtures, len(contrast), held_out.views if held_out is not None else {}
     last = len(held[contrast.view]) if contrast.view in held else 0
-    draws = _final_draws(config)
     seconds = {
         "Gaussian stage": times.gaussian,
         "compiling": times.compiling,
         **times.seconds(settings, n),
-        "final draws": last * (times.evidence + draws * times.draw),
+        "final draws": last * (times.evidence + config.draws * times.draw),
     }
     of_draw = settings.draw_steps + settings.backgrounds
     memory, entries = peak_memory(), 4 * prod(contrast.shape)
@@ -213,7 +212,7 @@ def _price_mixtures(contrast: Contrast, held_out: Problem | None, config: FitCon
         laps=settings.rounds,
         seconds=seconds,
         optimizer_steps=2 * settings.start_steps + settings.rounds * settings.steps,
-        evaluations=float((settings.rounds * n + draws * last) * of_draw),
+        evaluations=float((settings.rounds * n + config.draws * last) * of_draw),
         memory=None if memory is None else memory + settings.pairs * 4 * entries,
         disk=2 * n * entries + 3 * times.weights + separated,
     )

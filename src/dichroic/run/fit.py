@@ -230,7 +230,7 @@ class _Fit:
 
     def _judge(self, state: EMState) -> None:
         """Adds the law of the mixtures to the record of a lap: all of them are asked with the same noise."""
-        if self.held_out is None or self.config.judged == "never":
+        if self.held_out is None or self.config.judged == "never" or not state.records:
             return
         if state.stage == len(self.plan):
             record = used(state.records)
