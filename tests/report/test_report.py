@@ -10,6 +10,7 @@ from dichroic.operators import Scale
 from dichroic.problem import Problem, Source, View
 from dichroic.report import report as write_report
 from dichroic.report.material import gather
+from dichroic.report.verdict import judge_run
 from dichroic.run import Run
 from report_cases import DRAWS, make_gaussian, make_problem, make_records, make_two_shapes
 
@@ -64,6 +65,8 @@ def test_every_shape(make_run, tmp_path, shape):
         "Agreement with the truth",
         "Gaussian stage",
         "Worst observations",
+        "Data told from simulations",
+        "not told apart",
     ):
         assert word in page
     assert "Learned prior" in page or shape == (1,)
@@ -79,6 +82,17 @@ def test_without_truth(make_run, tmp_path):
     page = report(make_run(make_problem((6, 6), truth=False)), tmp_path)
     assert "Not shown" not in page
     assert "<th>truth</th>" not in page and "Agreement with the truth" not in page
+
+
+def test_nothing_is_fine_that_is_told_apart(make_run):
+    problem = make_problem((5, 5))
+    for area, level in ((0.52, "green"), (0.62, "amber")):
+        records = make_records(problem)
+        for record in records:
+            record["law"] = {"both": [area, 0.02]}
+        material = gather(make_run(problem, records=records, separated=False))
+        reasons = [reason for reason in judge_run(material, {}, {}).reasons if "tells held-out" in reason]
+        assert bool(reasons) == (level == "amber")
 
 
 def test_without_held_out_set(make_run, tmp_path):
