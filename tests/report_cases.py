@@ -8,7 +8,7 @@ from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianFit
 from dichroic.operators import Dense
 from dichroic.problem import Problem, Source, View
-from dichroic.run.separation import SeparationWriter
+from dichroic.run.separation_writer import SeparationWriter
 
 DRAWS = 4
 

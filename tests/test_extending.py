@@ -16,11 +16,12 @@ from dichroic import FitConfig, GaussianDenoiser, Prior, Problem, Run, Source, V
 from dichroic.cli import main
 from dichroic.diagnose import run_panel
 from dichroic.diffusion import DenoiserPrior
+from dichroic.formats import Labels
 from dichroic.metrics import METRICS
 from dichroic.posterior import observation_keys, read_method
 from dichroic.problem import ProblemError
 from dichroic.problem.arrays import ArrayReader
-from dichroic.run import Separation
+from dichroic.run import Separation, export
 from dichroic.settings import settle
 from run_cases import tiny_arrays
 from test_architecture import rows
@@ -156,6 +157,14 @@ def test_a_reader_of_the_page_reads_names_and_numbers(entered, tmp_path):
     assert list(found.axes[1].labels) == ["b", "r"]
     with pytest.raises(ProblemError, match=r"unknown key 'column' beside the file.*did you mean 'columns'"):
         ArrayReader(tmp_path).open({"file": "t.csv", "column": "b"})
+
+
+def test_a_writer_of_the_page_writes_names_and_units(entered, tmp_path):
+    x = np.arange(4.0, dtype=np.float32).reshape(2, 2, 1)
+    checks = {"v": np.ones((2, 2))}, {"v": np.zeros((2, 2), bool)}
+    found = Separation({"v": {"s": x}}, *checks, 1, labels={"v": Labels(ids=np.array(["a", "b"]))}, units={"s": "K"})
+    assert export(found, tmp_path / "x.txt")[1] == "standard deviations and draws"
+    assert (tmp_path / "x.txt").read_text() == "v\ta\ts\t0.5 K\nv\tb\ts\t2.5 K\n"
 
 
 def test_a_metric_and_a_check_of_the_page(entered, getkey):

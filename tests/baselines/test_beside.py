@@ -13,7 +13,7 @@ from dichroic.diffusion import Cost
 from dichroic.operators import Dense
 from dichroic.posterior import Draws
 from dichroic.run import Run, Separation
-from dichroic.run.separation import SeparationWriter
+from dichroic.run.separation_writer import SeparationWriter
 
 D = 4
 

@@ -429,3 +429,47 @@ def test_code_runs_only_when_it_is_allowed(tmp_path, capsys):
     assert main(["check", str(tmp_path / "p.toml"), "--allow-code"]) == 0
     assert main(["check", str(tmp_path / "p.toml")]) == 1
     assert "--allow-code" in capsys.readouterr().err
+
+
+# ---- verbs around a run
+
+
+def test_status_compare_and_export(ready, tmp_path, capsys):
+    run = ready / "run"
+    capsys.readouterr()
+    assert main(["status", str(run), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["state"] == "finished" and said["stages"][0]["laps"] == 2 and said["next"].startswith("dichroic report")
+    assert main(["status", str(run)]) == 0
+    assert "Tiny: finished" in capsys.readouterr().out
+    figure = tmp_path / "compare.png"
+    command = ["compare", str(run), str(run), "wiener", "--out", str(figure)]
+    assert main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["method"] for row in rows] == [str(run), str(run), "wiener"]
+    assert rows[0]["views"] == rows[1]["views"] != rows[2]["views"]
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert main(["compare", str(run), "wener", "--out", str(figure)]) == 1
+    assert "did you mean 'wiener'?" in capsys.readouterr().err
+    assert main(["export", str(run), str(tmp_path / "x.npz")]) == 0
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert arrays["both/star/mean"].shape == (16, 2)
+    assert main(["export", str(run), str(tmp_path / "x.h5ad")]) == 0
+    assert "[DC401]" in capsys.readouterr().err
+
+
+def test_a_problem_file_to_begin_with(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.save("sky.npy", rng.normal(size=(64, 4)).astype(np.float32))
+    np.save("both.npy", rng.normal(size=(64, 4)).astype(np.float32))
+    assert main(["init", "--from", "sky.npy", "--from", "both.npy"]) == 0
+    assert main(["check", "problem.toml", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.split("\n", 2)[2])
+    assert found["views"]["mixed"]["mixing"].keys() == {"background", "target"}
+    assert main(["init", "--from", "sky.npy"]) == 1
+    assert "is there already" in capsys.readouterr().err
+    answers = iter(["sky.npy", ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    assert main(["init", "--out", "other.toml"]) == 0
+    assert main(["init", "--from", "none.npy", "--out", "third.toml"]) == 1

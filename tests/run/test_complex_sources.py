@@ -7,7 +7,7 @@ from dichroic.closed import gaussian_em
 from dichroic.diffusion import Schedule
 from dichroic.operators import AsComplex, Dense
 from dichroic.problem import Problem, Source, View, as_pairs
-from dichroic.run.separation import Separation, separate
+from dichroic.run import Separation, separate
 from dichroic.run.summary import view_scores
 
 

@@ -15,7 +15,7 @@ from dichroic.diagnose import load_panel
 from dichroic.diffusion import DenoiserPrior
 from dichroic.em import EMState
 from dichroic.run import RunError, RunFolder, Separation
-from dichroic.run.separation import SeparationWriter
+from dichroic.run.separation_writer import SeparationWriter
 from run_cases import tiny_config, tiny_problem
 
 OLD = Path(__file__).parents[1] / "data" / "run_13ed3f5.zip"
@@ -127,7 +127,10 @@ def test_forged_folders_are_refused_in_a_sentence(finished, tmp_path):
     ("change", "words"),
     [
         (lambda text: "version = 99\n" + text.replace("version = 1\n", ""), "has format version 99"),
-        (lambda text: text.replace("laps = 2", "laps = -2"), r"config\.toml holds settings .* laps.*greater than 0"),
+        (
+            lambda text: text.replace("laps = 2", "laps = -2"),
+            r"config\.toml holds settings .* laps.*greater than or equal to 0",
+        ),
         (lambda text: "colour = 1\n" + text, "colour: Extra inputs are not permitted"),
         (
             lambda text: text.replace("seed = 0", "seed = 5"),

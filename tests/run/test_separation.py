@@ -11,7 +11,8 @@ from dichroic import Problem, Source, View
 from dichroic.diffusion import Cost
 from dichroic.posterior import Auto, Draws, Method, observation_keys
 from dichroic.run import RunError, Separation, separate
-from dichroic.run.separation import SeparationWriter, check_free, write_npz
+from dichroic.run.separation_files import check_free, write_npz
+from dichroic.run.separation_writer import SeparationWriter
 from run_cases import tiny_config, tiny_problem
 
 SAMPLING = tiny_config().sampling
@@ -109,7 +110,7 @@ def test_folders_of_others_are_never_replaced(finished, tmp_path):
     with pytest.raises(RunError, match="has not written"):
         finished.separate(tiny_problem(4), draws=1, out=tmp_path / "photos", overwrite=True)
     assert (tmp_path / "photos" / "cat.jpg").exists()
-    with pytest.raises(RunError, match=r"\.zarr or \.npz"):
+    with pytest.raises(RunError, match=r"\.zarr, \.npz, \.fits"):
         check_free(tmp_path / "draws.h5")
 
 

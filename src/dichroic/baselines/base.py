@@ -17,7 +17,7 @@ from dichroic.faults import did_you_mean, names
 from dichroic.posterior import Draws
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.run import Separation
-from dichroic.run.separation import SeparationWriter
+from dichroic.run.separation_writer import SeparationWriter
 from dichroic.store import Format, load_arrays, load_json, save_arrays, save_json
 
 __all__ = ["Baseline", "BaselineConfig", "read_header"]

@@ -9,10 +9,13 @@ from cyclopts import App, CycloptsError, Parameter
 from dichroic import __version__
 from dichroic.cli.baseline import baseline
 from dichroic.cli.check import check
+from dichroic.cli.compare import compare
 from dichroic.cli.demo import demo
 from dichroic.cli.diagnose import diagnose
 from dichroic.cli.doctor import doctor
 from dichroic.cli.environment import prepare
+from dichroic.cli.export import export
+from dichroic.cli.init import init
 from dichroic.cli.plan import plan
 from dichroic.cli.report import report
 from dichroic.cli.reproduce import reproduce
@@ -21,6 +24,7 @@ from dichroic.cli.sample import sample
 from dichroic.cli.score import score
 from dichroic.cli.separate import separate
 from dichroic.cli.session import Interrupted
+from dichroic.cli.status import status
 
 __all__ = ["app", "main"]
 
@@ -42,7 +46,10 @@ def fit(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
     return fit_app()(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
 
 
-for command in (baseline, check, demo, diagnose, doctor, plan, report, reproduce, resume, sample, score, separate):
+for command in (
+    *(baseline, check, compare, demo, diagnose, doctor, export, init, plan, report, reproduce, resume, sample, score),
+    *(separate, status),
+):
     app.command(command)
 
 

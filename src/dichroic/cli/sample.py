@@ -38,7 +38,7 @@ def sample(
     prepare()
     from dichroic.cli.messages import say
     from dichroic.run import Run
-    from dichroic.run.separation import write_npz
+    from dichroic.run.separation_files import write_npz
     from dichroic.store import claim
 
     claim(out)

@@ -28,38 +28,43 @@ def separate(
     problem
         The observations, as a problem file with sources of the run (default: those the run learned from).
     out
-        A Zarr store with all draws; or an .npz file with their mean and standard deviation too.
+        A Zarr store with all draws; .npz, .fits, .h5ad, .wav or .nc hold means, standard deviations and what the
+        view shows too, with the headers, names and units of the data.
     draws
         Posterior draws of every observation.
     seed
         Seed of the draws.
     """
     prepare(allow_code)
-    from dichroic.cli.messages import say
+    from dichroic.cli.export import tell
+    from dichroic.cli.messages import complain, say
     from dichroic.cli.output import print_json, show_views
     from dichroic.problem import load_problem
-    from dichroic.run import Run
-    from dichroic.run.separation import check_free, write_npz
+    from dichroic.run import Run, export
+    from dichroic.run.export import check_form, streams
     from dichroic.run.summary import view_scores
 
     run = Run(folder)
-    check_free(out, overwrite)
-    observations = None if problem is None else load_problem(problem).problem
+    observations = run.problem if problem is None else load_problem(problem).problem
+    check_form(out, observations, overwrite)
+    if run.latest[1]:
+        complain("warning", f"separating with the priors of {run.latest[1]}")
     with meter(quiet) as progress:
         result = run.separate(
             observations,
             draws=draws,
             seed=seed,
-            out=None if out.suffix == ".npz" else out,
+            out=out if streams(out) else None,
             overwrite=overwrite,
             report=lambda done, total: progress.advance(done / total, "separating"),
         )
-    if out.suffix == ".npz":
-        write_npz(out, result.arrays())
-    views = view_scores(result, observations or run.problem)
+    files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
+    views = view_scores(result, observations)
     if json:
         print_json({"out": str(out), "draws": draws, "views": views})
     else:
         show_views("Separated", views)
-        say(f"draws: {out}")
+        for file in files:
+            say(f"draws: {file}" if streams(out) else f"written: {file}")
+    tell(out, lost)
     return 0

@@ -1,6 +1,10 @@
-"""Files of the fields: arrays are read from them with their units, names and headers, each by one adapter."""
+"""Files of the fields: arrays are read from them with their units, names and headers, and written in their form.
+
+Every kind is one adapter, on the field's own library.
+"""
 
 from dichroic.formats.audio import Audio
+from dichroic.formats.dataset import WriteNetCDF, as_dataset
 from dichroic.formats.fits import FITS
 from dichroic.formats.h5ad import H5AD
 from dichroic.formats.hdf5 import HDF5
@@ -9,10 +13,16 @@ from dichroic.formats.netcdf import NetCDF, open_array
 from dichroic.formats.numpy_files import NPY, NPZ
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader
+from dichroic.formats.results import Estimates, ViewResults
 from dichroic.formats.seismic import Seismic
 from dichroic.formats.sigmf import SigMF
 from dichroic.formats.stores import check_size
 from dichroic.formats.tiff import TIFF
+from dichroic.formats.windows import Windows
+from dichroic.formats.write_audio import WriteAudio
+from dichroic.formats.write_fits import WriteFITS
+from dichroic.formats.write_h5ad import WriteH5AD
+from dichroic.formats.writer import Writer
 from dichroic.formats.zarr_store import Zarr
 
 # every kind of file that a problem file can name; the suffix of a name says which
@@ -30,4 +40,26 @@ READERS: dict[str, type[Reader]] = {
     "sigmf": SigMF,
 }
 
-__all__ = ["READERS", "Axis", "Labels", "Opened", "Reader", "check_size", "open_array"]
+# every kind of file that results can be written as, beside Zarr and NPZ, which hold them as they are
+WRITERS: dict[str, Writer] = {
+    "fits": WriteFITS(),
+    "h5ad": WriteH5AD(),
+    "audio": WriteAudio(),
+    "netcdf": WriteNetCDF(),
+}
+
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "Axis",
+    "Estimates",
+    "Labels",
+    "Opened",
+    "Reader",
+    "ViewResults",
+    "Windows",
+    "Writer",
+    "as_dataset",
+    "check_size",
+    "open_array",
+]

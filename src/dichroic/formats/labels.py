@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dichroic.formats.windows import Windows
+
 __all__ = ["Axis", "Labels"]
 
 
@@ -53,7 +55,8 @@ class Labels:
 
     **Fields:** `unit`, of the values; `ids`, one for every observation, None for their numbers; `axes`, of one
     observation, as many as are known; `kind`, of the file that the data came from, an entry of `READERS`; `columns`,
-    what that file says of every observation, `{name: (n,)}`, and `shared`, what it says of all of them.
+    what that file says of every observation, `{name: (n,)}`, and `shared`, what it says of all; `windows`, where
+    observations lie in the records they were cut from, and `records`, what those are called, None for whole ones.
     """
 
     unit: str = ""
@@ -62,11 +65,14 @@ class Labels:
     kind: str = ""
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     shared: Mapping[str, Any] = field(default_factory=dict)
+    windows: Windows | None = None
+    records: "Labels | None" = None
 
     def select(self, indices: np.ndarray) -> "Labels":
         """Those of some observations, in that order."""
         columns = {name: values[indices] for name, values in self.columns.items()}
-        return replace(self, ids=None if self.ids is None else self.ids[indices], columns=columns)
+        windows = None if self.windows is None else self.windows.select(indices)
+        return replace(self, ids=None if self.ids is None else self.ids[indices], columns=columns, windows=windows)
 
     def name(self, i: int) -> str:
         """What observation `i` is called: its identifier, or its number."""

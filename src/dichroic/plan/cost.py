@@ -17,7 +17,7 @@ from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
 from dichroic.run.known import Known, known_priors
 from dichroic.run.mixtures import contrast_of
-from dichroic.run.separation import MOST_DRAWS
+from dichroic.run.separating import MOST_DRAWS
 from dichroic.settings import FitConfig
 
 __all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]

@@ -22,6 +22,7 @@ from dichroic.problem.source import Source
 from dichroic.problem.validate import check_view, unknown_source
 from dichroic.problem.values import unmask
 from dichroic.problem.view import View, beside
+from dichroic.problem.windowed import Cutter, cutter
 
 __all__ = ["ProblemFile", "load_problem"]
 
@@ -134,28 +135,30 @@ class _ViewReader:
     def read(self, table: ViewTable) -> View:
         faults: list[str] = []
         y, opened, observed, view = None, Opened(1.0), None, None
+        arrays: ArrayReader | Cutter = self.arrays
         with collect(faults, "y"):
-            opened = open_container(self.arrays.open(table.y))
+            arrays = cutter(table, self.arrays)
+            opened = open_container(arrays.open(table.y))
             y = unmask(opened)
         if table.observed is not None:
             with collect(faults, "observed"):
-                observed = beside(read_observed(table.observed, self.arrays, table.y), opened, 0.0)
-        truth = self._truth(table, opened, faults)
+                observed = beside(read_observed(table.observed, arrays, table.y), opened, 0.0)
+        truth = self._truth(table, arrays, opened, faults)
         mixing = self._mixing(table, faults)
         if y is not None:
             with collect(faults):
-                view = View(y, mixing, 1.0, observed, truth, labels=read_labels(table, self.arrays, opened))
+                view = View(y, mixing, 1.0, observed, truth, labels=read_labels(table, arrays, opened))
         with collect(faults, "noise"):
-            noise = beside(self._noise(table, view, opened), opened, np.inf)
+            noise = beside(self._noise(table, view, arrays, opened), opened, np.inf)
             if view is not None and not faults:
                 return replace(view, noise=noise)
         raise ProblemError(faults)
 
-    def _truth(self, table: ViewTable, y: Opened, faults: list[str]) -> dict[str, Any]:
+    def _truth(self, table: ViewTable, arrays: ArrayReader | Cutter, y: Opened, faults: list[str]) -> dict[str, Any]:
         truth = {}
         for source, spec in table.truth.items():
             with collect(faults, f"truth of source '{source}'"):
-                truth[source] = beside(self.arrays.open(spec, table.y), y, np.nan)
+                truth[source] = beside(arrays.open(spec, table.y), y, np.nan)
         return truth
 
     def _mixing(self, table: ViewTable, faults: list[str]) -> dict[str, Any]:
@@ -168,13 +171,13 @@ class _ViewReader:
                     mixing[source] = self.operators.read(spec, self.sources[source])
         return mixing
 
-    def _noise(self, table: ViewTable, view: View | None, y: Opened) -> Any:
+    def _noise(self, table: ViewTable, view: View | None, arrays: ArrayReader | Cutter, y: Opened) -> Any:
         if view is None or view.y.ndim < 2:
-            return read_noise(table.noise, self.arrays, None, None, table.y, y)
+            return read_noise(table.noise, arrays, None, None, table.y, y)
         # a mask of another shape is reported by the check of the view
         fits = view.observed is not None and view.observed.shape == view.y.shape
         observed = view.observed if fits else None
-        return read_noise(table.noise, self.arrays, observed, int(np.prod(view.event_shape)), table.y, y)
+        return read_noise(table.noise, arrays, observed, int(np.prod(view.event_shape)), table.y, y)
 
 
 def _held_out(value: Any, problem: Problem, path: Path) -> Problem | float | None:

@@ -10,18 +10,19 @@ from dichroic.faults import ProblemError, did_you_mean, located, names
 from dichroic.formats import Axis, Labels, Opened
 from dichroic.problem.arrays import ArrayReader
 from dichroic.problem.schema import ViewTable
+from dichroic.problem.windowed import Cutter, named
 
 __all__ = ["describe_labels", "read_labels"]
 
 _AXIS = ("name", "labels", "step", "start", "unit")
 
 
-def read_labels(table: ViewTable, arrays: ArrayReader, y: Opened) -> Labels | None:
+def read_labels(table: ViewTable, arrays: ArrayReader | Cutter, y: Opened) -> Labels | None:
     """The labels of a view: those that its data say themselves, in whose place those of the file come.
 
     **Raises:** `ProblemError`.
     """
-    labels = y.labels()
+    labels = named(table, y, arrays)
     n, event = np.shape(y.values)[0] if np.ndim(y.values) else 0, np.shape(y.values)[1:]
     if table.ids is not None:
         with located("ids"):
@@ -38,7 +39,7 @@ def read_labels(table: ViewTable, arrays: ArrayReader, y: Opened) -> Labels | No
     return labels
 
 
-def _axis(said: Mapping[str, Any], arrays: ArrayReader, size: int) -> Axis:
+def _axis(said: Mapping[str, Any], arrays: ArrayReader | Cutter, size: int) -> Axis:
     for key in said:
         if key not in _AXIS:
             raise ProblemError([f"unknown key '{key}'; known: {names(_AXIS)}{did_you_mean(key, _AXIS)}"])

@@ -12,6 +12,7 @@ from dichroic.formats import Opened
 from dichroic.operators import LIKELIHOODS, PerSample
 from dichroic.problem.arrays import ArrayReader, is_array_table
 from dichroic.problem.values import as_floats
+from dichroic.problem.windowed import Cutter
 
 __all__ = ["describe_noise", "read_noise"]
 
@@ -38,7 +39,7 @@ _ELSEWHERE = {
 
 def read_noise(
     spec: Any,
-    arrays: ArrayReader,
+    arrays: ArrayReader | Cutter,
     observed: np.ndarray | None,
     size: int | None,
     said: Any = None,

@@ -8,13 +8,14 @@ import numpy as np
 from dichroic.faults import ProblemError, did_you_mean, located, names
 from dichroic.formats import Opened
 from dichroic.problem.arrays import ArrayReader
+from dichroic.problem.windowed import Cutter
 
 __all__ = ["read_observed"]
 
 _KEYS = ("bad", "bits", "flags")
 
 
-def read_observed(spec: Any, arrays: ArrayReader, y: Any) -> Any:
+def read_observed(spec: Any, arrays: ArrayReader | Cutter, y: Any) -> Any:
     """The mask that a value of `observed` stands for, true where there is data.
 
     **Arguments:** `spec`, an array, or `{ bad = FILE, bits = [0, 3] }`: whole numbers, bad where one of these bits is

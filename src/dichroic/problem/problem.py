@@ -94,6 +94,8 @@ class Problem:
     def split(self, fraction: float, seed: int = 0) -> tuple["Problem", "Problem"]:
         """Splits every view at random into `(kept, held_out)`, with `fraction` of each view (at least one) held out.
 
+        Of windows on records, the last ones are held out, and those that overlap with them are left out.
+
         **Raises:** `ProblemError` when the fraction is not between 0 and 1, or a view has a single observation.
         """
         if not 0 < fraction < 1:
@@ -107,6 +109,11 @@ class Problem:
             order = rng.permutation(len(view))
             n = min(max(1, round(fraction * len(view))), len(view) - 1)
             kept[name], held[name] = np.sort(order[n:]), np.sort(order[:n])
+            if view.labels is not None and view.labels.windows is not None:
+                held[name] = np.arange(len(view) - n, len(view))
+                kept[name] = np.flatnonzero(~view.labels.windows.overlapping(held[name]))
+                if not len(kept[name]):
+                    raise ProblemError([f"view '{name}': all windows overlap with those held out; hold out fewer"])
         return self.select(kept), self.select(held)
 
     def fingerprint(self) -> str:

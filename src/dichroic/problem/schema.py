@@ -36,6 +36,9 @@ class ViewTable(_Table):
     truth: dict[str, Any] = {}
     ids: Any = None
     axes: list[dict[str, Any]] = []
+    window: Any = None
+    hop: Any = None
+    rate: Any = None
 
 
 class ProblemTable(_Table):
@@ -80,6 +83,9 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
         "mixing": ("sources", "operators", "operator", "psf", "kernel", "gain", "amplitude"),
         "truth": ("true", "ground_truth"),
         "ids": ("id", "names", "name", "identifiers", "labels"),
+        "window": ("windows", "length", "segment", "tile", "patch"),
+        "hop": ("stride", "step", "shift", "hop_length"),
+        "rate": ("sample_rate", "sampling_rate", "samplerate", "fs", "sr"),
         "axes": ("axis", "dims", "dimensions", "coordinates", "coords"),
     },
 }

@@ -12,11 +12,20 @@ __all__ = ["cell", "colour_bar", "sparkline"]
 _POINTS = 160
 
 
-def cell(x: np.ndarray, limits: tuple[float, float], alt: str, colours: str = "gray", average: bool = True) -> str:
+def cell(
+    x: np.ndarray,
+    limits: tuple[float, float],
+    alt: str,
+    colours: str = "gray",
+    average: bool = True,
+    soft: float = 0.0,
+) -> str:
     """A sample as an `<img>`, or as a small curve when its shape is not that of an image."""
     if not is_image(x.shape):
         return sparkline(np.asarray(x, float).ravel(), limits, alt)
-    return f'<img class="px" src="{png(to_rgba(picture(x, average=average), limits, colours))}" alt="{escape(alt)}">'
+    return (
+        f'<img class="px" src="{png(to_rgba(picture(x, average=average), limits, colours, soft))}" alt="{escape(alt)}">'
+    )
 
 
 def sparkline(y: np.ndarray, limits: tuple[float, float], alt: str) -> str:
@@ -39,8 +48,9 @@ def sparkline(y: np.ndarray, limits: tuple[float, float], alt: str) -> str:
     )
 
 
-def colour_bar(label: str, limits: tuple[float, float], colours: str, unit: str = "") -> str:
-    """A labelled colour scale."""
+def colour_bar(label: str, limits: tuple[float, float], colours: str, unit: str = "", soft: float = 0.0) -> str:
+    """A labelled colour scale; `soft`, of `softening`."""
+    label = f"{label} (asinh)" if soft > 0 else label
     low, high = (number(x, 2) for x in limits)
     unit = f" {escape(unit)}" if unit else ""
     return (

@@ -12,6 +12,7 @@ from dichroic.baselines import Beside, beside
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, split
+from dichroic.formats import Labels
 from dichroic.operators import Identity, PerSample, Scale
 from dichroic.problem import Problem, View, as_pairs
 from dichroic.report.pictures import nan_stat
@@ -29,7 +30,7 @@ class Separated:
     observations themselves are not at hand; `diverged` and `chi_square` have shape `(n, draws)`; the sources
     `complexes` are shown by their magnitudes; `means` and `appearances`, `{source: (n, ...)}`, posterior means as they
     are and as the view shows them, where they were kept; `beside`, simple answers by their titles,
-    `{source: (n, ...)}`.
+    `{source: (n, ...)}`; `labels`, what observations and entries are called.
     """
 
     name: str
@@ -41,9 +42,14 @@ class Separated:
     means: Mapping[str, Any] = field(default_factory=dict)
     appearances: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
 
     def __len__(self) -> int:
         return len(self.diverged)
+
+    def usable(self, index: int | np.integer) -> bool:
+        """Whether any draw of an observation may be used."""
+        return not bool(np.all(self.diverged[index]))
 
     def draws(self, source: str, index: int | np.integer) -> np.ndarray:
         """All draws of one observation, NaN where one diverged: shape `(draws, ...)`."""
@@ -221,6 +227,7 @@ def _separation(material: Material, run: Run) -> None:
                 f"View '{name}': {n} observations were separated, but {len(view)} are held out now; they are not shown."
             )
             view = None
+        known = result.labels.get(name) or (None if view is None else view.labels) or Labels()
         material.separated[name] = Separated(
             name,
             samples,
@@ -234,6 +241,7 @@ def _separation(material: Material, run: Run) -> None:
                 title: {s: x.mean(name, s) for s in x.samples.get(name, {})}
                 for title, x in material.beside.answers.items()
             },
+            known,
         )
 
 

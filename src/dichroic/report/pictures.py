@@ -19,6 +19,7 @@ __all__ = [
     "nan_stat",
     "picture",
     "png",
+    "softening",
     "to_rgba",
 ]
 
@@ -56,6 +57,21 @@ def finite_range(*arrays: np.ndarray | None, low: float = 0.5, high: float = 99.
     return (a, b) if b > a else (a - 0.5, b + 0.5)
 
 
+def softening(*arrays: np.ndarray | None, limits: tuple[float, float]) -> float:
+    """Where the scale of brightness turns from linear to logarithmic, above its lower end; 0 for a linear one.
+
+    Few bright values over a background would leave all else black: where the upper end is more than 20 times as far
+    from the median as values usually are, brightness is the inverse hyperbolic sine, in units of three such spreads.
+    """
+    values = [np.ravel(x)[np.isfinite(np.ravel(x))] for x in arrays if x is not None and np.size(x)]
+    joined = np.concatenate(values) if values else np.zeros(0)
+    if not joined.size:
+        return 0.0
+    middle = float(np.median(joined))
+    spread = 1.4826 * float(np.median(np.abs(joined - middle))) or (limits[1] - limits[0]) / 1000
+    return 3 * spread if limits[1] - middle > 20 * spread else 0.0
+
+
 def picture(x: np.ndarray, largest: int = LARGEST, average: bool = True) -> np.ndarray:
     """A sample as `(H, W)`, or `(H, W, 3)` in colour; other channels side by side.
 
@@ -75,13 +91,15 @@ def picture(x: np.ndarray, largest: int = LARGEST, average: bool = True) -> np.n
     return np.concatenate(list(np.moveaxis(x, 2, 0)), axis=1)
 
 
-def to_rgba(x: np.ndarray, limits: tuple[float, float], colours: str = "gray") -> np.ndarray:
-    """Colours of a picture, transparent where it is not finite."""
+def to_rgba(x: np.ndarray, limits: tuple[float, float], colours: str = "gray", soft: float = 0.0) -> np.ndarray:
+    """Colours of a picture, transparent where it is not finite; `soft`, of `softening`."""
     from matplotlib import colormaps
 
     low, high = limits
     finite = np.asarray(np.isfinite(x))
     scaled = np.clip((np.where(finite, x, low) - low) / ((high - low) or 1.0), 0, 1)
+    if soft > 0 and high > low:
+        scaled = np.arcsinh(scaled * (high - low) / soft) / np.arcsinh((high - low) / soft)
     if x.ndim == 3:
         rgba = np.concatenate([scaled, finite.all(2, keepdims=True)], 2)
         return (255 * rgba).round().astype(np.uint8)

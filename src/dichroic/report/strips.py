@@ -7,7 +7,7 @@ import numpy as np
 
 from dichroic.report.cells import cell, colour_bar
 from dichroic.report.material import Material, Separated
-from dichroic.report.pictures import LARGEST, SIGMAS, finite_range, is_image, nan_stat
+from dichroic.report.pictures import LARGEST, SIGMAS, finite_range, is_image, nan_stat, softening
 from dichroic.report.residuals import residuals
 from dichroic.report.theme import Figure
 
@@ -32,7 +32,8 @@ def example_strip(y: np.ndarray, observed: np.ndarray | None, name: str) -> str:
     index = chosen(len(y), 10)
     shown = _seen(y[index], None if observed is None else observed[index])
     limits = finite_range(shown)
-    cells = "".join(cell(x, limits, f"{name}, observation {i}") for i, x in zip(index, shown, strict=True))
+    soft = softening(shown, limits=limits)
+    cells = "".join(cell(x, limits, f"{name}, observation {i}", soft=soft) for i, x in zip(index, shown, strict=True))
     return f'<div class="strip">{cells}</div>'
 
 
@@ -63,7 +64,11 @@ class _Strip:
             s: finite_range(*(x[: self.shown] for x in draws[s]), *self.means[s], *self.truth.get(s, []))
             for s in sources
         }
+        self.softs = {s: softening(*self.means[s], limits=self.limits[s]) for s in sources}
         self.seen_limits = {s: finite_range(*x) for s, x in self.seen.items()}
+        self.seen_softs = {s: softening(*x, limits=self.seen_limits[s]) for s, x in self.seen.items()}
+        self.names = [separated.labels.name(int(i)) for i in self.index]
+        self.usable = [separated.usable(i) for i in self.index]
         self.beside = {
             title: {s: [_magnitude(x[s][int(i)]) for i in self.index] for s in sources if s in x}
             for title, x in separated.beside.items()
@@ -78,6 +83,7 @@ class _Strip:
             if set(view.mixing) <= set(first):  # a method that estimates some of the sources leaves no residual
                 self.r = _merged(_seen(residuals(view, first, self.index), observed, np.real), noise=True)
         self.y_limits = finite_range(self.y)
+        self.y_soft = softening(self.y, limits=self.y_limits)
 
     def head(self) -> str:
         """Names of the columns."""
@@ -94,29 +100,34 @@ class _Strip:
         return f"<tbody>{''.join(rows)}</tbody>"
 
     def _row(self, k: int, j: int, s: str) -> str:
-        i, limits = self.index[k], self.limits[s]
-        what = f"observation {i}, {s}"
+        name, limits, soft = self.names[k], self.limits[s], self.softs[s]
+        what = f"observation {name}, {s}"
         cells = [f'<th scope="row">{escape(s)}</th>']
         if self.several:
-            cells.append(_td(cell(self.means[s][k], limits, f"{what}: mean")))
+            cells.append(_td(cell(self.means[s][k], limits, f"{what}: mean", soft=soft)))
             cells.append(_td(cell(self.stds[s][k], self.widths[s], f"{what}: standard deviation", "magma")))
         if self.seen:
             shown = (
-                _td("–") if s not in self.seen else _td(cell(self.seen[s][k], self.seen_limits[s], f"{what}: as seen"))
+                _td("–")
+                if s not in self.seen
+                else _td(cell(self.seen[s][k], self.seen_limits[s], f"{what}: as seen", soft=self.seen_softs[s]))
             )
             cells.append(shown)
-        cells += [_td(cell(self.draws[s][k][d], limits, f"{what}: draw {d + 1}")) for d in range(self.shown)]
+        cells += [_td(cell(self.draws[s][k][d], limits, f"{what}: draw {d + 1}", soft=soft)) for d in range(self.shown)]
         if self.truth:
             known = s in self.truth
-            cells.append(_td(cell(self.truth[s][k], limits, f"{what}: truth"), "truth") if known else _td("–"))
+            cells.append(
+                _td(cell(self.truth[s][k], limits, f"{what}: truth", soft=soft), "truth") if known else _td("–")
+            )
         for title, x in self.beside.items():
-            cells.append(_td(cell(x[s][k], limits, f"{what}: {title}") if s in x else "–"))
+            cells.append(_td(cell(x[s][k], limits, f"{what}: {title}", soft=soft) if s in x else "–"))
         span = f' rowspan="{len(self.sources)}"'
         if j == 0 and self.y is not None:
-            observed = cell(self.y[k], self.y_limits, f"observation {i}")
-            cells.insert(0, f"<td{span}>{observed}<small>no. {i}</small></td>")
+            observed = cell(self.y[k], self.y_limits, f"observation {name}", soft=self.y_soft)
+            remark = "" if self.usable[k] else "<small><b>no usable draw</b></small>"
+            cells.insert(0, f"<td{span}>{observed}<small>{escape(name)}</small>{remark}</td>")
         if j == 0 and self.r is not None:
-            residual = cell(self.r[k], (-SIGMAS, SIGMAS), f"observation {i}: residual", "RdBu_r", average=False)
+            residual = cell(self.r[k], (-SIGMAS, SIGMAS), f"observation {name}: residual", "RdBu_r", average=False)
             cells.append(f"<td{span}>{residual}</td>")
         return f"<tr{' class=first' if j == 0 else ''}>{''.join(cells)}</tr>"
 
@@ -124,11 +135,11 @@ class _Strip:
         """The colour scales."""
         bars = []
         if self.y is not None and is_image(self.y.shape[1:]):
-            bars.append(colour_bar("observed", self.y_limits, "gray"))
+            bars.append(colour_bar("observed", self.y_limits, "gray", soft=self.y_soft))
         for s in self.sources:
-            bars.append(colour_bar(s, self.limits[s], "gray", material.unit(s)))
+            bars.append(colour_bar(s, self.limits[s], "gray", material.unit(s), self.softs[s]))
             if s in self.seen:
-                bars.append(colour_bar(f"{s}: as seen", self.seen_limits[s], "gray"))
+                bars.append(colour_bar(f"{s}: as seen", self.seen_limits[s], "gray", soft=self.seen_softs[s]))
             if self.several:
                 bars.append(colour_bar(f"{s}: st. dev.", self.widths[s], "magma", material.unit(s)))
         if self.r is not None and is_image(self.r.shape[1:]):

@@ -1,9 +1,11 @@
 """Separation of vectors: curves with bands, and scatter plots where a sample is a few numbers only."""
 
+from html import escape
 from typing import Any
 
 import numpy as np
 
+from dichroic.formats import Axis
 from dichroic.report.material import Material, Separated
 from dichroic.report.pictures import SIGMAS, kind, nan_stat
 from dichroic.report.residuals import residuals
@@ -35,11 +37,12 @@ def thin(size: int, most: int = 256) -> np.ndarray:
     return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
 
 
-def example_lines(y: np.ndarray, observed: np.ndarray | None, label: str) -> str:
+def example_lines(y: np.ndarray, observed: np.ndarray | None, label: str, along: Axis | None = None) -> str:
     """Some observations of a view as curves; all of them as a histogram where each is a single value."""
     y = np.abs(y) if np.iscomplexobj(y) else np.asarray(y, float)
     y = (y if observed is None else np.where(observed, y, np.nan)).reshape(len(y), -1)
     index, at = chosen(len(y), 5), thin(y.shape[1])
+    places, name = along_axis(along or Axis(), y.shape[1])
 
     def draw(axes: Any) -> None:
         if y.shape[1] == 1:
@@ -49,13 +52,21 @@ def example_lines(y: np.ndarray, observed: np.ndarray | None, label: str) -> str
             return
         for k, i in enumerate(index):
             marker = "o" if len(at) <= 16 else None
-            axes.plot(at + 1, y[i, at], color=colour(k), linewidth=1.1, marker=marker, markersize=3)
-        axes.set_xlabel("entry")
+            axes.plot(places[at], y[i, at], color=colour(k), linewidth=1.1, marker=marker, markersize=3)
+        axes.set_xlabel(name)
         axes.set_ylabel("observed value")
         if len(at) <= 12:
-            axes.set_xticks(at + 1)
+            axes.set_xticks(places[at])
 
     return panel(draw, label, height=190)
+
+
+def along_axis(axis: Axis, size: int) -> tuple[np.ndarray, str]:
+    """Where entries stand along an axis, and what it is called: coordinates in their unit, or numbers from 1."""
+    found = axis.coordinates(size)
+    if found is None or found.dtype.kind not in "iuf":
+        return np.arange(1, size + 1), axis.name or "entry"
+    return np.asarray(found, float), f"{axis.name or 'entry'} [{axis.unit}]" if axis.unit else axis.name or "entry"
 
 
 def _group(panels: list[str]) -> str:
@@ -110,27 +121,37 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
     """Mean, band and draws against the entry, one panel per observation."""
     truth = _truth(separated, source)
     panels = []
+    axis = separated.labels.axis(0)
     for i in chosen(len(separated), _CURVES):
+        name = escape(separated.labels.name(int(i)))
+        if not separated.usable(i):
+            panels.append(f"<div><h4>{name}</h4><p>No usable draw: all of them diverged.</p></div>")
+            continue
         x = separated.draws(source, i).reshape(separated.diverged.shape[1], -1)
         at = thin(x.shape[1])
         x = x[:, at]
         mean, std = separated.mean(source, i).ravel()[at], nan_stat("nanstd", x, axis=0)
         t = None if truth is None else truth[i].ravel()[at]
 
-        def draw(axes: Any, x=x, at=at, mean=mean, std=std, t=t) -> None:
-            axes.fill_between(
-                at + 1, mean - 2 * std, mean + 2 * std, color=colour(0), alpha=0.25, linewidth=0, label="± 2 σ"
-            )
-            axes.plot(at + 1, mean, color=colour(0), label="mean")
-            for k in range(min(2, len(x))):
-                axes.plot(at + 1, x[k], color=MUTED, linewidth=0.7, label="draws" if k == 0 else "_")
-            if t is not None:
-                axes.plot(at + 1, t, color=colour(1), linewidth=1.2, linestyle="--", label="truth")
-            axes.set_xlabel("entry")
-            axes.set_ylabel(_axis(source, unit))
+        places, along = along_axis(axis, separated.draws(source, i)[0].size)
+        top = _top(axis, separated.mean(source, i).ravel())
 
-        drawn = panel(draw, f"{source} in {separated.name}, observation {i}", legend=True)
-        panels.append(f"<div><h4>Observation {i}</h4>{drawn}</div>")
+        def draw(axes: Any, x=x, at=places[at], mean=mean, std=std, t=t, along=along, top=top) -> None:
+            axes.fill_between(
+                at, mean - 2 * std, mean + 2 * std, color=colour(0), alpha=0.25, linewidth=0, label="± 2 σ"
+            )
+            axes.plot(at, mean, color=colour(0), label="mean")
+            for k in range(min(2, len(x))):
+                axes.plot(at, x[k], color=MUTED, linewidth=0.7, label="draws" if k == 0 else "_")
+            if t is not None:
+                axes.plot(at, t, color=colour(1), linewidth=1.2, linestyle="--", label="truth")
+            axes.set_xlabel(along)
+            axes.set_ylabel(_axis(source, unit))
+            for place, value, label in top:
+                axes.annotate(label, (place, value), fontsize=7, color=INK)
+
+        drawn = panel(draw, f"{source} in {separated.name}, observation {separated.labels.name(int(i))}", legend=True)
+        panels.append(f"<div><h4>{name}</h4>{drawn}</div>")
     if truth is not None:
         panels.append(f"<div><h4>Draws against the truth</h4>{_agreement(separated, source, truth, unit)}</div>")
     good = "a truth inside the band nearly everywhere" if truth is not None else "draws that look like real signals"
@@ -138,6 +159,15 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
         f"Posterior mean, two standard deviations to either side, and two draws of some observations; good is {good}."
     )
     return Figure(_group(panels), caption, f"Source “{source}”")
+
+
+def _top(axis: Axis, mean: np.ndarray, most: int = 4) -> list[tuple[float, float, str]]:
+    """Names of the entries with the largest means, where entries have names: genes, say."""
+    names = axis.coordinates(len(mean))
+    if names is None or names.dtype.kind in "iuf":
+        return []
+    order = np.argsort(-np.where(np.isfinite(mean), np.abs(mean), -1))[:most]
+    return [(float(i + 1), float(mean[i]), str(names[i])) for i in order if np.isfinite(mean[i])]
 
 
 def _scalar(separated: Separated, source: str, unit: str) -> Figure:

@@ -99,6 +99,7 @@ class Maker:
                 }
                 for c in m.beside.shown
             ],
+            "up": self._is_up(),
             "design": self.part("the design", lambda: design_section(m, self.part)),
             "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(results, self.part)),
         }
@@ -116,6 +117,11 @@ class Maker:
         """Figures by `(what, make)`; those that cannot be made become notes."""
         made = [self.part(what, make) for what, make in makers]
         return [figure for figure in made if figure is not None]
+
+    def _is_up(self) -> bool:
+        """Whether the first row of images is the lowest one, as in FITS."""
+        views = self.material.problem.views if self.material.problem is not None else {}
+        return any(view.labels is not None and view.labels.kind == "fits" for view in views.values())
 
     def _sources(self) -> list[dict[str, str]]:
         frozen = self.material.description.get("frozen", [])
@@ -173,7 +179,8 @@ class Maker:
                 return Figure(example_strip(view.y, view.observed, name), caption + reduced(view.event_shape), title)
             what = "All observations" if view.y[0].size == 1 else "Some observations, value against entry"
             caption = f"{what}; good is that they look as you know them, in the right units."
-            return Figure(example_lines(view.y, view.observed, title), caption, title)
+            along = None if view.labels is None else view.labels.axis(0)
+            return Figure(example_lines(view.y, view.observed, title, along), caption, title)
 
         return self.figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
 

@@ -1,13 +1,16 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
 from dichroic.run.diagnosis import Diagnosis, diagnose
+from dichroic.run.export import export
 from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import Unidentified
 from dichroic.run.judged import Judged, judged
 from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
-from dichroic.run.separation import Separation, separate
+from dichroic.run.separating import separate
+from dichroic.run.separation import Separation
+from dichroic.run.stitching import stitched
 from dichroic.run.summary import summarize
 
 __all__ = [
@@ -23,9 +26,11 @@ __all__ = [
     "Terminal",
     "Unidentified",
     "diagnose",
+    "export",
     "fit",
     "judged",
     "resume",
     "separate",
+    "stitched",
     "summarize",
 ]

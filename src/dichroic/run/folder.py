@@ -285,6 +285,28 @@ class RunFolder:
                 raise StoreError(f"{index} is damaged: it does not list the sources of the run")
             return {source: Prior.load(index.with_name(Path(name).name)) for source, name in files.items()}
 
+    @_in_words
+    def latest_priors(self) -> tuple[dict[str, Prior], str]:
+        """The priors there are, of a fit that was stopped, too, and which ones they are, in words; empty for the
+        learned ones.
+
+        **Raises:** `RunError` where there are none yet.
+        """
+        if self.finished:
+            return self.priors(), ""
+        state = self.checkpoint()
+        if state is not None:
+            stage = "" if not state.records else f" of stage '{state.records[-1]['stage']}'"
+            return state.priors, f"lap {state.lap}{stage}, of a fit that is not finished"
+        gaussian = self.gaussian()
+        if gaussian is None:
+            raise RunError(f"the fit in {self.path} has no priors yet; continue it with: dichroic resume {self.path}")
+        schedule = self.config().schedule
+        shapes = {s: tuple(said["shape"]) for s, said in self.problem()["sources"].items()}
+        complex_ = {s for s, said in self.problem()["sources"].items() if said.get("dtype") == "complex"}
+        found = {s: gaussian.prior(s, (*shape, 2) if s in complex_ else shape, schedule) for s, shape in shapes.items()}
+        return found, "the Gaussian stage, of a fit that is not finished"
+
     @property
     def finished(self) -> bool:
         """Whether the fit has ended and its priors are written."""

@@ -16,7 +16,8 @@ from dichroic.law import LearnedPosterior
 from dichroic.posterior import Method
 from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.run.folder import RunError, RunFolder
-from dichroic.run.separation import Separation, separate
+from dichroic.run.separating import separate
+from dichroic.run.separation import Separation
 from dichroic.settings import FitConfig
 
 __all__ = ["Run"]
@@ -57,6 +58,11 @@ class Run:
     def priors(self) -> dict[str, Prior]:
         """The learned priors."""
         return self.folder.priors()
+
+    @cached_property
+    def latest(self) -> tuple[dict[str, Prior], str]:
+        """The priors there are, of a fit that was stopped, too, and which ones these are, in words."""
+        return self.folder.latest_priors()
 
     @cached_property
     def posteriors(self) -> dict[str, LearnedPosterior]:
@@ -104,6 +110,8 @@ class Run:
         `out`, a Zarr store to stream to;
         `overwrite`, whether to replace the one that is there.
 
+        A fit that was stopped is separated with the priors it has (`latest` says which).
+
         **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
         """
         if problem is not None:
@@ -113,7 +121,7 @@ class Run:
             )
         return separate(
             self.problem if problem is None else problem,
-            self.priors,
+            self.latest[0],
             key=jax.random.fold_in(jax.random.key(seed), 7),
             draws=draws,
             sampling=sampling or self.config.sampling,
@@ -122,7 +130,13 @@ class Run:
             out=out,
             overwrite=overwrite,
             report=report,
+            said=self._said(seed),
         )
+
+    def _said(self, seed: int) -> dict[str, str]:
+        """Where draws come from: the data that were learned from, wherever the run lies, and the seed."""
+        priors = {"priors": self.latest[1]} if self.latest[1] else {}
+        return {"learned from": self.folder.problem()["fingerprint"][:16], "seed": str(seed), **priors}
 
     def sample(self, source: str, n: int, *, seed: int = 0, steps: int = PRIOR_STEPS, step: str = "heun") -> np.ndarray:
         """Draws `n` samples of a source from its prior, in the user's units."""

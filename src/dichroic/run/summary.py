@@ -10,7 +10,7 @@ from dichroic.run.judged import judged
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation
 
-__all__ = ["summarize", "view_scores"]
+__all__ = ["stages_of", "summarize", "view_scores"]
 
 
 def summarize(run: Run) -> dict[str, Any]:
@@ -20,8 +20,21 @@ def summarize(run: Run) -> dict[str, Any]:
     (of what had been learned before, in later stages). `law` says for every view how well a classifier tells the data
     from what the priors make (`Judged`).
     """
+    summary: dict[str, Any] = {
+        "folder": str(run.path),
+        "finished": run.folder.finished,
+        "stages": stages_of(run.records),
+    }
+    held_out = run.held_out if run.separated.exists() else None
+    summary["law"] = [vars(found) for found in judged(run.records)]
+    summary["held_out"] = {} if held_out is None else view_scores(Separation.open(run.separated), held_out)
+    return summary
+
+
+def stages_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stages that records of laps tell of, with their scores."""
     stages: dict[str, dict[str, Any]] = {}
-    for record in run.records:
+    for record in records:
         stage = stages.setdefault(record["stage"], {"stage": record["stage"], "scores": {}})
         stage |= {"laps": record["lap"], "best_lap": record["best_lap"]}
         if "score" in record:
@@ -30,15 +43,7 @@ def summarize(run: Run) -> dict[str, Any]:
         scores = stage.pop("scores")
         if scores:
             stage |= {"score": scores[stage["best_lap"]], "first_score": scores[min(scores)]}
-    summary: dict[str, Any] = {
-        "folder": str(run.path),
-        "finished": run.folder.finished,
-        "stages": list(stages.values()),
-    }
-    held_out = run.held_out if run.separated.exists() else None
-    summary["law"] = [vars(found) for found in judged(run.records)]
-    summary["held_out"] = {} if held_out is None else view_scores(Separation.open(run.separated), held_out)
-    return summary
+    return list(stages.values())
 
 
 def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from dichroic.baselines import BASELINES, Baseline, load_baseline
 from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem, ProblemError
 from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
-from dichroic.run.separation import SeparationWriter
+from dichroic.run.separation_writer import SeparationWriter
 from dichroic.settings import merge, preset
 from dichroic.studies.experiments.references import oracle_wiener
 from dichroic.studies.reproduce.experiment import Estimand

@@ -1,0 +1,76 @@
+"""`dichroic status`: how far a run is, without its data."""
+
+from typing import Any
+
+from dichroic.cli.environment import prepare
+from dichroic.cli.messages import say
+from dichroic.cli.options import Folder, Json
+
+__all__ = ["status"]
+
+
+def status(folder: Folder, *, json: Json = False) -> int:
+    """Say what was done in a run, how good it was so far, and what to do next."""
+    prepare()
+    from dichroic.cli.output import print_json
+
+    found = describe(folder)
+    print_json(found) if json else show(found)
+    return 0
+
+
+def describe(path: Folder) -> dict[str, Any]:
+    """The stages with their laps and scores, time spent, size on disk, and the next command; fit for JSON.
+
+    **Raises:** `RunError` where there is no run.
+    """
+    from dichroic.run import RunError, RunFolder
+    from dichroic.run.summary import stages_of
+
+    folder = RunFolder(path)
+    if not folder.exists:
+        raise RunError(f"there is no run in {path}; start one with: dichroic fit problem.toml --out {path}")
+    problem, records = folder.problem(), folder.records()
+    gaussian, finished = folder.gaussian() is not None, folder.finished
+    checkpoint = None if finished else folder.checkpoint()
+    records = records or (checkpoint.records if checkpoint else [])
+    if finished:
+        state, then = "finished", f"dichroic report {path}"
+    else:
+        lap = f"stopped after lap {checkpoint.lap}" if checkpoint else "stopped after the Gaussian stage"
+        state, then = (lap if checkpoint or gaussian else "just begun"), f"dichroic resume {path}"
+    seconds = sum(float(x or 0) for record in records for x in (record.get("seconds") or {}).values())
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    separated = (path / "separated.zarr").is_dir()
+    return {
+        "folder": str(path),
+        "title": problem["title"],
+        "file": problem["file"],
+        "state": state,
+        "sources": list(problem["sources"]),
+        "observations": {name: view["observations"] for name, view in problem["views"].items()},
+        "stages": stages_of(records),
+        "seconds": seconds,
+        "bytes": size,
+        "separated": separated,
+        "next": then,
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints it."""
+    from dichroic.cli.output import make_table, print_table
+
+    say(f"{found['title'] or 'Untitled'}: {found['state']}")
+    say(f"problem:  {found['file'] or 'from Python'}")
+    seen = ", ".join(f"{n} of '{view}'" for view, n in found["observations"].items())
+    say(f"learns:   {', '.join(found['sources'])} from {seen}")
+    minutes = f"{found['seconds'] / 60:.1f} min in laps"
+    say(f"spent:    {minutes}, {found['bytes'] / 1e6:.1f} MB")
+    if found["stages"]:
+        table = make_table("Stages", "stage", "laps", "best lap", "score", "at the start", numbers=4)
+        for stage in found["stages"]:
+            scores = (f"{stage[key]:.4g}" if key in stage else "" for key in ("score", "first_score"))
+            table.add_row(stage["stage"], str(stage["laps"]), str(stage["best_lap"]), *scores)
+        print_table(table)
+    say(f"next:     {found['next']}")

@@ -1,0 +1,115 @@
+"""Separating: posterior draws of every source of every observation, with priors from anywhere."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from dichroic.diffusion import Prior
+from dichroic.faults import did_you_mean, names
+from dichroic.law import LearnedPosterior
+from dichroic.posterior import Auto, Bound, Method, observation_keys, stand_in_mean
+from dichroic.problem import Problem, View
+from dichroic.run.folder import RunError
+from dichroic.run.mean import MeanOfDraws
+from dichroic.run.separation import Separation
+from dichroic.run.separation_writer import SeparationWriter
+from dichroic.settings import FitConfig
+
+__all__ = ["MOST_DRAWS", "separate"]
+
+MOST_DRAWS = 64  # of an observation, for its mean
+
+
+def separate(
+    problem: Problem,
+    priors: Mapping[str, Prior],
+    *,
+    key: PRNGKeyArray,
+    draws: int = 8,
+    sampling: Method | None = None,
+    share: float = FitConfig().mean_share,
+    learned: Mapping[str, LearnedPosterior] | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    report: Callable[[int, int], None] | None = None,
+    said: Mapping[str, str] | None = None,
+) -> Separation:
+    """Joint posterior draws of all sources of every observation, with any priors; nothing is fitted.
+
+    The method is bound to every view once: what it chooses, factorises or trains serves all draws. Posterior means are
+    exact where they have a closed form; elsewhere they are those of `MeanOfDraws`, of as many further draws, which are
+    not kept, as it takes for their Monte-Carlo share to fall to `share` (of 64 draws in all at most). Where a source
+    has a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
+
+    **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `learned`, posteriors of views,
+    which take the place of the method where they are for these observations; `out`, a Zarr store to stream to,
+    which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is
+    called now and then; `said`, where the priors came from, in words, which is kept beside the results.
+
+    **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
+    """
+    for s, source in problem.sources.items():
+        if s not in priors:
+            raise RunError(f"there is no prior for source '{s}'; there are: {names(priors)}{did_you_mean(s, priors)}")
+        if priors[s].shape != source.real_shape:
+            raise RunError(f"source '{s}' has shape {source.real_shape}, its prior {priors[s].shape}")
+    shapes = {
+        name: (len(view), {s: problem.sources[s].real_shape for s in view.mixing})
+        for name, view in problem.views.items()
+    }
+    pairs = {s for s, source in problem.sources.items() if source.is_complex}
+    sampling = sampling or Auto()
+    point = sampling.returns == "estimate"
+    draws = 1 if point else draws
+    total = sum(len(view) for view in problem.views.values()) * draws
+    done = 0
+
+    def clipped(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {s: problem.sources[s].clip(x) for s, x in samples.items()}
+
+    named = {name: view.labels for name, view in problem.views.items() if view.labels is not None}
+    units = {s: source.unit for s, source in problem.sources.items() if source.unit}
+    store = None if out is None else Path(out)
+    with SeparationWriter(store, shapes, draws, overwrite, point, pairs, named, units, said) as writer:
+        for number, (name, view) in enumerate(problem.views.items()):
+            view_key = jax.random.fold_in(key, number)
+            own = _learned(name, view, priors, (learned or {}).get(name), view_key)
+            bound = own or sampling.bind(view, priors, key=view_key)
+            exact = bound.mean()
+            found = MeanOfDraws(None if exact or point or own else stand_in_mean(view, priors))
+            draw, wanted = 0, draws
+            while draw < wanted:
+                drawn = bound.draw(
+                    observation_keys(jax.random.fold_in(view_key, draw), len(view)),
+                    report=None if report is None else lambda n, _, done=done, total=total: report(done + n, total),
+                )
+                if draw < draws:
+                    writer.write(name, draw, replace(drawn, samples=clipped(drawn.samples)))
+                if exact is None:
+                    found.add(drawn)
+                draw, done = draw + 1, done + len(view)
+                if draw == wanted and exact is None and not point:
+                    total += (more := found.missing(share, MOST_DRAWS)) * len(view)
+                    wanted += more
+            means = clipped(exact or {s: found.mean(s) for s in view.mixing})
+            shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
+            writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
+    return writer.finish()
+
+
+def _learned(
+    name: str, view: View, priors: Mapping[str, Prior], posterior: LearnedPosterior | None, key: PRNGKeyArray
+) -> Bound | None:
+    """The posterior that was learned for a view, where it is for these observations."""
+    if posterior is None:
+        return None
+    try:
+        return posterior.bind(view, priors, key=key)
+    except ValueError as error:
+        warnings.warn(f"view '{name}': its learned posterior is not used: {error}", stacklevel=3)
+        return None

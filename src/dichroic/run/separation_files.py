@@ -1,0 +1,118 @@
+"""The Zarr store of a separation: what it says of itself, and whether it is whole; where results may be written."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dichroic.formats import WRITERS
+from dichroic.run.folder import RunError
+from dichroic.store import Format, StoreError, claim, reading, whole
+
+__all__ = ["SEPARATION", "Stored", "check_free", "described", "in_words", "write_npz"]
+
+SEPARATION = Format("dichroic separation", 2)
+_FIRST = "dichroic separation 1"  # the mark of version 1, which had names of the user's for groups
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """What cannot be read of a store is a `RunError`."""
+    try:
+        with reading(path):
+            yield
+    except FileNotFoundError as error:
+        raise RunError(f"there is no separation at {path}, or not all of it") from error
+    except StoreError as error:
+        raise RunError(str(error)) from error
+
+
+class Stored:
+    """An array on disk. Its chunks have checksums: a damaged one is a `RunError` when it is read."""
+
+    def __init__(self, array: Any, path: Path):
+        self._array, self._path = array, path
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        with in_words(self._path):
+            return self._array[index]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype)
+
+
+_CODECS = {"bytes", "zstd", "crc32c"}  # what we write; none of them executes anything
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What a store says of itself, when all its arrays are of our making and all their chunks are there.
+
+    **Raises:** `StoreError` otherwise; `FileNotFoundError` where there is no store.
+    """
+    root = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    content = root["attributes"]
+    first = isinstance(content, dict) and content.get("format") == _FIRST
+    if first:
+        groups = sorted(group.parent.parent for group in path.glob("*/chi_square/zarr.json"))
+        named = {group.name: sorted(group.glob("samples/*/zarr.json")) for group in groups}
+        content["views"] = {view: view for view in named}
+        content["samples"] = {
+            view: {file.parent.name: f"{view}/samples/{file.parent.name}" for file in files}
+            for view, files in named.items()
+        }
+    else:
+        content = SEPARATION.check(content, path)
+    kinds = ("samples", "means", "appearances")
+    known = [name for kind in kinds for sources in content.get(kind, {}).values() for name in sources.values()]
+    if not first:  # version 1 left out chunks of nothing but zeros
+        known += [f"{group}/{kind}" for group in content["views"].values() for kind in ("chi_square", "diverged")]
+    for name in known:
+        array = json.loads((path / name / "zarr.json").read_text(encoding="utf-8"))
+        codecs = {codec["name"] for codec in array["codecs"]}
+        if array["data_type"] not in ("float32", "complex64", "bool") or not codecs <= _CODECS:
+            raise StoreError(f"{path}: '{name}' has codecs or a type of values that dichroic does not write")
+        chunk = array["chunk_grid"]["configuration"]["chunk_shape"]
+        expected = prod(ceil(size / part) for size, part in zip(array["shape"], chunk, strict=True))
+        found = sum(file.is_file() for file in (path / name / "c").rglob("*"))
+        if found < expected and not (first and content.get("point")):
+            raise StoreError(f"{path} is damaged: {expected - found} of {expected} chunks of '{name}' are missing")
+    return content
+
+
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """Whether results may be written to a path: it is free, or holds results that are to be replaced.
+
+    **Raises:** `RunError` otherwise.
+    """
+    known = [".zarr", ".npz", *(f".{suffix}" for writer in WRITERS.values() for suffix in writer.suffixes)]
+    if path.suffix and not path.name.endswith(tuple(known)):
+        raise RunError(f"results are written as {', '.join(known)}, not as '{path.suffix}': {path}")
+    if path.exists():
+        if not overwrite:
+            raise RunError(f"{path} is there already; choose another name, or say --overwrite (overwrite=True)")
+        if path.is_dir() and not _is_separation(path):
+            raise RunError(f"{path} is a folder that dichroic has not written; it is not replaced")
+    claim(path)
+
+
+def _is_separation(path: Path) -> bool:
+    try:
+        return str(json.loads((path / "zarr.json").read_text())["attributes"]["format"]).startswith(
+            "dichroic separation"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays, whole or not at all."""
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

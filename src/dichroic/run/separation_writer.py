@@ -1,0 +1,127 @@
+"""Writing a separation, one round of draws after the other, in memory or straight into a Zarr store."""
+
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dichroic.formats import Labels
+from dichroic.problem import as_complex
+from dichroic.run.labels import describe_labels
+from dichroic.run.separation import Separation
+from dichroic.run.separation_files import SEPARATION, check_free
+from dichroic.store import file_names, whole
+
+__all__ = ["SeparationWriter"]
+
+_ROWS = 256  # observations in a chunk
+
+
+class SeparationWriter:
+    """Collects draws one round at a time, in memory or straight into a Zarr store; the sources `pairs` become complex.
+
+    Used in a `with` statement, at the end of which the store appears under its name: what has it is whole.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        shapes: Mapping[str, tuple[int, Mapping[str, tuple[int, ...]]]],
+        draws: int,
+        overwrite: bool = False,
+        point: bool = False,
+        pairs: Collection[str] = (),
+        labels: Mapping[str, Labels] | None = None,
+        units: Mapping[str, str] | None = None,
+        said: Mapping[str, str] | None = None,
+    ):
+        self.path, self.evaluations, self.point, self._root = path, 0, point, None
+        self._pairs = set(pairs)
+        self.labels, self.units, self.said = dict(labels or {}), dict(units or {}), dict(said or {})
+        self._files, self._shapes, self._draws = ExitStack(), shapes, draws
+        self.samples: dict[str, dict[str, Any]] = {}
+        self.chi_square: dict[str, Any] = {}
+        self.diverged: dict[str, Any] = {}
+        self.means: dict[str, dict[str, Any]] = {}
+        self.appearances: dict[str, dict[str, Any]] = {}
+        self.shares: dict[str, dict[str, float]] = {}
+        if path is not None:
+            check_free(path, overwrite)
+
+    def __enter__(self) -> "SeparationWriter":
+        if self.path is not None:
+            import zarr
+
+            self._root = zarr.open_group(str(self._files.enter_context(whole(self.path))), mode="w")
+        self._groups = file_names(self._shapes)
+        self._names = {
+            view: {s: f"{self._groups[view]}/samples/{name}" for s, name in file_names(sources).items()}
+            for view, (_, sources) in self._shapes.items()
+        }
+        for view, (n, sources) in self._shapes.items():
+            self.samples[view] = {
+                s: self._array(self._names[view][s], (n, self._draws, *shape[:-1]), "complex64")
+                if s in self._pairs
+                else self._array(self._names[view][s], (n, self._draws, *shape), "float32")
+                for s, shape in sources.items()
+            }
+            self.chi_square[view] = self._array(f"{self._groups[view]}/chi_square", (n, self._draws), "float32")
+            self.diverged[view] = self._array(f"{self._groups[view]}/diverged", (n, self._draws), "bool")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._root is not None and error[0] is None:
+            content = {"views": self._groups, "samples": self._names, "evaluations": self.evaluations}
+            content |= {"point": self.point, "shares": self.shares, "units": self.units, "said": self.said}
+            content["labels"] = {view: describe_labels(labels) for view, labels in self.labels.items()}
+            for kind, views in (("means", self.means), ("appearances", self.appearances)):
+                content[kind] = {v: {s: self._name(v, kind, s) for s in kept} for v, kept in views.items()}
+            self._root.attrs.update(SEPARATION.mark(content))
+        self._files.__exit__(*error)
+
+    def write(self, view: str, draw: int, drawn: Any) -> None:
+        """One draw of every observation of a view."""
+        for s, x in drawn.samples.items():
+            self.samples[view][s][:, draw] = as_complex(x) if s in self._pairs else x
+        self.chi_square[view][:, draw] = drawn.chi_square
+        self.diverged[view][:, draw] = drawn.diverged
+        self.evaluations = max(self.evaluations, round(drawn.evaluations(self._draws)))
+
+    def average(
+        self, view: str, means: Mapping[str, Any], appearances: Mapping[str, Any], shares: Mapping[str, float]
+    ) -> None:
+        """The posterior means of a view, those as it shows them, and their Monte-Carlo shares."""
+        means = {s: as_complex(x) if s in self._pairs else x for s, x in means.items()}
+        for kind, found in (("means", means), ("appearances", appearances)):
+            kept = getattr(self, kind)[view] = {}
+            for s, x in found.items():
+                dtype = "complex64" if np.iscomplexobj(x) else "float32"
+                kept[s] = self._array(self._name(view, kind, s), x.shape, dtype, 1)
+                kept[s][:] = x
+        self.shares[view] = dict(shares)
+
+    def finish(self) -> Separation:
+        """The result."""
+        if self.path is not None:
+            return Separation.open(self.path)
+        shown = self.means, self.appearances, self.shares, self.labels, self.units, self.said
+        return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point, *shown)
+
+    def _name(self, view: str, kind: str, source: str) -> str:
+        return self._names[view][source].replace("/samples/", f"/{kind}/", 1)
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: str, axes: int = 2) -> Any:
+        if self._root is None:
+            return np.zeros(shape, dtype)
+        from zarr.codecs import Crc32cCodec, ZstdCodec
+
+        return self._root.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=(max(min(shape[0], _ROWS), 1), *[1] * (axes - 1), *shape[axes:]),
+            compressors=[ZstdCodec(), Crc32cCodec()],
+            config={"write_empty_chunks": True},  # so that one that is not there is missing
+        )
