@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from dichroic.run.folder import RunError
 from dichroic.run.mean import MeanOfDraws
 from dichroic.run.separation import Separation
 from dichroic.run.separation_writer import SeparationWriter
+from dichroic.run.window_keys import window_keys
 from dichroic.settings import FitConfig
 
 __all__ = ["MOST_DRAWS", "separate"]
@@ -85,7 +87,7 @@ def separate(
             draw, wanted = 0, draws
             while draw < wanted:
                 drawn = bound.draw(
-                    observation_keys(jax.random.fold_in(view_key, draw), len(view)),
+                    _keys(jax.random.fold_in(view_key, draw), view),
                     report=None if report is None else lambda n, _, done=done, total=total: report(done + n, total),
                 )
                 if draw < draws:
@@ -100,6 +102,14 @@ def separate(
             shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
             writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
     return writer.finish()
+
+
+def _keys(key: PRNGKeyArray, view: View) -> Any:
+    """A key for every observation; windows on series share random numbers where they overlap."""
+    windows = None if view.labels is None else view.labels.windows
+    if windows is None or len(windows.size) != 1:
+        return observation_keys(key, len(view))
+    return window_keys(key, windows)
 
 
 def _learned(
