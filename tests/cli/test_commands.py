@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dichroic.cli import main
+from dichroic.diffusion import Prior
 from dichroic.em import Diverged
 from dichroic.run import Run, Separation
 from run_cases import PROBLEM_FILE, results, write_tiny
@@ -245,6 +246,21 @@ class TestSample:
         code, _, err = cli("sample", ready / "run", "ski")
         assert code == 1
         assert err == "error: the run has no source 'ski'; it has 'sky', 'star'; did you mean 'sky'?\n"
+
+    def test_nothing_was_distilled(self, cli, ready):
+        code, _, err = cli("sample", ready / "run", "star", "--fast")
+        assert code == 1
+        assert "dichroic distill" in err
+
+    @pytest.mark.slow
+    def test_a_generator_is_distilled_and_sampled(self, cli, ready):
+        code, out, _ = cli("distill", ready / "run", "--source", "sky", "--steps", 2, "--out", "sky.safetensors", "-q")
+        assert code == 0
+        assert "sky.safetensors" in out
+        assert Prior.load("sky.safetensors").kind == "generator"
+        assert cli("sample", ready / "run", "sky", "-n", 5, "--fast")[0] == 0
+        with np.load("samples.npz") as file:
+            assert file["samples"].shape == (5, 2)
 
 
 class TestScore:

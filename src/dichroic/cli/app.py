@@ -12,6 +12,7 @@ from dichroic.cli.check import check
 from dichroic.cli.compare import compare
 from dichroic.cli.demo import demo
 from dichroic.cli.diagnose import diagnose
+from dichroic.cli.distill import distill
 from dichroic.cli.doctor import doctor
 from dichroic.cli.environment import prepare
 from dichroic.cli.export import export
@@ -47,8 +48,8 @@ def fit(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
 
 
 for command in (
-    *(baseline, check, compare, demo, diagnose, doctor, export, init, plan, report, reproduce, resume, sample, score),
-    *(separate, status),
+    *(baseline, check, compare, demo, diagnose, distill, doctor, export, init, plan, report, reproduce, resume),
+    *(sample, score, separate, status),
 ):
     app.command(command)
 

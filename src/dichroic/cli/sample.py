@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import Folder
+from dichroic.cli.options import Flag, Folder
 
 __all__ = ["sample"]
 
@@ -19,6 +19,7 @@ def sample(
     out: Path = Path("samples.npz"),
     steps: int = 64,
     seed: int = 0,
+    fast: Flag = False,
 ) -> int:
     """Draw new samples of a source from what was learned about it.
 
@@ -34,6 +35,8 @@ def sample(
         Sampling steps.
     seed
         Seed of the samples.
+    fast
+        In one step, by the generator that `dichroic distill` made.
     """
     prepare()
     from dichroic.cli.messages import say
@@ -42,7 +45,7 @@ def sample(
     from dichroic.store import claim
 
     claim(out)
-    x = Run(folder).sample(source, n, seed=seed, steps=steps)
+    x = Run(folder).sample(source, n, seed=seed, steps=steps, fast=fast)
     write_npz(out, {"samples": x})
     say(f"{n} samples of '{source}', shape {x.shape}: {out}")
     return 0

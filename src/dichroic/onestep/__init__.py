@@ -1,17 +1,22 @@
 """One-step generators: draws of a source, or of a source given a noisy copy, in one evaluation."""
 
+from dichroic.diffusion import PRIORS
 from dichroic.onestep.config import OneStepConfig
 from dichroic.onestep.critic import MixtureCritic, TaughtCritic, together
 from dichroic.onestep.generator import Generator, Noisy
 from dichroic.onestep.objective import GeneratorObjective, karras
+from dichroic.onestep.prior import GeneratorPrior
 from dichroic.onestep.ratio import generator_gan, lecam, logistic
 from dichroic.onestep.skew import Skews, logit, share, skew_divergence, skew_weight
 from dichroic.onestep.training import distill, distill_stochastic, gaussian_of, train_one_step
 from dichroic.onestep.weighting import adaptive, toward
 
+PRIORS[GeneratorPrior.kind] = GeneratorPrior
+
 __all__ = [
     "Generator",
     "GeneratorObjective",
+    "GeneratorPrior",
     "MixtureCritic",
     "Noisy",
     "OneStepConfig",

@@ -307,6 +307,22 @@ class RunFolder:
         found = {s: gaussian.prior(s, (*shape, 2) if s in complex_ else shape, schedule) for s, shape in shapes.items()}
         return found, "the Gaussian stage, of a fit that is not finished"
 
+    def fast_file(self, source: str) -> Path:
+        """Where the generator that was distilled from a prior is kept."""
+        return self.path / "fast" / f"{file_names(self.problem()['sources'])[source]}.safetensors"
+
+    @_in_words
+    def fast_prior(self, source: str) -> Prior:
+        """That generator.
+
+        **Raises:** `RunError` where there is none.
+        """
+        file = self.fast_file(source)
+        if not file.is_file():
+            raise RunError(f"nothing was distilled; say: dichroic distill {self.path} --source {source}")
+        with reading(file):
+            return Prior.load(file)
+
     @property
     def finished(self) -> bool:
         """Whether the fit has ended and its priors are written."""

@@ -138,14 +138,34 @@ class Run:
         priors = {"priors": self.latest[1]} if self.latest[1] else {}
         return {"learned from": self.folder.problem()["fingerprint"][:16], "seed": str(seed), **priors}
 
-    def sample(self, source: str, n: int, *, seed: int = 0, steps: int = PRIOR_STEPS, step: str = "heun") -> np.ndarray:
-        """Draws `n` samples of a source from its prior, in the user's units."""
+    def sample(
+        self,
+        source: str,
+        n: int,
+        *,
+        seed: int = 0,
+        steps: int = PRIOR_STEPS,
+        step: str = "heun",
+        fast: bool = False,
+    ) -> np.ndarray:
+        """Draws `n` samples of a source from its prior, in the user's units; with `fast`, from the generator that was
+        distilled from it.
+
+        **Raises:** `RunError` for an unknown source, and where nothing was distilled.
+        """
+        self.check_source(source)
+        prior = self.folder.fast_prior(source) if fast else self.priors[source]
+        x = np.asarray(prior.sample(n, key=jax.random.key(seed), step=STEPS[step](), steps=steps))
+        return as_complex(x) if self.folder.problem()["sources"][source].get("dtype") == "complex" else x
+
+    def check_source(self, source: str) -> None:
+        """Whether the run has a source.
+
+        **Raises:** `RunError` where it has not.
+        """
         if source not in self.priors:
             hint = did_you_mean(source, self.priors)
             raise RunError(f"the run has no source '{source}'; it has {names(self.priors)}{hint}")
-        key = jax.random.key(seed)
-        x = np.asarray(self.priors[source].sample(n, key=key, step=STEPS[step](), steps=steps))
-        return as_complex(x) if self.folder.problem()["sources"][source].get("dtype") == "complex" else x
 
     def _observations(self) -> tuple[Problem, Problem | None]:
         if self._problem is None:
