@@ -15,14 +15,15 @@ SMALL = Budget(
     leakage=(60, 4),
     maps=(20, 4),
     law=(300, 2),
+    stein=(32, 12),
 )
 
 # what is wrong, and the checks that must notice
 FAULTS = {
     "noise too small": ({"noise": 0.6}, ("chi_square", "replay", "law")),
     "noise too large": ({"noise": 1.6}, ("chi_square", "replay", "law")),
-    "draws too narrow": ({"width": 0.6}, ("chi_square", "sbc", "tarp")),
-    "draws too wide": ({"width": 1.6}, ("chi_square", "sbc", "tarp")),
+    "draws too narrow": ({"width": 0.6}, ("chi_square", "sbc", "tarp", "stein")),
+    "draws too wide": ({"width": 1.6}, ("chi_square", "sbc", "tarp", "stein")),
     "prior too narrow": ({"prior": 0.2}, ("chi_square", "replay", "gap", "fission", "law")),
     "prior too wide": ({"prior": 5.0}, ("replay", "gap", "law")),
     "sources swapped": ({"swapped": True}, ("chi_square", "replay", "gap", "law")),

@@ -1,5 +1,6 @@
 """Every check, on sound results and on faulty ones; the panel as a whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ from scipy import stats
 
 import dichroic.diagnose.panel as panel
 from diagnosis_cases import FAULTS, SMALL, make_case
-from dichroic.diagnose import CHECKS, CODES, Budget, judge, load_panel, run_panel
+from dichroic.diagnose import CHECKS, CODES, Budget, default_checks, judge, load_panel, run_panel
 from dichroic.diagnose.codes import code_of
 from dichroic.diagnose.model import GaussianModel
 
@@ -20,7 +21,7 @@ EXACT = {"replay": ("bias", "spread"), "chi_square": ("mean",), "sbc": ("bias", 
 def examine(seed, budget=SMALL, **options):
     n = options.pop("n", 300)
     problem, model = make_case(seed, n, **options)
-    return run_panel(problem, model, key=jax.random.key(seed), budget=budget)
+    return run_panel(problem, model, key=jax.random.key(seed), budget=budget, checks=CHECKS)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_no_check_alters_the_observations():
 
 def test_a_check_says_the_same_alone_and_among_others():
     problem, model = make_case(4, 60)
-    whole = run_panel(problem, model, key=jax.random.key(0), budget=SMALL)
+    whole = run_panel(problem, model, key=jax.random.key(0), budget=SMALL, checks=CHECKS)
     for check in CHECKS:
         alone = run_panel(problem, model, key=jax.random.key(0), budget=SMALL, checks=[check])[check]
         assert alone.summary() == whole[check].summary()
@@ -114,7 +115,7 @@ def test_a_killed_panel_goes_on(tmp_path, monkeypatch):
             made.append(name)
             return check.function(case, report)
 
-        return type(check)(function, check.question, check.work, check.judges)
+        return replace(check, function=function)
 
     with monkeypatch.context() as patch:
         patch.setattr(panel, "CHECKS", {name: spy(name, check) for name, check in CHECKS.items()})
@@ -129,7 +130,7 @@ def test_a_killed_panel_goes_on(tmp_path, monkeypatch):
         assert made[-1] == "gap"
     fresh = run_panel(problem, model, key=jax.random.key(0), budget=SMALL)
     kept = load_panel(tmp_path)
-    for name in CHECKS:
+    for name in default_checks():
         assert results[name].summary() == fresh[name].summary() == kept[name].summary()
         for array, values in fresh[name].arrays.items():
             np.testing.assert_array_equal(kept[name].arrays[array], values)

@@ -3,7 +3,7 @@
 from dichroic.diagnose.case import Budget, Case
 from dichroic.diagnose.codes import CODES
 from dichroic.diagnose.model import GaussianModel, LearnedModel, Model
-from dichroic.diagnose.panel import CHECKS, load_panel, run_panel
+from dichroic.diagnose.panel import CHECKS, default_checks, load_panel, run_panel
 from dichroic.diagnose.result import Question, Result
 from dichroic.diagnose.verdict import Verdict, judge
 
@@ -18,6 +18,7 @@ __all__ = [
     "Question",
     "Result",
     "Verdict",
+    "default_checks",
     "judge",
     "load_panel",
     "run_panel",

@@ -38,6 +38,7 @@ class Budget(BaseModel):
     sbc: Work = (256, 63)
     leakage: Work = (256, 15)
     law: Work = (2048, 4)
+    stein: Work = (64, 32)
     maps: Work = (128, 32)
     seed: NonNegativeInt = 0
 

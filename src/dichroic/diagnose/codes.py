@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "DC222": "The sampler's draws are too narrow",
     "DC223": "The sampler's draws are too wide",
     "DC224": "The sampler's draws have the wrong shape",
+    "DC225": "Draws have not the score of their posterior",
     "DC231": "Joint coverage is off",
     "DC241": "The prior is narrower than what the data call for",
     "DC242": "The prior is wider than what the data call for",
@@ -85,6 +86,8 @@ def code_of(check: str, part: Question) -> str:
         return "DC253"
     if check == "law":
         return "DC254"
+    if check == "stein":
+        return "DC225"
     if check == "tarp":
         return "DC231"
     return {"recovered": "DC261", "leaked": "DC262"}.get(what, "DC309")

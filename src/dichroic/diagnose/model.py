@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import numpy as np
 import scipy.linalg
@@ -19,18 +20,24 @@ from dichroic.diffusion import DenoiserPrior, Prior
 from dichroic.law import LearnedPosterior
 from dichroic.posterior import Auto, Bound, Method, observation_keys
 from dichroic.problem import View, blocks_of
+from dichroic.score import tweedie_score
 
 __all__ = ["GaussianModel", "LearnedModel", "Model", "PosteriorSampler"]
 
 PosteriorSampler = Callable[[PRNGKeyArray], dict[str, np.ndarray]]
 
 _EXACT = 1024  # numbers of a source with a closed form, up to which its covariances are factorised
+_LEVEL = 0.05  # noise at which a denoiser is asked for its score: in single precision less is lost in rounding
 _MEMORY = 2**22  # entries of prior draws that are made at once
 
 
 @runtime_checkable
 class Model(Protocol):
-    """Priors, and a sampler of their posterior."""
+    """Priors, and a sampler of their posterior.
+
+    One that has `score(source, x)`, too, the gradients of the log-density of a prior at samples `(n, ...)`, or None,
+    can be asked whether draws have the score of their posterior.
+    """
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -81,6 +88,14 @@ class LearnedModel:
         # whole batches: one program serves all of them
         parts = [np.asarray(prior.sample(batch, key=jax.random.fold_in(key, begin))) for begin in range(0, n, batch)]
         return np.concatenate(parts)[:n]
+
+    def score(self, source: str, x: np.ndarray) -> np.ndarray | None:
+        """The score of a prior, smoothed by noise of a twentieth of its width; None where it has no denoiser."""
+        denoiser, scaling = self.priors[source].denoiser(), self.priors[source].scaling
+        if denoiser is None:
+            return None
+        z = scaling.to_scaled(np.asarray(x, np.float32))
+        return np.asarray(_scores(denoiser, np.asarray(z, np.float32)), float) / scaling.scale
 
     def given(self, name: str, view: View) -> PosteriorSampler:
         """Draws of the view's learned posterior or of the method, bound at the first of them; NaN where they diverged.
@@ -137,6 +152,11 @@ class GaussianModel:
         mean, L = np.asarray(self.means[source]), np.linalg.cholesky(self.covariances[source])
         return mean + (generator(key).standard_normal((n, mean.size)) @ L.T).reshape(n, *mean.shape)
 
+    def score(self, source: str, x: np.ndarray) -> np.ndarray:
+        """The score of a prior."""
+        r = (np.asarray(x, float) - self.means[source]).reshape(len(x), -1)
+        return -np.linalg.solve(self.covariances[source], r.T).T.reshape(x.shape)
+
     def given(self, name: str, view: View) -> PosteriorSampler:
         """The exact posterior of a view (its matrices are formed, so the view is to be small)."""
         white = WhiteView(view, self.shapes)
@@ -155,3 +175,8 @@ class GaussianModel:
             return {s: stacked[:, at].reshape(len(mean), *white.shapes[s]) for s, at in blocks_of(white.shapes).items()}
 
         return draw
+
+
+@eqx.filter_jit
+def _scores(denoiser, x):
+    return jax.vmap(tweedie_score(denoiser, _LEVEL))(x)

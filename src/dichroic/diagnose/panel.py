@@ -20,21 +20,25 @@ from dichroic.diagnose.model import Model
 from dichroic.diagnose.replay import replay
 from dichroic.diagnose.result import Result, load_result, save_result
 from dichroic.diagnose.simulation import sbc, tarp
+from dichroic.diagnose.stein import stein
 from dichroic.problem import Problem
 
-__all__ = ["CHECKS", "Check", "few_observations", "load_panel", "run_panel"]
+__all__ = ["CHECKS", "Check", "default_checks", "few_observations", "load_panel", "run_panel"]
 
 Function = Callable[[Case, Report], Result]
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check: its function, the question it answers in plain words, its share of the work, and whether it judges."""
+    """A check: its function, the question it answers in plain words, its share of the work, whether it judges, and
+    whether it is made without being asked for.
+    """
 
     function: Function
     question: str
     work: float
     judges: bool = True
+    default: bool = True
 
 
 # every check after a fit, in the order in which they are made; the tests run each on sound and on faulty results
@@ -47,10 +51,16 @@ CHECKS: dict[str, Check] = {
     "sbc": Check(sbc, "does the sampler find simulated truths as often as it says?", 8.0),
     "tarp": Check(tarp, "the same for all sources together", 0.1),
     "leakage": Check(leakage, "does an injected source come back where it was put?", 6.0),
+    "stein": Check(stein, "have draws of real observations the score of their posterior?", 2.0, default=False),
     "maps": Check(maps, "what do the data say, and what the priors?", 2.0, judges=False),
 }
 
 _FEW = 64
+
+
+def default_checks() -> list[str]:
+    """The checks that are made where none is asked for by name."""
+    return [name for name, check in CHECKS.items() if check.default]
 
 
 def run_panel(
@@ -67,21 +77,22 @@ def run_panel(
     """Examines what was learned, on held-out observations. No check changes anything.
 
     **Arguments:** `problem`, the held-out observations; `model`, priors and posterior sampler; `checks`, names from
-    `CHECKS` (default: all); `folder`, where each result is kept as it is made, and found again; `identity`, a text that
-    changes with the priors, so that results of others are not taken for theirs; `report(check, fraction)`.
+    `CHECKS` (default: `default_checks`); `folder`, where each result is kept as it is made, and found again;
+    `identity`, a text that changes with the priors, so that results of others are not taken for theirs;
+    `report(check, fraction)`.
 
     **Returns:** the results by name.
 
     **Raises:** `ValueError` for an unknown check.
     """
     budget = budget or Budget()
-    names = list(CHECKS if checks is None else checks)
+    names = list(default_checks() if checks is None else checks)
     unknown = [name for name in names if name not in CHECKS]
     if unknown:
         raise ValueError(f"unknown check {unknown[0]!r}; known: {', '.join(CHECKS)}")
     signature = _signature(problem, budget, key, identity)
     # the share of permitted alarms is that of the whole panel, so that a check alone says what it says among others
-    case = Case(problem, model, budget, key, checks=sum(check.judges for check in CHECKS.values()))
+    case = Case(problem, model, budget, key, checks=sum(CHECKS[name].judges for name in default_checks()))
     total, before = sum(CHECKS[name].work for name in names), 0.0
     results: dict[str, Result] = {}
     for name in names:

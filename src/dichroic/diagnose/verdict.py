@@ -12,6 +12,7 @@ from dichroic.diagnose.result import Question, Result, worst
 
 __all__ = ["LABELS", "PATTERNS", "Cause", "Pattern", "Signs", "Verdict", "judge"]
 
+_STEIN = "Stein's identity does not see modes that no draw is in, nor modes in the wrong proportions."
 _INFORMED = 0.5  # contraction above which posteriors can contradict a prior
 
 
@@ -192,14 +193,15 @@ def judge(results: Mapping[str, Result]) -> Verdict:
     """The verdict on the results of the checks, by name."""
     level = worst(result.level for result in results.values())
     label = LABELS[level]
+    limits = (*Verdict.limits, *([_STEIN] if "stein" in results else []))
     if level == "green":
-        return Verdict(level, label, [])
+        return Verdict(level, label, [], limits=limits)
     signs = read(results)
     causes = _causes(signs)
     if signs.sampler_off and signs.replay:
         # replay never sees the sampler: something else is wrong too, and comes first
         causes = [*_causes(replace(signs, sampler=0, sampler_other=False)), *causes]
-    return Verdict(level, label, causes or [Cause("DC309", PATTERNS[-1].cause, PATTERNS[-1].action)])
+    return Verdict(level, label, causes or [Cause("DC309", PATTERNS[-1].cause, PATTERNS[-1].action)], limits=limits)
 
 
 def _causes(signs: Signs) -> list[Cause]:
@@ -237,7 +239,7 @@ def read(results: Mapping[str, Result]) -> Signs:
         mixed=(up and down) or _reshaped(results.get("gap")),
         diverged=any(part.what == "diverged" for result in results.values() for part in result.alarms),
         leak=bool(parts("leakage")),
-        predictions=bool(parts("fission")),
+        predictions=bool(parts("fission")) or bool(parts("stein")),
         informed=_informed(results.get("maps")),
     )
 

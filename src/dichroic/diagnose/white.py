@@ -81,6 +81,14 @@ class WhiteView:
         inputs = {s: np.asarray(v, np.float32) for s, v in x.items()}
         return self._map(_mix, rows, inputs)
 
+    def pull(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        r"""The score of Gaussian noise at some sources, :math:`A'^\top (y' - A' x)`, `{source: (n, ...)}`."""
+        inputs = {s: np.asarray(v, np.float32) for s, v in x.items()}
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        flat = self._map(_pull, np.arange(len(self)), inputs)
+        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+        return {s: part.reshape(-1, *self.shapes[s]) for s, part in zip(self.shapes, parts, strict=True)}
+
     @property
     def is_gaussian(self) -> bool:
         """Whether the noise is, or else a Gaussian stands for it."""
@@ -169,6 +177,16 @@ class WhiteView:
 def _mix(observations, rows, shapes, x):
     def one(i, x):
         return WhitenedObservation.unscaled(take(observations, i), dict(shapes)).forward(x)
+
+    return jax.vmap(one)(rows, x)
+
+
+@eqx.filter_jit
+def _pull(observations, rows, shapes, x):
+    def one(i, x):
+        observation = WhitenedObservation.unscaled(take(observations, i), dict(shapes))
+        found = jax.grad(lambda x: -jnp.sum(jnp.square(observation.y - observation.forward(x))) / 2)(x)
+        return jnp.concatenate([found[s].reshape(-1) for s, _ in shapes])
 
     return jax.vmap(one)(rows, x)
 

@@ -18,6 +18,7 @@ from dichroic.diffusion.denoiser import (
 from dichroic.diffusion.denoiser_prior import DenoiserPrior
 from dichroic.diffusion.described import components_of_table, gaussian_of_table
 from dichroic.diffusion.empirical import Empirical, EmpiricalDenoiser
+from dichroic.diffusion.levels import LiftedDenoising, ResidualDenoising
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
 from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
@@ -53,6 +54,7 @@ DESCRIBED |= {
     "pulse": Pulse.of_table,
     "ofdm": OFDM.of_table,
 }
+OBJECTIVES |= {"residual_denoising": ResidualDenoising, "lifted_denoising": LiftedDenoising}
 
 __all__ = [
     "COMPONENTS_LEVEL",
@@ -85,6 +87,7 @@ __all__ = [
     "EmpiricalDenoiser",
     "GaussianDenoiser",
     "Heun",
+    "LiftedDenoising",
     "LogDensity",
     "LowRankGaussianDenoiser",
     "MLPConfig",
@@ -99,6 +102,7 @@ __all__ = [
     "Pulse",
     "Ranking",
     "Resampled",
+    "ResidualDenoising",
     "Scaling",
     "Schedule",
     "Spread",

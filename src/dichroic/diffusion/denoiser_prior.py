@@ -155,7 +155,7 @@ class _Network(BaseModel):
     shape: tuple[PositiveInt, ...]
     network: AnyNetwork
     precision: Literal["float32", "bfloat16"]
-    base: _ClosedForm | None
+    base: "Annotated[_ClosedForm | _Network, Field(discriminator='kind')] | None"
     spread: bool
 
 

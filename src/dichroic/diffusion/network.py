@@ -23,9 +23,9 @@ class NetworkDenoiser(Denoiser):
         \;\text{ or }\; B = \text{a closed-form denoiser}.
 
     With a Gaussian `base` the network learns only what is not Gaussian, and starts as that Gaussian: its last layer
-    begins at zero.
+    begins at zero. A base that is a network is an earlier level, which is trained along with this one.
 
-    **Arguments:** `network`, one of `NETWORKS`; `base`, a denoiser that is not trained, or None; `precision`, the data
+    **Arguments:** `network`, one of `NETWORKS`; `base`, a denoiser, or None; `precision`, the data
     type in which `F` is computed, `"float32"` or `"bfloat16"`; `spread`, the covariance of its errors at every noise
     level, a stand-in for the network's own Jacobian where that cannot be trusted.
     """
@@ -46,16 +46,23 @@ class NetworkDenoiser(Denoiser):
         key: PRNGKeyArray,
         base: Denoiser | None = None,
         precision: str = "float32",
+        head: float = 0.0,
     ) -> "NetworkDenoiser":
-        """A denoiser with fresh weights."""
-        return cls(_built(config, shape, key, 1.0 if base is None else 0.0), base, precision)
+        """A denoiser with fresh weights; `head` scales those of the last layer where there is a base."""
+        return cls(_built(config, shape, key, 1.0 if base is None else head), base, precision)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.network.shape  # pyright: ignore
 
     def trainable(self) -> "NetworkDenoiser":
-        return trainable_in(self, lambda d: d.network)
+        own = trainable_in(self, lambda d: d.network)
+        return own if self.base is None else eqx.tree_at(lambda d: d.base, own, self.base.trainable())
+
+    @property
+    def levels(self) -> "tuple[NetworkDenoiser, ...]":
+        """The networks that correct each other, the first of them first."""
+        return (*(self.base.levels if isinstance(self.base, NetworkDenoiser) else ()), self)
 
     @property
     def fast_block(self) -> int | None:
@@ -68,12 +75,18 @@ class NetworkDenoiser(Denoiser):
         sigma = jnp.asarray(sigma, x_t.dtype)
         spread = jnp.sqrt(1 + sigma**2)
         base = x_t / spread**2 if self.base is None else self.base(x_t, sigma)
-        network, inputs = self.network, x_t / spread
+        return base + sigma / spread * self.correction(x_t, sigma, key)
+
+    def correction(
+        self, x_t: Float[Array, "..."], sigma: Float[Array, ""], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "..."]:
+        """What the network says, `F`."""
+        network, inputs = self.network, x_t / jnp.sqrt(1 + sigma**2)
         if self.precision != "float32":
             dtype = jnp.dtype(self.precision)
             network = jax.tree.map(lambda w: w.astype(dtype) if eqx.is_inexact_array(w) else w, network)
             inputs = inputs.astype(dtype)
-        return base + sigma / spread * network(inputs, sigma, key).astype(x_t.dtype)  # pyright: ignore
+        return network(inputs, sigma, key).astype(x_t.dtype)  # pyright: ignore
 
     def closed_form(self) -> Gaussian | Components | None:
         return None if self.base is None else self.base.closed_form()

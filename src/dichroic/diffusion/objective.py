@@ -29,7 +29,12 @@ class Batch(eqx.Module):
 
 @runtime_checkable
 class Objective(Protocol):
-    """A loss, with what it carries from one optimiser step to the next."""
+    """A loss, with what it carries from one optimiser step to the next.
+
+    Where it has them: `finish(denoiser, state)` makes of what was trained what is to be used; `judge(denoiser,
+    schedule, x, key=key)` raises where that is not fit for use, from held-out samples; `levels` networks are trained,
+    the later ones with last layers of the size `head`.
+    """
 
     def init(self, denoiser: Any, key: PRNGKeyArray) -> Any:
         """The state before the first step, a pytree of arrays: a teacher, running means, or nothing."""

@@ -141,7 +141,10 @@ def train(
             content = {"identity": identity, "done": start + steps}
             save_arrays(checkpoint, named_arrays((state, losses[0])), content, _CHECKPOINT)
     trained = _tree(weights, np.asarray(state[1] if config.ema > 0 else state[0]))
-    return eqx.combine(jax.tree.map(jax.device_put, trained), rest), np.concatenate(losses)[: config.steps]
+    denoiser = eqx.combine(jax.tree.map(jax.device_put, trained), rest)
+    if hasattr(minimised, "finish"):
+        denoiser = minimised.finish(denoiser, state[3])
+    return denoiser, np.concatenate(losses)[: config.steps]
 
 
 def _kept(file: Path, state: Any, identity: str) -> tuple[Any, int] | None:

@@ -47,8 +47,14 @@ def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
 def new_network(prior: Prior, config: FitConfig, key: PRNGKeyArray) -> NetworkDenoiser:
     """The network of a source before it has learned anything: a correction of the closed-form prior, or of nothing."""
     base = _base(prior.denoiser()) if config.residual else None
-    network = config.network_for(prior.shape)
-    return NetworkDenoiser.create(prior.shape, network, key=key, base=base, precision=config.precision)
+    network, objective = config.network_for(prior.shape), config.training.objective
+    first = NetworkDenoiser.create(prior.shape, network, key=key, base=base, precision=config.precision)
+    for level in range(1, getattr(objective, "levels", 1)):
+        again, head = jax.random.fold_in(key, level), objective.head  # pyright: ignore
+        first = NetworkDenoiser.create(
+            prior.shape, network, key=again, base=first, precision=config.precision, head=head
+        )
+    return first
 
 
 def _base(denoiser: Denoiser | None) -> Denoiser | None:
@@ -65,7 +71,10 @@ def _spread(denoiser: NetworkDenoiser, lap: Lap, source: str, draws: np.ndarray,
     found = [x[source][x["usable"]] for x in lap.state.held_out_draws.values() if source in x]
     judged = np.concatenate(found) if sum(map(len, found)) >= _SPREAD_LEAST else draws
     judged = np.resize(judged, (_SPREAD_SAMPLES, *prior.shape))  # one shape, one program, whatever lap
-    return measure_errors(denoiser, prior, flat, _single(prior.scaling.to_scaled(judged)), key)
+    judged, objective = _single(prior.scaling.to_scaled(judged)), lap.context.config.training.objective
+    if hasattr(objective, "judge"):
+        objective.judge(denoiser, prior.schedule, judged, key=jax.random.fold_in(key, 1))  # pyright: ignore
+    return measure_errors(denoiser, prior, flat, judged, key)
 
 
 def measure_errors(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.diagnose import CHECKS, CODES, Result, judge
+from dichroic.diagnose import CHECKS, CODES, Result, default_checks, judge
 from dichroic.diagnose.codes import code_of
 from dichroic.report.describe import number
 from dichroic.report.theme import INK, MUTED, Figure, colour, dots, panel
@@ -46,7 +46,7 @@ def diagnosis_section(
     return {
         "limits": judge(results).limits,
         "rows": [_row(name, result) for name, result in results.items()],
-        "missing": [CHECK_NAMES[name] for name in CHECKS if name not in results],
+        "missing": [CHECK_NAMES[name] for name in default_checks() if name not in results],
         "figures": figures,
     }
 

@@ -27,6 +27,7 @@ CHECK_NAMES = {
     "sbc": "Simulated truths",
     "tarp": "All sources together",
     "leakage": "Injection and recovery",
+    "stein": "Stein's identity",
     "maps": "Data or prior",
 }
 

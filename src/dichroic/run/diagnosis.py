@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, judge, run_panel
+from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, default_checks, judge, run_panel
 from dichroic.diagnose.panel import few_observations
 from dichroic.em import split
 from dichroic.law import LearnedPosterior
@@ -42,20 +42,20 @@ def diagnose(
     sampling: Method | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Is the result good? All checks of `dichroic.diagnose.CHECKS`, on observations the fit did not learn from.
+    """Is the result good? The checks of `dichroic.diagnose.CHECKS`, on observations the fit did not learn from.
 
     Every result is written to `diagnose/` in the run folder when it is made; asked again, a check that was made with
     the same observations, priors and budget is read from there.
 
     **Arguments:** `problem`, other observations of the same sources than those that were held out; `budget`, how much
-    work; `checks`, some of them by name; `sampling`, a method in place of the fit's, and of what was learned for a
-    view; `progress`, told what happens.
+    work; `checks`, some by name (default: `default_checks`); `sampling`, a method in place of the fit's, and of what
+    was learned for a view; `progress`, told what happens.
 
     **Raises:** `RunError` when the fit is not finished, nothing was held out, or a check is unknown.
     """
     learned = {} if sampling else run.posteriors
     priors, sampling, budget = run.priors, sampling or run.config.sampling, budget or Budget()
-    names = list(CHECKS if checks is None else checks)
+    names = list(default_checks() if checks is None else checks)
     if unknown := [name for name in names if name not in CHECKS]:
         raise RunError(f"there is no check '{unknown[0]}'; there are: {', '.join(CHECKS)}")
     observations = problem if problem is not None else _held_out(run, budget.observations)
