@@ -106,7 +106,7 @@ def show_fit(summary: Mapping[str, Any]) -> None:
 def show_law(judged: Sequence[Mapping[str, Any]]) -> None:
     """How well the data are told from what the priors make."""
     if judged:
-        title = "Held-out observations told from simulated ones (AUC; 0.50 where they cannot be)"
+        title = "Data told from simulations (AUC)"
         table = make_table(title, "view", "these priors", "closed form", numbers=2)
         for j in judged:
             numbers = (f"{j[key]:.2f} ± {j[error]:.2f}" for key, error in (("area", "error"), ("first", "first_error")))

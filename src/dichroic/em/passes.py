@@ -86,7 +86,7 @@ def _draw(lap: Lap, view: str, report: Report) -> None:
     """
     bound, before = lap.bounds[view], lap.state.draws.get(view)
     lap.draws[view], drawn = _draw_view(lap, view, lap.context.problem.views[view], bound, before, 3, report)
-    lap.views[view] = drawn.summary
+    lap.views[view] = drawn.summary | ({"tried": list(bound.tried)} if bound.tried else {})
     if drawn.diverged.mean() > 0.5:
         raise Diverged(
             f"view '{view}': {drawn.diverged.mean():.0%} of the posterior draws of lap {lap.number} left the range of "

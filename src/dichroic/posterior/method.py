@@ -3,7 +3,7 @@ view and its priors it has chosen, factorised and trained what all draws share, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -65,12 +65,14 @@ class Bound(ABC):
     """What can be drawn from, again and again.
 
     `cost`, network evaluations of a draw per source; `shared`, those that binding took, for all draws together;
-    `exact`, whether draws are of the exact posterior.
+    `exact`, whether draws are of the exact posterior; `tried`, what was measured of the methods to choose
+    from, in words, the one that was taken first.
     """
 
     cost: Cost
     shared: Cost
     exact: bool = False
+    tried: Sequence[str] = ()
 
     def draw(
         self,
