@@ -44,13 +44,13 @@ noise = 0.1
 mixing = { sky = 1.0, star = { roll = {} } }
 """
 
-LAPLACE = """\
+LOGISTIC = """\
 [sources.star]
 shape = [2]
 
 [views.v]
 y = "data.npz:y"
-noise = { laplace = 0.2 }
+noise = { logistic = 0.2 }
 mixing = { star = 1.0 }
 
 [fit]
@@ -177,12 +177,12 @@ def test_a_metric_and_a_check_of_the_page(entered, getkey):
 
 def test_the_likelihood_of_the_page_is_read_and_normalised(entered, tmp_path):
     np.savez(tmp_path / "data.npz", both=tiny_arrays(4)["both"])
-    text = PROBLEM.replace("noise = 0.1", "noise = { laplace = 0.3 }").replace('prior = "sky.safetensors"\n', "")
+    text = PROBLEM.replace("noise = 0.1", "noise = { logistic = 0.3 }").replace('prior = "sky.safetensors"\n', "")
     (tmp_path / "problem.toml").write_text(text)
-    laplace = load_problem(tmp_path / "problem.toml").problem.views["both"].observations.likelihood
-    assert isinstance(laplace, entered["laplace"].Laplace)
+    logistic = load_problem(tmp_path / "problem.toml").problem.views["both"].observations.likelihood
+    assert isinstance(logistic, entered["logistic"].Logistic)
     y = np.linspace(-8, 8, 20001)[:, None]
-    density = np.exp(jax.vmap(lambda v: laplace.log_prob(v, np.zeros(1)))(y))
+    density = np.exp(jax.vmap(lambda v: logistic.log_prob(v, np.zeros(1)))(y))
     assert np.trapezoid(density, y[:, 0]) == pytest.approx(1, abs=1e-4)
 
 
@@ -190,8 +190,8 @@ def test_the_likelihood_of_the_page_goes_through_every_command(entered, tmp_path
     """Data with that noise are judged sound: what is simulated for the checks is drawn from the likelihood itself."""
     rng = np.random.default_rng(0)
     star = rng.normal(size=(256, 2)).astype(np.float32)
-    np.savez(tmp_path / "data.npz", y=star + rng.laplace(scale=0.2, size=star.shape).astype(np.float32))
-    (tmp_path / "problem.toml").write_text(LAPLACE)
+    np.savez(tmp_path / "data.npz", y=star + rng.logistic(scale=0.2, size=star.shape).astype(np.float32))
+    (tmp_path / "problem.toml").write_text(LOGISTIC)
     said = {}
     folder = tmp_path / "run"
     for command in (
@@ -205,10 +205,10 @@ def test_the_likelihood_of_the_page_goes_through_every_command(entered, tmp_path
         out = capsys.readouterr().out
         assert code == 0, (command, out)
         said[command[0]] = json.loads(out) if command[0] != "report" else out
-    assert said["check"]["views"]["v"]["noise"] == "Laplace, σ = 0.283"
+    assert said["check"]["views"]["v"]["noise"] == "Logistic, σ = 0.363"
     assert not [finding for finding in said["check"]["findings"] if finding["level"] != "green"]
     checks = said["diagnose"]["checks"]
     assert {checks[name]["level"] for name in ("chi_square", "replay", "sbc")} == {"green"}
     assert [note["code"] for note in checks["fission"]["notes"]] == ["DC292"]
     assert said["separate"]["views"]["v"]["chi_square"] == pytest.approx(1, abs=0.2)
-    assert "Laplace" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "Logistic" in (folder / "report.html").read_text(encoding="utf-8")

@@ -7,8 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.operators import DenseNoise, DiagonalNoise, GaussianNoise, PerSample, take
-from dichroic.problem import Problem, ProblemError, Source, View, load_problem
+from dichroic.operators import (
+    Censored,
+    DenseNoise,
+    DiagonalNoise,
+    GaussianNoise,
+    Laplace,
+    PerSample,
+    Poisson,
+    StudentT,
+    take,
+)
+from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem
 
 pytestmark = pytest.mark.usefixtures("as_for_users")
 
@@ -400,3 +410,73 @@ def test_rounding_to_single_precision_is_forgiven(unit):
         np.testing.assert_allclose(found.factor @ found.factor.T, expected, rtol=1e-9, atol=1e-12 * unit**2)
     with pytest.raises(ValueError, match="is not symmetric"):
         DenseNoise.from_covariance(covariance + unit**2 * 0.01 * np.triu(np.ones((48, 48)), 1))
+
+
+# ---- noise that is not Gaussian
+
+
+OTHERS = """
+[sources.a]
+shape = [3]
+
+[views.v]
+y = {y}
+noise = {noise}
+mixing = {{ a = 1.0 }}
+"""
+
+
+def read_other(tmp_path, noise, y="[[1.0, 2.0, 3.0], [2.0, 0.0, 1.0]]"):
+    (tmp_path / "problem.toml").write_text(OTHERS.format(noise=noise, y=y))
+    return load_problem(tmp_path / "problem.toml").problem
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{ student_t = { scale = 0.1, freedom = 3 } }", StudentT(0.1, 3)),
+        ("{ student_t = 0.1, freedom = inf }", StudentT(0.1, np.inf)),
+        ("{ laplace = 0.1 }", Laplace(0.1)),
+        ("{ poisson = { gain = 1.0, read = 2.0 } }", Poisson(1.0, 2.0)),
+        ("{ poisson = 0.5 }", Poisson(0.5)),
+        ("{ std = 0.1, clipped = [0, 255] }", Censored(0.1, (0, 255))),
+        ("{ std = 0.1, clipped = [-inf, 3.0], step = 1.0 }", Censored(0.1, (-np.inf, 3), 1)),
+        ("{ std = 0.1, step = 1.0 }", Censored(0.1, step=1)),
+    ],
+)
+def test_other_noise_is_read_and_written_again(tmp_path, written, expected):
+    problem = read_other(tmp_path, written)
+    assert problem.views["v"].noise == expected and not problem.views["v"].is_gaussian
+    again = load_problem(save_problem(problem, tmp_path / "again")).problem
+    assert again.fingerprint() == problem.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{ student_t = 0.1 }", "student_t: 'freedom' is missing"),
+        ("{ student_t = { scale = 0.1, freedom = -1 } }", "student_t: freedom: expected a positive number, got -1"),
+        ("{ laplace = 0.0 }", "noise: scale must be positive and finite, got 0"),
+        ("{ clipped = [0, 1] }", "clipped: 'std' is missing"),
+        ("{ std = 0.1, clipped = [0, 2] }", r"values are clipped to \[0, 2\], and y has 3"),
+        ("{ std = 0.1, clipped = [0] }", "clipped: expected the least and the largest value"),
+        ("{ std = 0.1, variance = 0.1 }", "give one of .* got std and variance"),
+        ("{ poisson = 1.0, std = 0.1 }", "give one of .* got poisson and std"),
+    ],
+)
+def test_other_noise_that_cannot_be(tmp_path, written, message):
+    with pytest.raises(ProblemError, match=message):
+        read_other(tmp_path, written)
+
+
+def test_data_that_cannot_be_counts():
+    assert "counts are real numbers, and y is complex" in fault_of(Poisson(1.0), Y + 1j, 1j)
+    assert "counts are never negative, and y has -" in fault_of(Poisson(1.0), Y, 1.0)
+    y = with_(np.abs(Y), (1, 2), -1.0)
+    Problem({"a": Source((D,))}, {"v": View(y, {"a": 1.0}, Poisson(1.0), MASK)})  # it is missing there
+
+
+def fault_of(noise, y, amplitude):
+    with pytest.raises(ProblemError) as caught:
+        Problem({"a": Source((D,))}, {"v": View(y, {"a": amplitude}, noise)})
+    return str(caught.value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dichroic.design.finding import Finding, worst_first
 from dichroic.faults import samples
-from dichroic.operators import take
+from dichroic.operators import Censored, take
 from dichroic.problem import Problem, View
 from dichroic.problem.noise import inner_noise
 
@@ -94,6 +94,10 @@ def _values(view: View) -> Iterator[tuple[str, str]]:
     values = y[observed] if observed is not None else y.ravel()
     if np.iscomplexobj(values):
         values = np.concatenate([np.real(values), np.imag(values)])
+    if isinstance(law := inner_noise(view.noise), Censored):
+        values = values[~np.isin(values, law.clipped)]  # where they are said to be clipped, many are
+        if not values.size:
+            return
     common, counts = np.unique(values, return_counts=True)
     often = int(counts.argmax())
     # in data that is rounded, counts say, all values repeat themselves

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dichroic.diffusion import Scaling
 from dichroic.operators import count_samples, take
 from dichroic.problem import Problem, View
+from dichroic.problem.noise import inner_noise
 from dichroic.problem.view import leaves
 
 __all__ = ["Contrast", "find_contrast"]
@@ -152,6 +153,8 @@ def _contrast(
 ) -> Contrast | None:
     beside = {s: operator for s, operator in view.mixing.items() if s != source}
     if not beside or set(beside) != set(other.mixing) or view.event_shape != other.event_shape:
+        return None
+    if not inner_noise(view.noise).additive:  # the noise of what is seen alone is another
         return None
     if view.event_shape != problem.sources[source].real_shape or np.iscomplexobj(view.y) or np.iscomplexobj(other.y):
         return None

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 
 from dichroic.operators.base import Adjoint, Blocks, Composition, Operator, PerSample, Sum, Waves
+from dichroic.operators.censored import Censored
 from dichroic.operators.dense import Dense
 from dichroic.operators.downsample import BlockProject, Downsample
 from dichroic.operators.fourier import AsComplex, Convolve, ConvolveChannels, FourierSample
 from dichroic.operators.function import LinearFunction
+from dichroic.operators.laplace import Laplace
 from dichroic.operators.likelihood import GaussianNoise, Likelihood, ScaledNoise
 from dichroic.operators.mask import Mask
 from dichroic.operators.noise import DenseNoise, DiagonalNoise
 from dichroic.operators.per_sample import count_samples, select, take
+from dichroic.operators.poisson import Poisson
 from dichroic.operators.scale import Identity, Scale
+from dichroic.operators.student_t import StudentT
 
 # every operator a problem file can name, by that name; the laws in tests/ run on each of them
 OPERATORS: dict[str, type[Operator]] = {
@@ -36,6 +40,11 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "weight": DiagonalNoise.from_weight,
     "covariance": DenseNoise.from_covariance,
     "factor": DenseNoise,
+    "student_t": StudentT,
+    "laplace": Laplace,
+    "poisson": Poisson,
+    "clipped": Censored,
+    "step": Censored,
 }
 
 __all__ = [
@@ -45,6 +54,7 @@ __all__ = [
     "AsComplex",
     "BlockProject",
     "Blocks",
+    "Censored",
     "Composition",
     "Convolve",
     "ConvolveChannels",
@@ -55,13 +65,16 @@ __all__ = [
     "FourierSample",
     "GaussianNoise",
     "Identity",
+    "Laplace",
     "Likelihood",
     "LinearFunction",
     "Mask",
     "Operator",
     "PerSample",
+    "Poisson",
     "Scale",
     "ScaledNoise",
+    "StudentT",
     "Sum",
     "Waves",
     "count_samples",

@@ -2,6 +2,10 @@ r"""How data scatter about the mixture of their sources: :math:`p(y \mid m)`, :m
 
 Whatever the noise, the posterior methods work with linear-Gaussian observations: a likelihood says which one stands for
 it near a mean. Gaussian noise is its own. Entries that were not observed say nothing and are left out everywhere.
+
+What stands for it has the score of the likelihood at the mean,
+:math:`\Sigma^{-1} (\tilde y - m) = \nabla_m \log p(y \mid m)`, so that what an iteration over the mean settles at is
+right; with :math:`\Sigma = \mathrm E[(\tilde y - m)^2]` over data, chi-square is 1 on average.
 """
 
 from abc import abstractmethod
@@ -21,10 +25,12 @@ class Likelihood(eqx.Module):
     """The law of one observation given its mean.
 
     `entrywise` names the fields that hold one positive number per entry (or one for all): they are checked, read and
-    filled up where data are missing without being told.
+    filled up where data are missing without being told. `additive` says that the noise :math:`y - m` has one law,
+    whatever the mean.
     """
 
     entrywise: ClassVar[tuple[str, ...]] = ()
+    additive: ClassVar[bool] = True
 
     @abstractmethod
     def log_prob(self, y: Num[Array, "..."], m: Num[Array, "..."], observed: ArrayLike = True) -> Float[Array, ""]:
@@ -40,6 +46,20 @@ class Likelihood(eqx.Module):
 
         **Returns** :math:`\tilde y` and the noise.
         """
+
+    def gaussian_near(self, y: Any, m: Any = None, v: Any = None) -> "tuple[Any, GaussianNoise]":
+        """The same where the mean is known only as a Gaussian about `m` of variance `v`, or (None) not at all."""
+        return self.gaussian_at(y, y if m is None else m)
+
+    def gaussian_drawn(self, key: PRNGKeyArray, y: Any, m: Any) -> "tuple[Any, GaussianNoise]":
+        r"""The same for draws of the sources: where :math:`p(y \mid m) = \int p(a)\, p(y \mid a, m)\, da` with
+        Gaussian observations given `a`, the one of a draw of :math:`p(a \mid y, m)`.
+        """
+        return self.gaussian_at(y, m)
+
+    def fault(self, y: np.ndarray) -> str | None:
+        """What is wrong with observed values `y`, which this cannot have made; None where nothing is."""
+        return None
 
 
 class GaussianNoise(Likelihood):

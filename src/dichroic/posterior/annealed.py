@@ -11,6 +11,7 @@ from pydantic import Field, PlainSerializer, PositiveFloat, PositiveInt, WrapVal
 
 from dichroic.diffusion import EXACT_SIZE, STEPS, Cost, Decoupled, Denoiser, Schedule, Step, Target
 from dichroic.posterior.batched import batched
+from dichroic.posterior.linearised import linearised
 from dichroic.posterior.method import Bound, Method, Task
 from dichroic.posterior.sampler import Build, Chain, Leg, Posterior, Sampler
 from dichroic.white import WhitenedObservation
@@ -161,6 +162,7 @@ class Annealed(Annealing, Targeted, ABC):
 
     # whether its targets are `MomentTarget`s, which is what some steps ask for
     draws: ClassVar[bool] = False
+    any_likelihood = True
 
     target: str
     """How the likelihood enters."""
@@ -204,6 +206,8 @@ class _Built(Build):
         return cls(method.model_copy(update=counts), dict(denoisers))
 
     def __call__(self, observation, alike):
+        if (found := linearised(self, self.denoisers, observation)) is not None:
+            return found
         return self.method.build({s: self.denoisers[s] for s in observation.shapes}, observation, alike)
 
     @property

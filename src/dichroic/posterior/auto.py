@@ -31,6 +31,8 @@ class Auto(Annealing):
     solves of one iteration and ancestral steps, tried on so many observations simulated from them (`try_methods`).
     """
 
+    any_likelihood = True
+
     kind: Literal["auto"] = "auto"
     candidates: bool = False
     """Take candidates where sources are few and small."""

@@ -29,7 +29,7 @@ _DENSE = 2048  # data per observation up to which a shared system is factorised
 def batched(view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int) -> Bound:
     """Draws of a view by the sampler of one observation; kind by kind, where that takes one system in place of many."""
     parts = [(np.arange(len(view)), view)]
-    if sampler.gains and not view.shared and _SMALL < view.data_size <= _DENSE:
+    if sampler.gains and view.is_gaussian and not view.shared and _SMALL < view.data_size <= _DENSE:
         parts = split_alike(view, FEW)
     if len(parts) == 1:
         return Batched(parts[0][1], priors, sampler, shared, batch)
@@ -43,7 +43,7 @@ class Batched(Bound):
         self.view, self.priors, self.sampler, self.shared, self.batch = view, priors, sampler, shared, batch
         self.shapes = {s: priors[s].shape for s in view.mixing}
         self.scalings = {s: priors[s].scaling for s in view.mixing}
-        self.alike = view.shared and view.data_size <= _DENSE
+        self.alike = view.shared and view.is_gaussian and view.data_size <= _DENSE
         self.cost = self._cost(warm=False)
 
     def on(self, view: View) -> Bound:

@@ -41,6 +41,7 @@ from dichroic.diffusion import (
     pure_noise,
 )
 from dichroic.posterior.annealed import Stepped, leg
+from dichroic.posterior.linearised import linearised
 from dichroic.posterior.method import Task
 from dichroic.posterior.sampler import Build
 from dichroic.white.observation import WhitenedObservation
@@ -212,6 +213,8 @@ class Candidates(Stepped):
     nothing. They end where the source is made of Gaussians, in a draw of one.
     """
 
+    any_likelihood = True
+
     kind: Literal["candidates"] = "candidates"
     components: PositiveInt = 512
     """Gaussians that are made of every prior."""
@@ -265,4 +268,6 @@ class _Weighed(Build):
     tuples: int = eqx.field(static=True)
 
     def __call__(self, observation, alike):
+        if (found := linearised(self, dict(self.mixtures), observation)) is not None:
+            return found
         return CandidatePosterior.create(self.mixtures, observation, self.tuples)

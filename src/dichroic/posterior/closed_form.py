@@ -83,6 +83,8 @@ def _stand_in(prior: Prior) -> Components | None:
 
 def closed_form(method: Method, task: Task) -> Bound | None:
     """The view of a task with exact draws, on behalf of a method; None where there is no such route."""
+    if not task.view.is_gaussian:
+        return None
     known = {s: prior.components() for s, prior in task.priors.items()}
     route = _route(task.view, task.priors, known)
     if route is None:

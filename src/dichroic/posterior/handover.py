@@ -40,6 +40,10 @@ class Handover(Sampled):
         return self
 
     @property
+    def takes_any_likelihood(self) -> bool:
+        return self.first.takes_any_likelihood and self.then.takes_any_likelihood
+
+    @property
     def _parts(self) -> tuple[Sampled, Sampled]:
         assert isinstance(self.first, Sampled) and isinstance(self.then, Sampled)
         return self.first, self.then

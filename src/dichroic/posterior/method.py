@@ -19,6 +19,7 @@ from dichroic.kinds import OneOf
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.old_settings import modern
 from dichroic.problem import View
+from dichroic.problem.noise import inner_noise
 
 __all__ = [
     "METHODS",
@@ -159,6 +160,8 @@ class Method(BaseModel, ABC):
 
     # EM, simulation-based calibration and coverage need draws; a point estimate has no spread
     returns: ClassVar[Literal["draws", "estimate"]] = "draws"
+    # others than Gaussian noise: where not, they are refused
+    any_likelihood: ClassVar[bool] = False
 
     kind: str
     batch: PositiveInt | None = None
@@ -184,7 +187,18 @@ class Method(BaseModel, ABC):
         missing = [s for s in view.mixing if s not in priors]
         if missing:
             raise ValueError(f"no prior for source {missing[0]!r}; there are priors for {list(priors)}")
+        if not (self.takes_any_likelihood or view.is_gaussian):
+            raise ValueError(
+                f"method {self.kind!r} is for Gaussian noise, and that of these observations is "
+                f"{type(inner_noise(view.noise)).__name__}; methods for any: "
+                f"{', '.join(kind for kind, cls in METHODS.items() if cls.any_likelihood)}"
+            )
         return self.attach(Task(view, {s: priors[s] for s in view.mixing}, key, pool, report))
+
+    @property
+    def takes_any_likelihood(self) -> bool:
+        """Whether it draws where noise is not Gaussian."""
+        return self.any_likelihood
 
     @abstractmethod
     def attach(self, task: Task) -> Bound:

@@ -99,18 +99,21 @@ def _choose(table: dict[str, Any], files: bool = False) -> tuple[str, dict[str, 
         raise ProblemError([f"per_sample: expected a boolean, got {per_sample!r}"])
     named = [key for key in rest if key in LIKELIHOODS]
     known = [*LIKELIHOODS, "per_sample"]
-    if len(named) != 1:
+    # `clipped` stands beside the `std` that it takes: the key that has the others for parameters is the one meant
+    chosen = [key for key in named if {*named} - {key} <= {*_parameters(key)}]
+    if not chosen:
         for key in rest:
             if key not in named and not any(key in _parameters(k) for k in LIKELIHOODS):
                 raise ProblemError([_unknown(key, known)])
         keys = names(LIKELIHOODS)
         raise ProblemError([f"give one of {keys}, got {' and '.join(named) or 'neither'}"])
-    key = named[0]
+    key = chosen[0]
     parameters = _parameters(key)
     content = rest.pop(key)
     # beside data from files, a table of other keys says what is read of them
     named = isinstance(content, dict) and (not files or any(name in parameters for name in content))
-    given = content if named and not is_array_table(content) else {parameters[0]: content}
+    first = key if key in parameters else next(iter(parameters))
+    given = dict(content) if named and not is_array_table(content) else {first: content}
     for name, value in rest.items():
         if name == "whitener" and key != "factor":
             raise ProblemError(["'whitener' belongs to 'factor', the form in which saved problems keep a covariance"])
@@ -120,11 +123,13 @@ def _choose(table: dict[str, Any], files: bool = False) -> tuple[str, dict[str, 
     for name in given:
         if name not in parameters:
             raise ProblemError([f"{key}: unknown parameter '{name}'; known: {names(parameters)}"])
+    if missing := [name for name, p in parameters.items() if p.default is p.empty and name not in (*given, "whitener")]:
+        raise ProblemError([f"{key}: '{missing[0]}' is missing"])
     return key, given, per_sample
 
 
-def _parameters(key: str) -> list[str]:
-    return [name for name in inspect.signature(LIKELIHOODS[key]).parameters if name != "observed"]
+def _parameters(key: str) -> dict[str, inspect.Parameter]:
+    return {name: p for name, p in inspect.signature(LIKELIHOODS[key]).parameters.items() if name != "observed"}
 
 
 def _unknown(key: str, known: list[str]) -> str:
@@ -189,8 +194,13 @@ def describe_noise(noise: Any, store: Callable[[Any], Any]) -> Any:
     key = next((key for key, make in LIKELIHOODS.items() if make is type(inner)), None)
     if key is None:
         raise ProblemError([f"noise of the class {type(inner).__name__} cannot be written to a file"])
-    content = {f.name: store(getattr(inner, f.name)) for f in fields(inner)}
+    content = {f.name: _limits(v) or store(v) for f in fields(inner) for v in [getattr(inner, f.name)]}
     out = content if key in content else {key: content}
     if isinstance(noise, PerSample):
         return {**out, "per_sample": True}
     return out["std"] if list(out) == ["std"] else out
+
+
+def _limits(value: Any) -> list[float] | None:
+    """What stands in the file itself: TOML has infinities, too."""
+    return list(value) if isinstance(value, tuple) else None

@@ -14,6 +14,7 @@ from dichroic.operators import (
     Composition,
     DenseNoise,
     DiagonalNoise,
+    Likelihood,
     LinearFunction,
     Operator,
     PerSample,
@@ -275,6 +276,9 @@ def _check_noise(view: View) -> list[str]:
             return [f"noise: expected real {expected}, got values of type {numbers.dtype}"]
         check = _check_entries_per_sample if per_sample else _check_entries
         faults += check(what, numbers, view, observed)
+    if not faults and isinstance(inner, Likelihood):
+        seen = view.y[np.isfinite(view.y)] if observed is None else view.y[observed & np.isfinite(view.y)]
+        faults = [f"noise: {fault}" for fault in [inner.fault(seen)] if fault]
     return faults
 
 

@@ -47,9 +47,16 @@ class Observation(eqx.Module):
     mixing: dict[str, Any]
     likelihood: Any
 
-    def gaussian_at(self, m: Any = None) -> "Observation":
-        """The linear-Gaussian observation that stands for this one near the mean `m` (default: at the data)."""
-        y, noise = self.likelihood.gaussian_at(self.y, self.y if m is None else m)
+    def gaussian_at(self, m: Any = None, key: Any = None) -> "Observation":
+        """The linear-Gaussian observation that stands for this one near the mean `m` (None: of which nothing is known);
+        with a `key` the one that draws of the sources are made with.
+        """
+        if m is None:
+            y, noise = self.likelihood.gaussian_near(self.y)
+        elif key is None:
+            y, noise = self.likelihood.gaussian_at(self.y, m)
+        else:
+            y, noise = self.likelihood.gaussian_drawn(key, self.y, m)
         return Observation(y, self.observed, self.mixing, noise)
 
     @property
@@ -179,10 +186,15 @@ class View:
             out[begin : begin + _ROWS] = np.asarray(through)[: len(self) - begin]
         return out
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the noise is Gaussian; where it is not, `gaussian` stands for the view."""
+        return isinstance(inner_noise(self.noise), GaussianNoise)
+
     @cached_property
     def gaussian(self) -> "View":
         """The linear-Gaussian observations that stand for these near their data (bound views only)."""
-        if isinstance(inner_noise(self.noise), GaussianNoise):
+        if self.is_gaussian:
             return self
         with jax.enable_x64(True):
             y, noise = jax.tree.map(np.asarray, _gaussians(self.observations, np.arange(len(self))))

@@ -13,34 +13,56 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion import Scaling
+from dichroic.operators import GaussianNoise
 from dichroic.problem import Observation
 
 __all__ = ["WhitenedObservation"]
 
 
 class WhitenedObservation(eqx.Module):
-    """A single observation (no `PerSample` marks) of sources with the given scalings and shapes."""
+    """A single observation (no `PerSample` marks) of sources with the given scalings and shapes.
+
+    `stated` is the observation with its own likelihood where that is not Gaussian; everything but `at` and `chi_square`
+    sees the Gaussian that stands for it.
+    """
 
     observation: Observation
     scalings: dict[str, Scaling]
     shapes: dict[str, tuple[int, ...]] = eqx.field(static=True)
+    stated: Observation | None = None
 
     @classmethod
     def of(
         cls, observation: Observation, scalings: Mapping[str, Scaling], shapes: Mapping[str, tuple[int, ...]]
     ) -> "WhitenedObservation":
-        """Restricted to the sources that enter the observation; of any likelihood, its Gaussian at the data."""
+        """Restricted to the sources that enter the observation; of any likelihood, its Gaussian near the data."""
         names = list(observation.mixing)
-        return cls(observation.gaussian_at(), {s: scalings[s] for s in names}, {s: tuple(shapes[s]) for s in names})
+        return cls._near(observation, {s: scalings[s] for s in names}, {s: tuple(shapes[s]) for s in names})
 
     @classmethod
     def unscaled(cls, observation: Observation, shapes: Mapping[str, tuple[int, ...]]) -> "WhitenedObservation":
         """In the user's units, as if it showed nothing but the sources in `shapes`; those that enter, in that order."""
         shapes = {s: tuple(shape) for s, shape in shapes.items() if s in observation.mixing}
-        return cls(observation.gaussian_at(), {s: Scaling() for s in shapes}, shapes)
+        return cls._near(observation, {s: Scaling() for s in shapes}, shapes)
+
+    @classmethod
+    def _near(
+        cls, observation: Observation, scalings: dict[str, Scaling], shapes: dict[str, tuple[int, ...]]
+    ) -> "WhitenedObservation":
+        stated = None if isinstance(observation.likelihood, GaussianNoise) else observation
+        return cls(observation.gaussian_at(), scalings, shapes, stated)
+
+    def at(self, z: Mapping[str, Array], key: PRNGKeyArray | None = None) -> "WhitenedObservation":
+        """The Gaussian observation that stands for this one near the sources `z` in scaled units; with a `key`, for
+        draws.
+        """
+        if self.stated is None:
+            return self
+        m = self._mix({s: self.scalings[s].to_user(x) for s, x in z.items()}, {s: 1.0 for s in z})
+        return WhitenedObservation(self.stated.gaussian_at(m, key), self.scalings, self.shapes)
 
     def given(self, z: Mapping[str, Array]) -> "WhitenedObservation":
         """What is left to see of the other sources when those in `z`, in scaled units, are known."""
@@ -99,8 +121,11 @@ class WhitenedObservation(eqx.Module):
         return jnp.sum(self.observed)
 
     def chi_square(self, z: Mapping[str, Array]) -> Float[Array, ""]:
-        """:math:`|y' - A' z|^2` per observed value: 1 on average for a draw of the exact posterior."""
-        return jnp.sum((self.y - self.forward(z)) ** 2) / jnp.maximum(self.count, 1)
+        """:math:`|y' - A' z|^2` per observed value: 1 on average for a draw of the exact posterior. Where a Gaussian
+        stands for the likelihood, the one at `z`.
+        """
+        near = self.at(z)
+        return jnp.sum((near.y - near.forward(z)) ** 2) / jnp.maximum(self.count, 1)
 
     def _mix(self, x: Mapping[str, Array], factors: Mapping[str, float]) -> Array:
         terms = [self.observation.mixing[s](factors[s] * x[s]) for s in x]
