@@ -79,6 +79,14 @@ def test_lists_of_fits_files(cuts):
     assert "152.0" in kept.labels.columns["header"][0]
 
 
+def test_hdus_as_channels(cuts):
+    text = TEXT.replace('"SCI"', '["SCI"]').replace('"WHT"', '["WHT"]').replace('"DQ"', '["DQ"]')
+    (cuts / "problem.toml").write_text(text.replace("[4, 5]", "[4, 5, 1]"))
+    view = load_problem(cuts).problem.views["v"]
+    assert view.y.shape == np.shape(view.noise.value.std) == (3, 4, 5, 1)
+    assert (~view.observed).sum() == 6
+
+
 def test_labels_survive_a_saved_problem(cuts, tmp_path):
     (cuts / "problem.toml").write_text(TEXT + 'axes = [{ name = "dec", step = 0.2, unit = "arcsec" }]\n')
     text = (cuts / "problem.toml").read_text().replace("mixing.galaxy = 1.0\naxes", "axes")

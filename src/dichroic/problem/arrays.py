@@ -149,7 +149,7 @@ class ArrayReader:
         key = _readers()[kind].key
         if key is None or not isinstance(options.get(key), list):
             return self._one(path, kind, options)
-        return _channels([self._one(path, kind, {**options, key: one}) for one in options[key]], options[key], key)
+        return _channels([self._one(path, kind, {**options, key: one}) for one in options[key]])
 
     def _one(self, path: Path, kind: str, options: Mapping[Any, Any], text: bool = False) -> Opened:
         reader = _settings(_readers()[kind], options)
@@ -206,11 +206,11 @@ def _scaled(found: Any, scale: int | float | None, unit: str | None) -> Any:
     return found
 
 
-def _channels(found: list[Opened], keys: list[Any], name: str) -> Opened:
+def _channels(found: list[Opened]) -> Opened:
     """Arrays of one file as channels: images `(H, W, C)`, series `(T, 1, C)`."""
     joined = stack(found)
     x, mask = (None if a is None else np.moveaxis(a, 0, -1) for a in (joined.values, joined.mask))
-    axes = (*joined.axes[1:], Axis(name, np.asarray([str(key) for key in keys])))
+    axes = (*joined.axes[1:], Axis("channel"))  # not by the keys: noise beside data has others
     if x is not None and x.ndim == 2:
         x, mask = x[:, None], None if mask is None else mask[:, None]
         axes = (axes[0], Axis(), *axes[1:])

@@ -15,6 +15,7 @@ from dichroic.report.theme import INK, MUTED, Figure, colour, dots, panel
 __all__ = ["example_lines", "pairs", "thin", "vector_figures"]
 
 _CLOUD, _CURVES, _HIGHLIGHTS, _SCALARS = 400, 6, 3, 40
+_SERIES_LENGTH = 16  # entries from which a spectrum is shown
 
 
 def vector_figures(material: Material, separated: Separated, sources: list[str]) -> list[Figure]:
@@ -23,6 +24,8 @@ def vector_figures(material: Material, separated: Separated, sources: list[str])
     for s in sources:
         make = {"pairs": _scatter, "line": _bands, "scalar": _scalar}[kind(material.shapes[s])]
         figures.append(make(separated, s, material.unit(s)))
+    if series := [s for s in sources if _step(separated, s)]:
+        figures.append(_spectra(separated, series))
     residual = _residual(separated)
     return [*figures, residual] if residual is not None else figures
 
@@ -159,6 +162,39 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
         f"Posterior mean, two standard deviations to either side, and two draws of some observations; good is {good}."
     )
     return Figure(_group(panels), caption, f"Source “{source}”")
+
+
+def _step(separated: Separated, source: str) -> float | None:
+    """Seconds between two entries of a source that is a series on the grid of the data."""
+    axis, shape = separated.labels.axis(0), separated.first_draws(source, 1).shape[1:]
+    on_grid = separated.view is not None and shape == separated.view.event_shape
+    return axis.step if axis.unit == "s" and on_grid and len(shape) == 1 and shape[0] >= _SERIES_LENGTH else None
+
+
+def _spectra(separated: Separated, sources: list[str]) -> Figure:
+    """Mean power of single draws (of the truth, too) by frequency."""
+
+    def power(x: np.ndarray) -> np.ndarray:
+        x = x[np.isfinite(x).all(1)]
+        return np.mean(np.abs(np.fft.rfft(x * np.hanning(x.shape[1]))) ** 2, 0)
+
+    def draw(axes: Any) -> None:
+        for k, s in enumerate(sources):
+            x = separated.first_draws(s, _CLOUD)
+            frequencies = np.fft.rfftfreq(x.shape[1], _step(separated, s) or 1.0)
+            axes.plot(frequencies[1:], power(x)[1:], color=colour(k), label=s)
+            if (truth := _truth(separated, s)) is not None:
+                axes.plot(frequencies[1:], power(truth[:_CLOUD])[1:], color=colour(k), linestyle="--", linewidth=1)
+        axes.set_yscale("log")
+        axes.set_xlabel("frequency [Hz]")
+        axes.set_ylabel("power")
+
+    known = any(_truth(separated, s) is not None for s in sources)
+    good = (
+        "lines along the dashed ones, of the truth" if known else "lines of the shape that each source is known to have"
+    )
+    caption = f"Power of draws by frequency, averaged over observations; good is {good}."
+    return Figure(_group([panel(draw, f"Spectra in {separated.name}", legend=True)]), caption, "Spectra")
 
 
 def _top(axis: Axis, mean: np.ndarray, most: int = 4) -> list[tuple[float, float, str]]:
