@@ -8,6 +8,7 @@ from dichroic.formats import Axis, Labels
 from dichroic.problem import Problem
 from dichroic.report import report as write_report
 from dichroic.report.pictures import finite_range, softening, to_rgba
+from dichroic.report.vectors import _top, along_axis
 from report_cases import make_problem
 
 
@@ -32,10 +33,12 @@ def test_series_have_seconds_and_hertz(make_run, tmp_path):
     assert 'class="up"' not in text
 
 
-def test_genes_have_names(make_run, tmp_path):
-    text = page(make_run, tmp_path, labelled((40,), Axis("gene", np.asarray([f"G{i}x" for i in range(40)]))))
-    assert ">gene<" in text and any(f">G{i}x<" in text for i in range(40))
-    assert "frequency [Hz]" not in text
+def test_the_largest_genes_are_named():
+    axis = Axis("gene", np.asarray(["A", "B", "C", "D", "E"]))
+    assert _top(axis, np.asarray([0.1, -3.0, np.nan, 2.0, 0.0]), 2) == [(2.0, -3.0, "B"), (4.0, 2.0, "D")]
+    assert _top(Axis("time", step=0.5), np.arange(5.0)) == []
+    places, name = along_axis(axis, 5)
+    assert name == "gene" and places.tolist() == [1, 2, 3, 4, 5]
 
 
 def test_images_of_fits_files_stand_upright(make_run, tmp_path):
