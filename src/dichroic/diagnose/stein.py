@@ -45,7 +45,7 @@ def stein(case: Case, report: Report) -> Result:
             score.append(np.concatenate([known[s].reshape(len(some), -1) for s in white.sources], axis=1))
             report((done + (k + 1) / draws) / len(rows))
         x, score = np.stack(x, axis=1).astype(float), np.stack(score, axis=1)
-        usable = np.isfinite(x).all((1, 2)) & np.isfinite(score).all((1, 2))
+        usable = np.asarray(np.isfinite(x).all((1, 2)) & np.isfinite(score).all((1, 2)))
         failed, total = failed + int((~usable).sum()), total + len(usable)
         if usable.sum() < 8:
             continue

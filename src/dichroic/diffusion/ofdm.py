@@ -109,8 +109,8 @@ class OFDM(Symbols):
         if isinstance(carriers, str) and carriers not in named:
             raise ValueError(f"carriers: expected 'all', 'wifi' or a list of numbers, got {carriers!r}")
         active = named[carriers] if isinstance(carriers, str) else tuple(np.asarray(carriers).tolist())
-        flags = {key: bool(table.get(key, False)) for key in ("offset", "phase")}
-        return cls(letters, weights, shape[0], fft, active, table.get("prefix", 0), **flags, scaling=scaling)
+        offset, phase = (bool(table.get(key, False)) for key in ("offset", "phase"))
+        return cls(letters, weights, shape[0], fft, active, table.get("prefix", 0), offset, phase, scaling=scaling)
 
     @property
     def shape(self) -> tuple[int, ...]:

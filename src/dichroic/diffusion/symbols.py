@@ -170,7 +170,7 @@ def letters_of(said: Any, pairs: bool) -> np.ndarray:
     if np.iscomplexobj(letters) and not pairs:
         raise ValueError("an alphabet of complex numbers is for a complex source: say dtype = 'complex'")
     if letters.ndim == 1:
-        letters = np.stack([letters.real, letters.imag], -1) if pairs else letters[:, None]
+        letters = np.stack([np.real(letters), np.imag(letters)], -1) if pairs else letters[:, None]
     if letters.shape[1] != 1 + pairs or not np.isfinite(letters).all():
         raise ValueError(f"expected {'pairs of' if pairs else ''} finite numbers as letters, got {said!r}")
     return letters.astype(np.float32)

@@ -51,7 +51,7 @@ def as_dataset(name: str, view: ViewResults, said: Mapping[str, str], parts: boo
 
     def keep(variable: str, dims: tuple[str, ...], x: np.ndarray, unit: str = "") -> None:
         if parts and np.iscomplexobj(x):
-            dims, x = (*dims, "part"), np.stack([x.real, x.imag], -1)
+            dims, x = (*dims, "part"), np.stack([np.real(x), np.imag(x)], -1)
             coordinates["part"] = ("part", np.asarray(["real", "imaginary"]))
         variables[variable] = (dims, x, {"units": unit} if unit else {})
 

@@ -36,7 +36,7 @@ class H5AD(Reader):
         with h5py.File(path, "r") as file:
             place = "X" if self.layer is None else self.layer if self.layer == "raw/X" else f"layers/{self.layer}"
             if place not in file:
-                layers = file.get("layers", {})
+                layers: Any = file.get("layers", {})
                 raise missing_key(path, str(self.layer), [*layers, *(["raw/X"] if "raw/X" in file else [])])
             table = "raw/var" if place == "raw/X" else "var"
             for part in ("obs", table):

@@ -88,7 +88,8 @@ def _factor(own: Any, unit: Any, power: int) -> float:
         return float(own.to(unit if power == 1 else unit**power))
     from astropy.units import Unit
 
-    return float(Unit(str(own)).to(Unit(str(unit)) ** power))
+    scale: Any = Unit(str(own)).to(Unit(str(unit)) ** power)
+    return float(scale)
 
 
 def _check_axes(own: tuple[Axis, ...], other: tuple[Axis, ...]) -> None:

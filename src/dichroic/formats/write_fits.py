@@ -58,7 +58,7 @@ def _unit(fits: Any, label: str, number: int, x: np.ndarray, text: str, unit: st
     for key in [*_STRUCTURE, *(card for card in header if card.startswith("NAXIS"))]:
         header.remove(key, ignore_missing=True, remove_all=True)
     if np.iscomplexobj(x):  # which FITS has no images of
-        x = np.stack([x.real, x.imag])
+        x = np.stack([np.real(x), np.imag(x)])
     hdu = fits.ImageHDU(np.asarray(x), header=header, name=label)
     hdu.header["EXTVER"] = number
     if unit:

@@ -172,10 +172,11 @@ class TaughtCritic(Critic):
         return toward(h * beyond, x, f_p), log_ratio
 
     def loss(self, real, fake, alpha):
-        (x_p, *at_p), (x_q, *at_q) = real, fake
-        f_p, beyond_p, l_p = self(*at_p)
-        f_q, beyond_q, l_q = self(*at_q)
-        weight_p, weight_q = (1 + together(*at).sigma ** -2 for at in (at_p, at_q))
+        (x_p, noisy_p, given_p), (x_q, noisy_q, given_q) = real, fake
+        f_p, beyond_p, l_p = self(noisy_p, given_p)
+        f_q, beyond_q, l_q = self(noisy_q, given_q)
+        at = (noisy_p, given_p), (noisy_q, given_q)
+        weight_p, weight_q = (1 + together(*each).sigma ** -2 for each in at)
         if self.ratio_loss == "denoising":
             sides = (f_p, beyond_p, l_p), (f_q, beyond_q, l_q)
             mixed = [f + (1 - share(log_ratio, alpha)) * b for f, b, log_ratio in sides]

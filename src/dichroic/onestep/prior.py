@@ -25,7 +25,7 @@ class GeneratorPrior(Prior):
 
     It has no denoiser: it simulates, replays and is compared, but a method that anneals refuses it.
 
-    **Arguments:** `generator`, in scaled units; `levels`, falling noise levels that a stochastic generator goes through.
+    **Arguments:** `generator`, in scaled units; `levels`, falling noise levels that a stochastic one goes through.
     """
 
     kind: ClassVar[str] = "generator"

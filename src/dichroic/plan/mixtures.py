@@ -101,7 +101,8 @@ def time_mixtures(contrast: Contrast, problem: Problem, fit: FitConfig, report: 
     )
     of_draw = timed("draws", lambda: draw_all(denoiser, given, config.draw_steps, key)[0], _BATCH)
     weights = sum(a.nbytes for a in jax.tree.leaves((regression, denoiser)) if eqx.is_array(a))
-    return MixturesTimes(gaussian, of_regression, of_denoiser, *critics, of_evidence, of_draw, compiling, weights)
+    alone, moving = critics
+    return MixturesTimes(gaussian, of_regression, of_denoiser, alone, moving, of_evidence, of_draw, compiling, weights)
 
 
 def _seconds(run: Callable[[], object]) -> float:

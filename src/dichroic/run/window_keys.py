@@ -32,7 +32,7 @@ def window_keys(key: PRNGKeyArray, windows: Windows) -> Any:
     """
     records = jax.vmap(lambda r: jax.random.key_data(jax.random.fold_in(key, r)))(windows.record)
     data = np.concatenate([np.asarray(records), windows.start.astype(np.uint32)], 1)
-    return jax.random.wrap_key_data(data, impl=_places(windows.size[0]))
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=_places(windows.size[0]))
 
 
 @lru_cache

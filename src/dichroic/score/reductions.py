@@ -53,7 +53,8 @@ def _u_statistic(u: Float[Array, "g n"], m: int) -> Float[Array, " g"]:
     sums = [jnp.sum(unit**i, axis=1) for i in range(1, m + 1)]
     e: list[Array] = [jnp.ones(len(u), u.dtype)]
     for k in range(1, m + 1):
-        e.append(sum((-1) ** (i - 1) * e[k - i] * sums[i - 1] for i in range(1, k + 1)) / k)
+        terms = [(-1) ** (i - 1) * e[k - i] * sums[i - 1] for i in range(1, k + 1)]
+        e.append(jnp.stack(terms).sum(0) / k)
     products = 1.0
     for k in range(m):
         products *= (n - k) / n / (k + 1)

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from dichroic.algebra import Info
 from dichroic.diffusion import Cost, Target
 from dichroic.posterior.method import Share
-from dichroic.posterior.methods.spectral import Spectral, SpectralStep
+from dichroic.posterior.methods.spectral import Spectral, SpectralStep, Spectrum
 
 __all__ = ["SNIPS"]
 
@@ -49,6 +49,8 @@ class SNIPSStep(SpectralStep):
     rounds: int = eqx.field(static=True)
 
     def __call__(self, target, x_t, sigma_t, sigma_s, key):
+        assert isinstance(target, Spectrum)
+
         def move(k, state):
             x, info = state
             D, new = target.mean(x, sigma_s)

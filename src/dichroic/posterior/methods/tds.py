@@ -44,7 +44,7 @@ class TDS(Particles):
         return name
 
     def sampler(self, task, *, afresh=False):
-        target = TARGETS[self.twist]()
+        target = TARGETS[self.twist]()  # pyright: ignore[reportCallIssue]
         (leg,), shared = target.legs(task)
         levels = task.schedule.levels(self.steps).astype(np.float32)
         return Twisted(levels, self.particles, build=leg.build), shared
