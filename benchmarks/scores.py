@@ -195,9 +195,8 @@ def denoiser(key, objective, width, rate, base):
     std = np.full((6, d), 0.05)
     for k in range(6):
         std[k, rng.choice(d, 2, replace=False)] = 0.3
-    x = means[rng.integers(6, size=100_000)]
     kinds = rng.integers(6, size=100_000)
-    x = means[kinds] + std[kinds] * rng.normal(size=x.shape)
+    x = means[kinds] + std[kinds] * rng.normal(size=(len(kinds), d))
     scale = np.sqrt(np.mean(x**2))
     x, means, std = x / scale, means / scale, std / scale
     truth = ComponentsDenoiser.of(
@@ -234,28 +233,14 @@ def denoiser(key, objective, width, rate, base):
     return float(parts(found, jnp.asarray(x[:8192], jnp.float32), jax.random.split(jax.random.key(5), 8192)))
 
 
+# objective, units of a layer, learning rate, whether a Gaussian of the true moments is corrected
 DENOISERS = [
-    (o, h, r, b)
-    for o, h, r, b in [
-        ("denoising", 64, 1e-3, False),
-        ("lifted", 64, 1e-3, False),
-        ("lifted with denoising", 64, 1e-3, False),
-        ("residual", 64, 1e-3, False),
-        ("residual lifted", 64, 1e-3, False),
-        ("denoising", 90, 1e-3, False),
-        ("denoising", 64, 4e-3, False),
-        ("lifted", 64, 4e-3, False),
-        ("residual", 64, 4e-3, False),
-        ("denoising", 90, 4e-3, False),
-        ("denoising", 16, 1e-3, False),
-        ("lifted", 16, 1e-3, False),
-        ("residual", 16, 1e-3, False),
-        ("residual lifted", 16, 1e-3, False),
-        ("denoising", 24, 1e-3, False),
-        ("denoising", 64, 1e-3, True),
-        ("lifted", 64, 1e-3, True),
-        ("denoising", 16, 1e-3, True),
-    ]
+    *((objective, 16, 1e-3, False) for objective in ("denoising", "residual", "lifted")),
+    *(("denoising", 24, 1e-3, False), ("denoising", 16, 1e-3, True), ("residual lifted", 16, 1e-3, False)),
+    *((objective, 64, 1e-3, False) for objective in ("denoising", "residual", "lifted", "lifted with denoising")),
+    *(("denoising", 90, 1e-3, False), ("denoising", 64, 1e-3, True), ("residual lifted", 64, 1e-3, False)),
+    *((objective, 64, 4e-3, False) for objective in ("denoising", "residual", "lifted")),
+    ("denoising", 90, 4e-3, False),
 ]
 
 
