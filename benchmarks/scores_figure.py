@@ -28,7 +28,7 @@ def draw(kept, path):
         ax.set_title(f"{number}. {panel.__doc__}", fontsize=10)
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
 
 
 def spectral(d, order, n=1200, seed=0):
@@ -58,6 +58,7 @@ def threshold(ax, found):
 
 
 def _bars(ax, groups, methods, value):
+    groups = [group for group in groups if not all(np.isnan(value(group, method)) for method in methods)]
     width = 0.8 / len(methods)
     for i, method in enumerate(methods):
         ax.bar(np.arange(len(groups)) + i * width, [value(group, method) for group in groups], width, label=method)
@@ -68,7 +69,8 @@ def probes(ax, found):
     """Random directions cost variance"""
     laws = ("gauss-2", "gauss-8", "mix-2", "mix-8")
     _bars(ax, laws, ("exact", "sliced", "sliced Gaussian"), lambda law, m: found(f"neural/{law}/{m}"))
-    ax.set_yscale("log")
+    ax.set_ylim(bottom=0)
+    ax.margins(y=0.3)
 
 
 def bias(ax, found):
@@ -96,18 +98,11 @@ def lifting(ax, found):
 
 
 def capacity(ax, found):
-    """Levels help small networks, as width does"""
-    cases = {
-        "16 units": [("one", "denoising/16"), ("two levels", "residual/16"), ("24 units", "denoising/24")],
-        "64 units": [("one", "denoising/64"), ("two levels", "residual/64"), ("90 units", "denoising/90")],
-    }
-    for i, three in enumerate(cases.values()):
-        for j, (label, case) in enumerate(three):
-            value = found(f"denoiser/{case}/0.001/False")
-            ax.bar(i + 0.27 * j, value, 0.25, color=f"C{j}")
-            ax.text(i + 0.27 * j, value, label, ha="center", va="bottom", fontsize=7)
-    ax.set_xticks([0.27, 1.27], list(cases))
-    ax.set_yscale("log")
+    """Levels help small networks"""
+    cases = {"16 units": "denoising/16", "two of 16": "residual/16", "24 units": "denoising/24"}
+    cases |= {"64 units": "denoising/64", "two of 64": "residual/64", "90 units": "denoising/90"}
+    _bars(ax, tuple(cases), ("error",), lambda case, _: found(f"denoiser/{cases[case]}/0.001/False"))
+    ax.set_ylim(bottom=0)
 
 
 def curl(ax, found):

@@ -29,8 +29,8 @@ __all__ = ["LiftedDenoising", "ResidualDenoising"]
 class ResidualDenoising(Settings):
     """Denoising score matching level by level: the loss of `denoising` of every sum of the first networks.
 
-    It helps networks that are too small. One that is wider by as many weights does so, too, and an evaluation of the
-    denoiser costs as many networks as there are levels.
+    It helps networks that are too small (`../docs/score.md`). An evaluation of the denoiser costs as many networks as
+    there are levels.
     """
 
     head: ClassVar[float] = 0.0
