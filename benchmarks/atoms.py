@@ -10,6 +10,7 @@ variance of its states over the exact one, level by level, and the energy distan
 """
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def main() -> None:
     denoisers = {"x": prior.denoiser()}
     for name, settings in SETTINGS.items():
         method = read_method(settings)
-        if not isinstance(method, Targeted) or arguments.only not in name:
+        if not isinstance(method, Targeted) or not re.search(arguments.only, name):
             continue
         costs = []
 

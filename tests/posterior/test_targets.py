@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import Ancestral, GaussianDenoiser, noise_like
-from dichroic.operators import Dense, DiagonalNoise
+from dichroic.operators import Dense, DiagonalNoise, Mask
 from dichroic.posterior import DPS, MCG, METHODS, TARGETS, SplitGibbs, Targeted, read_method
 from dichroic.posterior.modelled import System
 from oracles import MatrixDenoiser, Tally, assert_gaussian, flatten
@@ -242,6 +242,25 @@ def test_targets_with_the_covariances_of_gaussian_sources_are_exact(name):
         got = flatten({s: a[None] for s, a in x.items()}, case.names)[0]
         np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
         assert info.residual < 1e-8 and not info.stopped
+
+
+def test_targets_are_one_where_their_covariances_are(rng):
+    """Isotropic sources: PiGDM; a diagonal covariance under a mask: TMPD; a flat one: DMPS; moment matching always."""
+    y, x_t, d = rng.normal(size=4), {"x": rng.normal(size=4)}, rng.uniform(0.3, 2, 4)
+    dense, mask = Dense(rng.normal(size=(4, 4))), Mask(np.array([1.0, 0, 1, 0.5]))
+    cases = {"pigdm": (dense, np.full(4, 1.7)), "tmpd": (mask, d), "dmps": (dense, np.full(4, 1e9)), "jfps": (dense, d)}
+
+    def run(x_t):
+        found = {}
+        for name, (operator, variances) in cases.items():
+            whitened = whiten(y, {"x": operator}, DiagonalNoise(STD))
+            denoisers = {"x": GaussianDenoiser.from_covariance(np.zeros(4), np.diag(variances))}
+            ways = (built(way, denoisers, whitened) for way in (name, "moments"))
+            found[name] = [target.mean(x_t, jnp.asarray(SIGMA))[0]["x"] for target in ways]
+        return found
+
+    for name, (own, moments) in jax.jit(run)(x_t).items():
+        np.testing.assert_allclose(own, moments, atol=1e-7 if name == "dmps" else 1e-10, err_msg=name)
 
 
 @pytest.fixture(scope="module")

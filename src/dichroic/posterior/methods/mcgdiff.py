@@ -26,7 +26,7 @@ class MCGDiff(Particles):
     `dichroic.posterior.methods.particles`); one is drawn. `particles` network evaluations a step, no product; a
     decomposition as for DDRM.
 
-    Source: Cardoso, Idrissi, Le Corff and Moulines, ICLR 2024, arXiv 2308.07983, algorithm 1.
+    Source: Cardoso, Janati, Le Corff and Moulines, ICLR 2024, arXiv 2308.07983, algorithm 1.
     """
 
     kind: Literal["mcgdiff"] = "mcgdiff"

@@ -44,7 +44,7 @@ class REDDiff(Sampled):
     """Kind red_diff: first length of a step, which falls to zero."""
 
     def sampler(self, task, *, afresh=False):
-        levels = task.schedule.levels(max(self.steps - 1, 1)).astype(np.float32)
+        levels = task.schedule.levels(self.steps).astype(np.float32)[: self.steps]
         return Descent(task.denoisers(self.kind), levels, self.weight, self.rate), Cost()
 
     @property
