@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict] = {
     "tds, opc": {"kind": "tds", "twist": "opc", "particles": 4},
     "mcgdiff": {"kind": "mcgdiff", "particles": 4},
     # what the settings that papers tune per problem do, of which the default was chosen
-    **{f"dps, zeta = {zeta:g}": {"kind": "dps", "zeta": zeta} for zeta in (0.1, 1.0)},
+    **{f"dps, zeta = {zeta:g}": {"kind": "dps", "zeta": zeta} for zeta in (0.1, 0.3)},
     **{f"sda, gamma = {gamma:g}": {"kind": "annealed", "target": "sda", "gamma": gamma} for gamma in (0.01, 1.0)},
 }
 

@@ -118,7 +118,9 @@ def test_many_particles_draw_the_posterior(kind):
     n, K = 1000, 64
     view, priors, share = bimodal(n)
     method = read_method({"kind": kind, "particles": K, "steps": 32, "batch": n})
-    drawn = method.bind(view, priors, key=jax.random.key(0)).draw(observation_keys(jax.random.key(1), n))
+    bound, keys = method.bind(view, priors, key=jax.random.key(0)), observation_keys(jax.random.key(1), n)
+    drawn, rows = bound.draw(keys), np.array([6, 2])
+    np.testing.assert_allclose(bound.draw(keys[rows], rows).samples["x"], drawn.samples["x"][rows], atol=1e-5)
     error = np.sqrt(share * (1 - share) / n)
     for x in drawn.samples["x"].T:
         assert abs(np.mean(x > 0) - share) < 4.5 * error
@@ -147,7 +149,7 @@ def _single(denoiser):
     return jax.tree.map(lambda a: np.asarray(a, np.float32), denoiser)
 
 
-@pytest.mark.parametrize("kind", [*PARTICLES, "red_diff"])
+@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in PARTICLES), "red_diff"])
 def test_draws_cost_what_they_say_and_depend_on_their_observation_alone(kind):
     tally, view, priors = Tally(), golden_view(), gaussian_priors()
     counted = {s: DenoiserPrior(tally.wrap(s, p.denoiser()), p.schedule) for s, p in priors.items()}

@@ -57,10 +57,11 @@ def _fields(models: list[tuple[str, type[BaseModel]]]) -> dict[str, tuple[list[A
     """Hints and help of all settings of some models; those that not all of them have begin with whose they are."""
     found: dict[str, tuple[list[Any], str]] = {}
     for name in dict.fromkeys(name for _, model in models for name in model.model_fields):
-        those = {kind: model.model_fields[name] for kind, model in models if name in model.model_fields}
-        whose = f"{', '.join(those)}: " if len(those) < len({kind for kind, _ in models}) else ""
-        texts = [f.description for f in those.values() if f.description]
-        hints = [hint_of(f) for f in those.values()]
+        those = [(kind, model.model_fields[name]) for kind, model in models if name in model.model_fields]
+        kinds = dict.fromkeys(kind for kind, _ in those)  # of which one may be several models
+        whose = f"{', '.join(kinds)}: " if len(kinds) < len({kind for kind, _ in models}) else ""
+        texts = [f.description for _, f in those if f.description]
+        hints = [hint_of(f) for _, f in those]
         found[name] = hints, whose + (texts[0] if texts else "")
     return found
 

@@ -31,7 +31,7 @@ class DPS(Guided):
     evaluations: ClassVar[Cost] = Cost(1, 1)
 
     kind: Literal["dps"] = "dps"
-    zeta: PositiveFloat = 0.3
+    zeta: PositiveFloat = 1.0
     """Length of the move towards the data after every step, in standard deviations of a source."""
 
     @property
