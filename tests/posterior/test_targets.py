@@ -315,4 +315,4 @@ def test_what_a_target_lacks_is_said():
     for name in ("opc", "jfps"):
         with pytest.raises(ValueError, match=f"target '{name}' needs .*source '[ab]', and its prior has none"):
             method_named(name).prepared(bare)
-    assert MCG().walk == DPS().walk
+    assert MCG(zeta=0.2).walk == DPS(zeta=0.2).walk
