@@ -76,17 +76,21 @@ class _Fit(Contender):
         records, config = run.records(), run.config()
         views = run.problem()["views"]
         laps = [r for r in records if r["lap"]]
+        if not laps:
+            return {}
         drawn = sum(
             numbers["evaluations"] * views[view]["observations"]
             for r in records
             for view, numbers in r["views"].items()
         )
         best: dict[str, int] = {r["stage"]: r["best_lap"] for r in records}
+        law, mixtures = next((run.path / "posteriors").glob("*"), None) is not None, config.mixtures
+        steps = mixtures.start_steps + len(laps) * mixtures.steps
         return {
             "laps": {stage: sum(r["stage"] == stage for r in laps) for stage in best},
             "best_lap": best,
-            "training_steps": sum(len(r["loss"]) for r in laps) * config.training.steps,
-            "training_batch": config.training.batch,
+            "training_steps": steps if law else sum(len(r["loss"]) for r in laps) * config.training.steps,
+            "training_batch": mixtures.batch if law else config.training.batch,
             "draw_evaluations": int(drawn),
         }
 
