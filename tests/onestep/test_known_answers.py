@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from dichroic.diffusion import Schedule, TrainingConfig, train
-from dichroic.onestep import lecam, logistic, share, skew_divergence, skew_weight, toward
+from dichroic.onestep import (
+    ensemble_mean,
+    importance_mean,
+    lecam,
+    logistic,
+    share,
+    skew_divergence,
+    skew_weight,
+    toward,
+)
 
 X = np.linspace(-12, 13, 20001)
 CELL = X[1] - X[0]
@@ -146,3 +155,51 @@ def test_a_conditional_generator_finds_the_posterior():
     found, _ = train(start, Schedule(), jnp.zeros(1), config, key=jax.random.key(0), objective=Exact())
     b, c, d = np.asarray(found.weights)
     np.testing.assert_allclose([b, abs(c), d], [1.5 / 2.34, np.sqrt(0.09 / 2.34), 0], atol=2e-3)
+
+
+class TestGivenData:
+    """Components `N(m, s^2)` of equal weight, seen noisily as `x_t`, and as `y = 1.5 x + 0.3 n`."""
+
+    A, noise = 1.5, 0.3
+
+    def moments(self, means, std, x_t, sigma):
+        v = std**2 * sigma**2 / (std**2 + sigma**2)
+        centres = (np.asarray(means) * sigma**2 + x_t * std**2) / (std**2 + sigma**2)
+        log_r = -0.5 * (x_t - np.asarray(means)) ** 2 / (std**2 + sigma**2)
+        r = np.exp(log_r - log_r.max())
+        return r / r.sum(), centres, np.sqrt(v)
+
+    def scores(self, means, std, x_t, sigma, y, K, n):
+        """Of `n` rounds of `K` draws, by importance and by the ensemble."""
+        rng = np.random.default_rng(0)
+        r, centres, root = self.moments(means, std, x_t, sigma)
+        x = centres[rng.choice(len(r), (n, K), p=r)] + root * rng.standard_normal((n, K))
+        f, white = r @ centres, device([[self.A / self.noise]])
+        by = jax.jit(
+            jax.vmap(
+                lambda x: (
+                    importance_mean(x, -0.5 * (y - self.A * x[:, 0]) ** 2 / self.noise**2)[0][0],
+                    ensemble_mean(x, device([f]), device([y / self.noise]), white)[0],
+                )
+            )
+        )
+        return [(np.asarray(found) - f) / sigma**2 for found in by(device(x[..., None]))]
+
+    def test_one_component(self):
+        importance, _ = self.scores([0.0], 1.0, 0.7, 0.8, -0.4, 100000, 1)
+        np.testing.assert_allclose(importance, -0.98285, atol=0.02)
+
+    @pytest.mark.parametrize(
+        "sigma, exact, importance, spread, ensemble",
+        [(0.3, 2.3806, 2.30, 0.39, 2.38), (1.0, 0.9543, 0.957, 0.018, 0.97), (4.0, 0.1202, 0.120, 0.001, 0.12)],
+    )
+    def test_two_components(self, sigma, exact, importance, spread, ensemble):
+        found, by_ensemble = self.scores([-2.0, 2.0], 0.2, 0.3, sigma, 3.0, 64, 4000)
+        r, centres, root = self.moments([-2.0, 2.0], 0.2, 0.3, sigma)
+        likelihood = r * np.exp(-0.5 * (3.0 - self.A * centres) ** 2 / (self.noise**2 + self.A**2 * root**2))
+        shifted = centres + root**2 * self.A / (self.noise**2 + self.A**2 * root**2) * (3.0 - self.A * centres)
+        np.testing.assert_allclose((likelihood @ shifted / likelihood.sum() - r @ centres) / sigma**2, exact, atol=1e-4)
+        # the published mean is one of some hundred rounds itself
+        np.testing.assert_allclose(found.mean(), importance, atol=1e-3 + 4 * spread / np.sqrt(400))
+        np.testing.assert_allclose(found.std(), spread, rtol=0.2, atol=6e-4)
+        np.testing.assert_allclose(by_ensemble.mean(), ensemble, atol=0.02)

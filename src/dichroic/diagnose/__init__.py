@@ -5,6 +5,7 @@ from dichroic.diagnose.codes import CODES
 from dichroic.diagnose.model import GaussianModel, LearnedModel, Model
 from dichroic.diagnose.panel import CHECKS, default_checks, load_panel, run_panel
 from dichroic.diagnose.result import Question, Result
+from dichroic.diagnose.substitute import Failure, may_stand_in
 from dichroic.diagnose.verdict import Verdict, judge
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "CODES",
     "Budget",
     "Case",
+    "Failure",
     "GaussianModel",
     "LearnedModel",
     "Model",
@@ -21,5 +23,6 @@ __all__ = [
     "default_checks",
     "judge",
     "load_panel",
+    "may_stand_in",
     "run_panel",
 ]

@@ -4,6 +4,7 @@ from dichroic.diffusion import PRIORS
 from dichroic.onestep.config import OneStepConfig
 from dichroic.onestep.critic import MixtureCritic, TaughtCritic, together
 from dichroic.onestep.generator import Generator, Noisy
+from dichroic.onestep.given import ensemble_mean, importance_mean
 from dichroic.onestep.objective import GeneratorObjective, karras
 from dichroic.onestep.prior import GeneratorPrior
 from dichroic.onestep.ratio import generator_gan, lecam, logistic
@@ -25,8 +26,10 @@ __all__ = [
     "adaptive",
     "distill",
     "distill_stochastic",
+    "ensemble_mean",
     "gaussian_of",
     "generator_gan",
+    "importance_mean",
     "karras",
     "lecam",
     "logistic",
