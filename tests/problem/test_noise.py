@@ -76,7 +76,6 @@ def test_noise_of_every_sample(noise):
 @pytest.mark.parametrize(
     ("noise", "message"),
     [
-        (0.0, r"^view 'v': noise must be positive and finite, got 0$"),
         (-1, r"noise must be positive and finite, got -1"),
         (np.nan, r"noise must be positive and finite, got nan"),
         (np.inf, r"noise must be positive and finite, got inf"),

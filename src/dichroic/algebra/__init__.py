@@ -2,7 +2,7 @@
 
 from dichroic.algebra.components import Components
 from dichroic.algebra.gaussian import Gaussian
-from dichroic.algebra.krylov import Info, conjugate_gradient, lanczos_root
+from dichroic.algebra.krylov import Info, conjugate_gradient, lanczos_root, solve_products
 from dichroic.algebra.linear import conditional, matheron, root
 from dichroic.algebra.small import cholesky, gain, psd_part, solve_lower, solve_spd, solve_upper, symmetric_eigen
 
@@ -19,6 +19,7 @@ __all__ = [
     "psd_part",
     "root",
     "solve_lower",
+    "solve_products",
     "solve_spd",
     "solve_upper",
     "symmetric_eigen",

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from dichroic.algebra.small import symmetric_eigen
 
-__all__ = ["Info", "conjugate_gradient", "lanczos_root"]
+__all__ = ["Info", "conjugate_gradient", "lanczos_root", "solve_products"]
 
 
 class Info(eqx.Module):
@@ -103,6 +103,42 @@ def conjugate_gradient(
     total, _, _, rho, frozen = jax.lax.fori_loop(0, iterations, iterate, state)
     residual = jnp.sqrt(rho / jnp.maximum(norm, jnp.finfo(b.dtype).tiny))
     return total, Info(residual.astype(jnp.float32), _as_int(frozen))
+
+
+def solve_products(
+    product: Callable[[Float[Array, " m"]], Float[Array, " m"]],
+    b: Float[Array, " m"],
+    diagonal: Float[Array, " m"],
+    most: int,
+) -> tuple[Float[Array, " m"], Float[Array, ""]]:
+    r"""The `v` with :math:`C v = b`, for a positive semidefinite `C`, to rounding: conjugate gradients that stop when
+    they are there, or after `most` iterations. Where `diagonal` is all of `C`, the first one is the answer.
+
+    **Returns:** the solution, and its relative residual.
+    """
+    norm = jnp.sum(b * b)
+    solved = (8 * jnp.finfo(b.dtype).eps) ** 2 * norm
+    typical = jnp.mean(jnp.abs(diagonal)) + jnp.finfo(b.dtype).tiny
+    inverse = 1 / jnp.where(diagonal > 1e-3 * typical, diagonal, typical)
+
+    def going(state):
+        k, _, r, _, _ = state
+        return (k < most) & (jnp.sum(r * r) > solved)
+
+    def iterate(state):
+        k, v, r, p, rho = state
+        q = product(p)
+        curvature = jnp.sum(p * q)
+        alpha = jnp.where(curvature > 0, rho / jnp.where(curvature > 0, curvature, 1), 0)
+        v, r = v + alpha * p, r - alpha * q
+        z = inverse * r
+        new = jnp.sum(r * z)
+        return k + 1, v, r, z + jnp.where(rho > 0, new / jnp.where(rho > 0, rho, 1), 0) * p, new
+
+    z = inverse * b
+    _, v, r, _, _ = jax.lax.while_loop(going, iterate, (0, jnp.zeros_like(b), b, z, jnp.sum(b * z)))
+    residual = jnp.sqrt(jnp.sum(r * r) / jnp.maximum(norm, jnp.finfo(b.dtype).tiny))
+    return v, residual.astype(jnp.float32)
 
 
 def _as_int(flag: Array) -> Int[Array, ""]:

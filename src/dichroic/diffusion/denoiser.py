@@ -36,10 +36,12 @@ Model = TypeVar("Model")
 class Denoiser(eqx.Module):
     """`denoiser(x_t, sigma)` is the posterior mean of the source given `x_t`, same shape as `x_t`.
 
-    `learned` says whether it is a network, in whose units a source has unit variance.
+    `learned` says whether it is a network, in whose units a source has unit variance; `discrete`, whether the source is
+    one of many things apart, and `nearest` one of them.
     """
 
     learned: ClassVar[bool] = False
+    discrete: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -60,7 +62,7 @@ class Denoiser(eqx.Module):
         return None
 
     def nearest(self, x: Float[Array, "..."]) -> Float[Array, "..."] | None:
-        """The sample nearest to `x`, where a source is one of many things apart; None where it is anything."""
+        """The sample nearest to `x`, where the source is discrete; None elsewhere."""
         return None
 
     def population(self) -> Gaussian | Components | None:

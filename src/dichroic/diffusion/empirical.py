@@ -31,6 +31,8 @@ class EmpiricalDenoiser(Denoiser):
     **Arguments:** `log_weights`, shape `(N,)`; `atoms`, `(N, ...)`.
     """
 
+    discrete: ClassVar[bool] = True
+
     log_weights: ArrayLike
     atoms: ArrayLike
 

@@ -10,7 +10,7 @@ Noise has unit variance in every real component; complex numbers are real pairs 
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -79,6 +79,8 @@ class SymbolsDenoiser(Denoiser):
 
     **Arguments:** `letters`, shape `(K, 1)` of real and `(K, 2)` of complex ones; `log_weights`, `(K,)`; `modulator`.
     """
+
+    discrete: ClassVar[bool] = True
 
     letters: ArrayLike
     log_weights: ArrayLike

@@ -3,6 +3,7 @@
 A *method* is its settings; `bind` chooses, factorises and trains what all draws of a view share; the *bound* draws.
 """
 
+from dichroic.posterior.alpha_rgs import PUBLISHED_LEVELS, AlphaRGS
 from dichroic.posterior.amortise import Amortised
 from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.annealed import TARGETS, Annealed, Annealing, Sampled, Targeted
@@ -63,6 +64,7 @@ METHODS.update(
     tds=TDS,
     mcgdiff=MCGDiff,
     red_diff=REDDiff,
+    alpha_rgs=AlphaRGS,
 )
 # how the likelihood enters in annealing, by its name in the settings; the tests hold each against Gaussian answers
 TARGETS.update(
@@ -95,6 +97,8 @@ __all__ = [
     "TARGETS",
     "TDS",
     "TMPD",
+    "PUBLISHED_LEVELS",
+    "AlphaRGS",
     "Amortised",
     "AmortisedPosterior",
     "Annealed",

@@ -47,7 +47,7 @@ class Batched(Bound):
         self.cost = self._cost(warm=False)
 
     def on(self, view: View) -> Bound:
-        return batched(view, self.priors, self.sampler, Cost(), self.batch)
+        return batched(view.noisy, self.priors, self.sampler, Cost(), self.batch)
 
     def drawn(self, wanted: Wanted) -> Draws:
         n, done, warm = len(wanted.rows), 0, wanted.warm

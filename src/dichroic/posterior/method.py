@@ -117,7 +117,8 @@ class Task:
     **Fields:** `priors`, of the sources that the view mixes, in that order; `key`, of everything random that all draws
     share; `pool`, usable draws of sources in the user's units, `{source: (n, ...)}`, where there are any: what an
     amortised method is trained on; `report(done, total)` is called now and then; `made`, what has been made for the
-    task, so that it is not made again when another method is tried.
+    task, so that it is not made again when another method is tried; `exact`, whether the data are without noise: the
+    view then has unit noise, which is to be left out.
     """
 
     view: View
@@ -126,6 +127,7 @@ class Task:
     pool: Mapping[str, np.ndarray] | None = None
     report: Report | None = None
     made: dict[Any, Any] = field(default_factory=dict)
+    exact: bool = False
 
     def denoisers(self, needed_by: str) -> dict[str, Denoiser]:
         """Of every source.
@@ -162,6 +164,8 @@ class Method(BaseModel, ABC):
     returns: ClassVar[Literal["draws", "estimate"]] = "draws"
     # others than Gaussian noise: where not, they are refused
     any_likelihood: ClassVar[bool] = False
+    # whether it takes data without noise, as a constraint
+    takes_exact: ClassVar[bool] = False
 
     kind: str
     batch: PositiveInt | None = None
@@ -193,7 +197,11 @@ class Method(BaseModel, ABC):
                 f"{type(inner_noise(view.noise)).__name__}; methods for any: "
                 f"{', '.join(kind for kind, cls in METHODS.items() if cls.any_likelihood)}"
             )
-        return self.attach(Task(view, {s: priors[s] for s in view.mixing}, key, pool, report))
+        if view.exact and not self.takes_exact:
+            able = ", ".join(kind for kind, method in METHODS.items() if method.takes_exact)
+            raise ValueError(f"method {self.kind!r} needs noise, and these data have none; without noise: {able}")
+        known = {s: priors[s] for s in view.mixing}
+        return self.attach(Task(view.noisy, known, key, pool, report, exact=view.exact))
 
     @property
     def takes_any_likelihood(self) -> bool:

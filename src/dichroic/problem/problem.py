@@ -75,6 +75,17 @@ class Problem:
         """Names of the views that a source enters."""
         return [name for name, view in self.views.items() if source in view.mixing]
 
+    def require_noise(self, what: str) -> None:
+        """Refuses data without noise.
+
+        **Raises:** `ProblemError`, where a view has none.
+        """
+        exact = [name for name, view in self.views.items() if view.exact]
+        if exact:
+            raise ProblemError(
+                [f"view '{v}' has no noise (noise = 0): {what} needs some; what takes it is `separate`" for v in exact]
+            )
+
     def select(self, indices: Mapping[str, np.ndarray]) -> "Problem":
         """The problem restricted to some observations of each view; views without any are left out."""
         views = {name: self.views[name].select(i) for name, i in indices.items() if len(i)}

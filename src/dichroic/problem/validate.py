@@ -265,6 +265,8 @@ def _check_noise(view: View) -> list[str]:
     if not inner.entrywise:
         return _check_other_noise(view)
     faults = []
+    if not per_sample and isinstance(inner, DiagonalNoise) and isinstance(inner.std, int | float) and inner.std == 0:
+        return []  # data as a constraint, see `View.exact`
     for name, value in entrywise(inner).items():
         what = "noise" if isinstance(inner, DiagonalNoise) else f"noise: {name}"
         expected = "standard deviations" if name == "std" else "numbers"

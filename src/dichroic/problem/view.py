@@ -15,6 +15,7 @@ from dichroic.formats import Labels, Opened
 from dichroic.operators import (
     AsComplex,
     Composition,
+    DiagonalNoise,
     GaussianNoise,
     Identity,
     Likelihood,
@@ -158,6 +159,18 @@ class View:
         truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
         same = self.observed is None or bool((self.observed == self.observed[:1]).all())
         return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, truth, same, self.labels)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the data are without noise."""
+        inner = inner_noise(self.noise)
+        return isinstance(inner, DiagonalNoise) and np.ndim(inner.std) == 0 and float(inner.std) == 0
+
+    @property
+    def noisy(self) -> "View":
+        """The same with unit noise where there is none."""
+        kept = self.observed, self.truth, self.common_mask, self.labels
+        return View(self.y, self.mixing, DiagonalNoise(1.0), *kept) if self.exact else self
 
     def hide(self, hidden: np.ndarray) -> "View":
         """The same observations without the entries where `hidden`, of the shape of one observation, is true."""

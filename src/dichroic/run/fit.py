@@ -63,6 +63,7 @@ def fit(
     leaves something undetermined and the settings do not allow that; `Stopped` after SIGTERM, SIGUSR1 or SIGHUP;
     `Diverged` when most draws are useless.
     """
+    problem.require_noise("a fit")
     folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
     known = known_priors(frozen or {}, problem)
     description = _describe(problem, held_out, known, source_file)
