@@ -84,23 +84,6 @@ def test_gaussian_sources_settle_at_the_closed_form():
     np.testing.assert_allclose(found["x"], 2.5 / kappa**2 * Q * y / (P + 2.5 / kappa**2 * Q), atol=1e-6)
 
 
-@pytest.mark.usefixtures("float64")
-def test_through_the_denoised_state_it_over_corrects():
-    """Check 4: equation 9."""
-    for alpha, expected in ((1.0, 0.982793), (4.0, 1.204808)):
-        found = settled(
-            {"x": gaussian(1.0)},
-            {"x": Dense(np.eye(1))},
-            [1.0],
-            weights=alpha,
-            data="denoised",
-            std=0.5,
-            steps=2000,
-            rate=15.0,
-        )
-        assert found["x"][0] == pytest.approx(expected, abs=1e-6)
-
-
 def smoothed_loss(theta, alpha, kappa, y, levels, nodes=201):
     """Equation 3 of a sign and a four-level amplitude, by quadrature."""
     z, w = np.polynomial.hermite_e.hermegauss(nodes)
