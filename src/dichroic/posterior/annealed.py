@@ -206,7 +206,7 @@ class _Built(Build):
         return cls(method.model_copy(update=counts), dict(denoisers))
 
     def __call__(self, observation, alike):
-        if (found := linearised(self, self.denoisers, observation)) is not None:
+        if (found := linearised(self, observation)) is not None:
             return found
         return self.method.build({s: self.denoisers[s] for s in observation.shapes}, observation, alike)
 

@@ -4,9 +4,9 @@ What stands for :math:`p(y \mid m)` near a mean has its score there, so iteratin
 
 .. math:: \hat x \leftarrow \mathrm E\big[x \mid x_t, \tilde y(\hat m)\big], \qquad \hat m = \sum_s A_s \hat x_s ,
 
-from the denoised sources on ends where the posterior given :math:`x_t` is largest (iteratively reweighted least
-squares, Gauss and Newton). For a draw the auxiliary variables of the likelihood are drawn given :math:`\hat m`, then
-the sources given them: data augmentation (Tanner and Wong, 1987), exact in the limit of many turns where
+from what the Gaussian near the data says on ends where the posterior given :math:`x_t` is largest (iteratively
+reweighted least squares, Gauss and Newton). For a draw the auxiliary variables of the likelihood are drawn given
+:math:`\hat m`, then the sources given them: data augmentation (Tanner and Wong, 1987), exact in the limit of many turns where
 :math:`p(x_0 \mid x_t)` is a Gaussian. A noise level takes one, for it begins where the one before ended.
 """
 
@@ -16,7 +16,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Cost, Denoiser, MomentTarget, Target
+from dichroic.diffusion import Cost, MomentTarget, Target
 from dichroic.posterior.sampler import Build
 from dichroic.white import WhitenedObservation
 
@@ -30,17 +30,15 @@ Sources = dict[str, Array]
 class Linearised(MomentTarget):
     """The joint posterior of one observation of any likelihood.
 
-    **Arguments:** `build`, makes the target of a Gaussian observation; `denoisers`, of its sources; `observation`, with
-    its own likelihood.
+    **Arguments:** `build`, makes the target of a Gaussian observation; `observation`, with its own likelihood.
     """
 
     build: Build
-    denoisers: dict[str, Denoiser]
     observation: WhitenedObservation
 
     def mean(self, x_t: Sources, sigma: Float[Array, ""]) -> tuple[Sources, Info]:
-        x, info = {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}, Info.none()
-        for _ in range(_ROUNDS):
+        x, info = self.build(self._near, False).mean(x_t, sigma)
+        for _ in range(_ROUNDS - 1):
             x, new = self.build(self.observation.at(x), False).mean(x_t, sigma)
             info = info.merge(new)
         return x, info
@@ -65,15 +63,13 @@ class Linearised(MomentTarget):
 
     @property
     def mean_cost(self) -> Cost:
-        return Cost(forward=1) + self.build(self._near, False).mean_cost * _ROUNDS
+        return self.build(self._near, False).mean_cost * _ROUNDS
 
     @property
     def draw_cost(self) -> Cost:
         return self.mean_cost + self._moments(self._near).draw_cost
 
 
-def linearised(build: Build, denoisers: dict[str, Denoiser], observation: WhitenedObservation) -> Target | None:
+def linearised(build: Build, observation: WhitenedObservation) -> Target | None:
     """The target of an observation whose likelihood is not Gaussian; None for others."""
-    if observation.stated is None:
-        return None
-    return Linearised(build, {s: denoisers[s] for s in observation.shapes}, observation)
+    return None if observation.stated is None else Linearised(build, observation)
