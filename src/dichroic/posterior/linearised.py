@@ -6,8 +6,8 @@ What stands for :math:`p(y \mid m)` near a mean has its score there, so iteratin
 
 from what the Gaussian near the data says on ends where the posterior given :math:`x_t` is largest (iteratively
 reweighted least squares, Gauss and Newton). For a draw the auxiliary variables of the likelihood are drawn given
-:math:`\hat m`, then the sources given them: data augmentation (Tanner and Wong, 1987), exact in the limit of many turns where
-:math:`p(x_0 \mid x_t)` is a Gaussian. A noise level takes one, for it begins where the one before ended.
+:math:`\hat m`, then the sources given them: data augmentation (Tanner and Wong, 1987), exact in the limit of many turns
+where :math:`p(x_0 \mid x_t)` is a Gaussian. A noise level takes one, for it begins where the one before ended.
 """
 
 from dataclasses import replace
