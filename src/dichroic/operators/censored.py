@@ -19,6 +19,10 @@ __all__ = ["Censored"]
 _LEAST = 1e-3  # of what unclipped data tell, the least that clipped data are taken to tell
 
 
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
 class Censored(Likelihood):
     r"""What is written of :math:`z \sim \mathcal N(m, \sigma^2)`: :math:`\min(\max(z, l), h)`, rounded to steps.
 
@@ -35,7 +39,7 @@ class Censored(Likelihood):
     additive = False
 
     std: ArrayLike
-    clipped: tuple[float, float] = eqx.field(static=True, default=(-inf, inf), converter=lambda c: tuple(map(float, c)))
+    clipped: tuple[float, ...] = eqx.field(static=True, default=(-inf, inf), converter=_numbers)
     step: float = eqx.field(static=True, default=0.0, converter=float)
 
     def __check_init__(self):
@@ -89,7 +93,7 @@ class Censored(Likelihood):
 
     def fault(self, y: np.ndarray) -> str | None:
         (low, high), slack = self.clipped, self.step / 2
-        parts = np.stack([y.real, y.imag]) if np.iscomplexobj(y) else y
+        parts = np.stack([np.real(y), np.imag(y)]) if np.iscomplexobj(y) else y
         far = parts[(parts < low - slack) | (parts > high + slack)]
         return None if not far.size else f"values are clipped to [{low:g}, {high:g}], and y has {far[0]:g}"
 

@@ -211,8 +211,9 @@ class Descent(Sampler):
             return u, info.merge(new)
 
         u, info = jax.lax.fori_loop(0, self.steps, step, (u, Info.none()))
-        decided = {s: d.nearest(u[s]) for s, d in self.denoisers.items() if d.discrete and s in u}
-        trial = residue({**u, **{s: x for s, x in decided.items() if s == first}})
+        near = {s: d.nearest(u[s]) for s, d in self.denoisers.items() if d.discrete and s in u}
+        decided = {s: x for s, x in near.items() if x is not None}
+        trial = residue({s: decided[s] if s == first and s in decided else x for s, x in u.items()})
         misfit = sum(
             (gains[s] * jnp.sum((trial[s] - self._settled(s, trial[s], levels)) ** 2) for s in names if s != first),
             jnp.sum(constraint.residual(trial) ** 2),

@@ -164,7 +164,7 @@ class View:
     def exact(self) -> bool:
         """Whether the data are without noise."""
         inner = inner_noise(self.noise)
-        return isinstance(inner, DiagonalNoise) and np.ndim(inner.std) == 0 and float(inner.std) == 0
+        return isinstance(inner, DiagonalNoise) and np.ndim(inner.std) == 0 and not np.any(inner.std)
 
     @property
     def noisy(self) -> "View":
