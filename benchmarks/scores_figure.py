@@ -42,8 +42,8 @@ def floor(ax, found):
     C = np.sort(1 / np.linspace(0.25, 2, 8))[::-1]
     orders = (1, 2, 4, 8)
     ax.plot(range(1, 9), [C[L:].sum() / C.sum() for L in range(1, 9)], "k-", label="the other eigenvalues")
-    ax.plot(
-        orders, [found(f"neural/gauss-8/principal directions {L}") for L in orders], "o", label="principal directions"
+    _points(
+        ax, orders, [found(f"neural/gauss-8/principal directions {L}") for L in orders], label="principal directions"
     )
     ax.plot(orders, [spectral(8, L) for L in orders], "s", label="spectral Stein")
     ax.set(xlabel="order", ylabel="relative Fisher error")
@@ -55,6 +55,11 @@ def threshold(ax, found):
         ax.loglog(ORDERS, [spectral(d, L) for L in ORDERS], f"C{i}.-", label=f"d = {d}")
         ax.axvline(d + 1, color=f"C{i}", ls=":")
     ax.set(xlabel="modes")
+
+
+def _points(ax, x, y, label):
+    if not np.isnan(np.add(x, y)).all():  # what was not run has no entry in the legend
+        ax.plot(x, y, "o", label=label)
 
 
 def _bars(ax, groups, methods, value):
@@ -93,7 +98,7 @@ def lifting(ax, found):
     pairs = (("sliced", "lifted sliced"), ("denoising at 0.3", "lifted denoising at 0.3"))
     laws = ("gauss-2", "gauss-8", "mix-2", "mix-8", "gauss-32", "mix-32")
     for plain, lifted in pairs:
-        ax.plot(*([found(f"neural/{law}/{m}") for law in laws] for m in (plain, lifted)), "o", label=lifted)
+        _points(ax, *([found(f"neural/{law}/{m}") for law in laws] for m in (plain, lifted)), label=lifted)
     ax.set(xlabel="not lifted", ylabel="lifted")
 
 
