@@ -75,6 +75,7 @@ class Baseline(ABC):
         config = cls.Config() if config is None else config
         if not isinstance(config, cls.Config):
             raise TypeError(f"{cls.title} takes a {cls.Config.__name__}, got a {type(config).__name__}")
+        problem.require_noise(cls.title)
         cls.applicable(problem, config)
         arrays, record = cls._fit(problem, config, seed)
         arrays = {name: np.asarray(a) for name, a in arrays.items()}

@@ -43,6 +43,7 @@ def describe(path: Path) -> dict[str, Any]:
 
     loaded = load_problem(path)
     problem, held_out = loaded.problem, loaded.held_out
+    problem.require_noise("the examination of a design")
     config = settle({}, loaded.fit)
     known = known_priors(loaded.frozen, problem)
     plan = make_plan(problem, config.plan, known)

@@ -83,6 +83,7 @@ def estimate_costs(
     **Arguments:** `configs`, settings by a name of your choice; the others as for :func:`~dichroic.run.fit`;
     `report(what)` is called before every measurement.
     """
+    problem.require_noise("a fit")
     known = known_priors(frozen or {}, problem)
     report = report or (lambda _: None)
     measured: dict[str, Timings] = {}

@@ -83,7 +83,7 @@ class Problem:
         exact = [name for name, view in self.views.items() if view.exact]
         if exact:
             raise ProblemError(
-                [f"view '{v}' has no noise (noise = 0): {what} needs some; what takes it is `separate`" for v in exact]
+                [f"view '{v}' has no noise (noise = 0): {what} needs some; only separating takes it" for v in exact]
             )
 
     def select(self, indices: Mapping[str, np.ndarray]) -> "Problem":
