@@ -10,7 +10,7 @@ weights ramps up.
 import warnings
 from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -32,13 +32,31 @@ from dichroic.law.config import MixturesConfig
 from dichroic.posterior import AnyMethod, Auto, Method
 from dichroic.posterior.old_settings import modern
 
-__all__ = ["PRESETS", "PUBLISHED", "FitConfig", "SettingsError", "faults", "merge", "preset", "settle"]
+__all__ = [
+    "PRESETS",
+    "PUBLISHED",
+    "Drawing",
+    "FitConfig",
+    "SettingsError",
+    "faults",
+    "merge",
+    "preset",
+    "settle",
+    "settle_drawing",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+T = TypeVar("T", bound=BaseModel)
 
 
 class SettingsError(ValueError):
     """Settings that do not exist or are impossible. The message has one line for each."""
+
+
+class Drawing(Settings):
+    """What there is to say of drawing from posteriors alone."""
+
+    sampling: AnyMethod = Auto()
 
 
 class FitConfig(Settings):
@@ -179,14 +197,31 @@ def settle(flags: Mapping[str, Any], table: Mapping[str, Any], name: str | None 
 
     **Raises:** `SettingsError`, with a line for every unknown or impossible setting.
     """
+    base, given = _said(flags, table, name)
+    return _checked(FitConfig, merge(base, given), given)
+
+
+def settle_drawing(flags: Mapping[str, Any], table: Mapping[str, Any]) -> Drawing:
+    """The same of what there is to say where nothing is fitted: methods that give estimates will do, too."""
+    base, given = _said(flags, table, None)
+    return _checked(Drawing, {"sampling": merge(base, given).get("sampling", {})}, given)
+
+
+def _said(
+    flags: Mapping[str, Any], table: Mapping[str, Any], name: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The preset, and what lies over it."""
     rest = dict(table)
     in_file = rest.pop("preset", "standard")
     base = _table_of(name or in_file)
-    given = _modern(merge(_modern(rest, base), flags), base)
+    return base, _modern(merge(_modern(rest, base), flags), base)
+
+
+def _checked(model: type[T], settings: Mapping[str, Any], given: Mapping[str, Any]) -> T:
     try:
-        return FitConfig.model_validate(merge(base, given))
+        return model.model_validate(settings)
     except ValidationError as error:
-        raise SettingsError(faults(FitConfig, given, error)) from None
+        raise SettingsError(faults(model, given, error)) from None
 
 
 def preset(name: str, overrides: Mapping[str, Any] | None = None) -> FitConfig:

@@ -227,6 +227,29 @@ class TestSeparate:
         assert cli(*arguments, "--overwrite", "--seed", 1)[0] == 0
         assert Path("out.npz").read_bytes() != first
 
+    def test_without_a_fit(self, cli, ready, tmp_path):
+        text = PROBLEM_FILE.replace("[sources.sky]", "[sources.sky]\nprior = 'sky.safetensors'")
+        file = write_tiny(tmp_path / "some", n=5, seed=3, text=text)
+        for prior in (ready / "run" / "priors").glob("*.safetensors"):
+            shutil.copy(prior, tmp_path / "some")
+        code, _, err = cli("separate", file)
+        assert code == 1
+        assert err.startswith("error: no prior is said of 'star': to separate without a fit")
+        both = text.replace("[sources.star]", "[sources.star]\nprior = 'star.safetensors'")
+        write_tiny(tmp_path / "some", n=5, seed=3, text=both)
+        for source, out in ((file, "a.npz"), (tmp_path / "some", "b.npz")):
+            assert cli("separate", source, "--draws", 2, "--out", out, "-q")[0] == 0
+        assert cli("separate", ready / "run", file, "--draws", 2, "--out", "c.npz", "-q")[0] == 0
+        assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes()
+        with np.load("a.npz") as found, np.load("c.npz") as expected:
+            for name in ("both/star/draws", "both/sky/mean"):
+                np.testing.assert_array_equal(found[name], expected[name])
+        for source in ([file], [ready / "run", file]):
+            flags = ("--sampling.kind", "dps", "--sampling.steps", 2, "--draws", 1, "--overwrite", "-q")
+            assert cli("separate", *source, "--out", "d.npz", *flags)[0] == 0
+            with np.load("d.npz") as found:
+                assert not np.array_equal(found["both/star/draws"][:, 0], expected["both/star/draws"][:, 0])
+
     def test_what_is_there_is_looked_at_first(self, cli, ready, tmp_path):
         (tmp_path / "mine").mkdir()
         code, _, err = cli("separate", ready / "run", "--out", "mine", "--overwrite")

@@ -23,7 +23,6 @@ from dichroic.cli.reproduce import reproduce
 from dichroic.cli.resume import resume
 from dichroic.cli.sample import sample
 from dichroic.cli.score import score
-from dichroic.cli.separate import separate
 from dichroic.cli.session import Interrupted
 from dichroic.cli.status import status
 
@@ -47,9 +46,18 @@ def fit(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
     return fit_app()(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
 
 
+@app.command(help_flags=(), version_flags=())
+def separate(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Draw the sources of observations from their posterior, with the priors of a run or of a problem file."""
+    prepare()
+    from dichroic.cli.separate import separate_app  # with flags for all methods, which import JAX
+
+    return separate_app()(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
+
+
 for command in (
     *(baseline, check, compare, demo, diagnose, distill, doctor, export, init, plan, report, reproduce, resume),
-    *(sample, score, separate, status),
+    *(sample, score, status),
 ):
     app.command(command)
 

@@ -1,70 +1,101 @@
-"""`dichroic separate`."""
+"""`dichroic separate`, whose flags of methods are made from their settings."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Json, Overwrite, Quiet
+from dichroic.cli.flags import flags_of, given
+from dichroic.cli.options import AllowCode, Json, Overwrite, Quiet
 from dichroic.cli.progress import meter
 
-__all__ = ["separate"]
+__all__ = ["separate_app"]
+
+Source = Annotated[Path, Parameter(help="The run folder, or a problem file that says the priors of all its sources.")]
 
 
-def separate(
-    folder: Folder,
-    problem: Path | None = None,
-    *,
-    out: Path = Path("separated.zarr"),
-    draws: int = 8,
-    seed: int = 0,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    json: Json = False,
-    allow_code: AllowCode = False,
-) -> int:
-    """Draw the sources of observations from their posterior, with the priors of a run.
+def separate_app() -> App:
+    """The command, with a flag for every setting of every method that there is when this is called."""
+    from dichroic.settings import Drawing
 
-    Parameters
-    ----------
-    problem
-        The observations, as a problem file with sources of the run (default: those the run learned from).
-    out
-        A Zarr store with all draws; .npz, .fits, .h5ad, .wav or .nc hold means, standard deviations and what the
-        view shows too, with the headers, names and units of the data.
-    draws
-        Posterior draws of every observation.
-    seed
-        Seed of the draws.
-    """
-    prepare(allow_code)
-    from dichroic.cli.export import tell
-    from dichroic.cli.messages import complain, say
-    from dichroic.cli.output import print_json, show_views
-    from dichroic.problem import load_problem
-    from dichroic.run import Run, export
-    from dichroic.run.export import check_form, streams
-    from dichroic.run.summary import view_scores
+    Flags = Parameter(name="*")(flags_of(Drawing))
+    app = App(name="dichroic separate", suppress_keyboard_interrupt=False, version_flags=())
 
-    run = Run(folder)
-    observations = run.problem if problem is None else load_problem(problem).problem
-    check_form(out, observations, overwrite)
-    if run.latest[1]:
-        complain("warning", f"separating with the priors of {run.latest[1]}")
-    with meter(quiet) as progress:
-        result = run.separate(
-            observations,
-            draws=draws,
-            seed=seed,
-            out=out if streams(out) else None,
-            overwrite=overwrite,
-            report=lambda done, total: progress.advance(done / total, "separating"),
-        )
-    files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
-    views = view_scores(result, observations)
-    if json:
-        print_json({"out": str(out), "draws": draws, "views": views})
-    else:
-        show_views("Separated", views)
-        for file in files:
-            say(f"draws: {file}" if streams(out) else f"written: {file}")
-    tell(out, lost)
-    return 0
+    @app.default
+    def separate(
+        folder: Source,
+        problem: Path | None = None,
+        *,
+        out: Path = Path("separated.zarr"),
+        draws: int = 8,
+        seed: int = 0,
+        overwrite: Overwrite = False,
+        quiet: Quiet = False,
+        json: Json = False,
+        allow_code: AllowCode = False,
+        settings: Flags | None = None,  # pyright: ignore
+    ) -> int:
+        """Draw the sources of observations from their posterior, with the priors of a run or of a problem file.
+
+        Parameters
+        ----------
+        problem
+            The observations, as a problem file with sources of the run (default: those the run learned from).
+        out
+            A Zarr store with all draws; .npz, .fits, .h5ad, .wav or .nc hold means, standard deviations and what the
+            view shows too, with the headers, names and units of the data.
+        draws
+            Posterior draws of every observation.
+        seed
+            Seed of the draws.
+        """
+        prepare(allow_code)
+        import jax
+
+        from dichroic.cli.export import tell
+        from dichroic.cli.messages import complain, say
+        from dichroic.cli.output import print_json, show_views
+        from dichroic.problem import load_problem
+        from dichroic.run import Run, RunFolder, complete_priors, export
+        from dichroic.run import separate as separate_problem
+        from dichroic.run.export import check_form, streams
+        from dichroic.run.summary import view_scores
+        from dichroic.settings import settle_drawing
+
+        flags = given(settings) if settings is not None else {}
+        run = Run(folder) if problem is not None or RunFolder(folder).exists or not folder.exists() else None
+        if run is None:
+            loaded = load_problem(folder)
+            observations, priors = loaded.problem, complete_priors(loaded.frozen, loaded.problem)
+            method = settle_drawing(flags, loaded.fit).sampling
+        else:
+            observations = run.problem if problem is None else load_problem(problem).problem
+            method = settle_drawing(flags, {}).sampling if flags else None
+            if run.latest[1]:
+                complain("warning", f"separating with the priors of {run.latest[1]}")
+        check_form(out, observations, overwrite)
+        with meter(quiet) as progress:
+            how = {
+                "draws": draws,
+                "sampling": method,
+                "out": out if streams(out) else None,
+                "overwrite": overwrite,
+                "report": lambda done, total: progress.advance(done / total, "separating"),
+            }
+            if run is None:
+                result = separate_problem(observations, priors, key=jax.random.fold_in(jax.random.key(seed), 7), **how)
+            else:
+                result = run.separate(observations, seed=seed, **how)
+        files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
+        views = view_scores(result, observations)
+        if json:
+            print_json({"out": str(out), "draws": draws, "views": views})
+        else:
+            show_views("Separated", views)
+            for file in files:
+                say(f"draws: {file}" if streams(out) else f"written: {file}")
+        tell(out, lost)
+        return 0
+
+    return app

@@ -6,6 +6,7 @@ from dichroic.run.fit import Stopped, fit, resume
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import Unidentified
 from dichroic.run.judged import Judged, judged
+from dichroic.run.known import complete_priors, known_priors
 from dichroic.run.progress import Progress, Quiet, Terminal
 from dichroic.run.run import Run
 from dichroic.run.separating import separate
@@ -25,10 +26,12 @@ __all__ = [
     "Stopped",
     "Terminal",
     "Unidentified",
+    "complete_priors",
     "diagnose",
     "export",
     "fit",
     "judged",
+    "known_priors",
     "resume",
     "separate",
     "stitched",

@@ -9,11 +9,11 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.algebra import Components, Gaussian
 from dichroic.diffusion import Prior, describe_prior
-from dichroic.faults import did_you_mean
+from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem
 from dichroic.run.folder import RunError
 
-__all__ = ["Known", "components_for_fit", "known_priors", "population_of"]
+__all__ = ["Known", "complete_priors", "components_for_fit", "known_priors", "population_of"]
 
 _SAMPLES = 2048
 _MOST = 64  # components of a known prior that take part in the components stage of a fit
@@ -43,6 +43,20 @@ def known_priors(given: Mapping[str, Known], problem: Problem) -> dict[str, Prio
         if known[s].shape != source.real_shape:
             shape = source.real_shape
             raise RunError(f"the known prior of source '{s}' has shape {known[s].shape}, the source {shape}")
+    return known
+
+
+def complete_priors(given: Mapping[str, Known], problem: Problem) -> dict[str, Prior]:
+    """The known priors of a problem that is to be separated without a fit.
+
+    **Raises:** `RunError` where the prior of a source is not said.
+    """
+    known = known_priors(given, problem)
+    if missing := [s for s in problem.sources if s not in known]:
+        raise RunError(
+            f"no prior is said of {names(missing)}: to separate without a fit, say prior = ... of every source in the "
+            "problem file; to learn it, say dichroic fit"
+        )
     return known
 
 

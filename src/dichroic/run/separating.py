@@ -81,7 +81,7 @@ def separate(
         for number, (name, view) in enumerate(problem.views.items()):
             view_key = jax.random.fold_in(key, number)
             own = _learned(name, view, priors, (learned or {}).get(name), view_key)
-            bound = own or sampling.bind(view, priors, key=view_key)
+            bound = own or _bound(sampling, name, view, priors, view_key)
             exact = bound.mean()
             found = MeanOfDraws(None if exact or point or own else stand_in_mean(view, priors))
             draw, wanted = 0, draws
@@ -110,6 +110,17 @@ def _keys(key: PRNGKeyArray, view: View) -> Any:
     if windows is None or len(windows.size) != 1:
         return observation_keys(key, len(view))
     return window_keys(key, windows)
+
+
+def _bound(method: Method, name: str, view: View, priors: Mapping[str, Prior], key: PRNGKeyArray) -> Bound:
+    """The method, bound to a view.
+
+    **Raises:** `RunError` where it is not for such observations or priors.
+    """
+    try:
+        return method.bind(view, priors, key=key)
+    except ValueError as error:
+        raise RunError(f"view '{name}': {error}") from error
 
 
 def _learned(

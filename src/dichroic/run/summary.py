@@ -63,7 +63,7 @@ def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str,
             "chi_square": float(chi_square.mean()) if chi_square.size else float("nan"),
             "diverged": float(diverged.mean()),
         }
-        if name in separation.shares:
+        if name in separation.shares and not separation.point:
             scores[name]["monte_carlo"] = dict(separation.shares[name])
         if view.truth and usable.any():
             scores[name]["psnr"] = {
