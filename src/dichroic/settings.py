@@ -57,6 +57,8 @@ class Drawing(Settings):
     """What there is to say of drawing from posteriors alone."""
 
     sampling: AnyMethod = Auto()
+    mean_share: Share = 0.05
+    """Monte-Carlo share of the squared error of posterior means above which draws are added; 1 for none."""
 
 
 class FitConfig(Settings):
@@ -204,7 +206,8 @@ def settle(flags: Mapping[str, Any], table: Mapping[str, Any], name: str | None 
 def settle_drawing(flags: Mapping[str, Any], table: Mapping[str, Any]) -> Drawing:
     """The same of what there is to say where nothing is fitted: methods that give estimates will do, too."""
     base, given = _said(flags, table, None)
-    return _checked(Drawing, {"sampling": merge(base, given).get("sampling", {})}, given)
+    said = merge(base, given)
+    return _checked(Drawing, {key: said[key] for key in Drawing.model_fields if key in said}, given)
 
 
 def _said(

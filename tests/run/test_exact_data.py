@@ -7,7 +7,7 @@ import pytest
 from dichroic.baselines import BASELINES
 from dichroic.posterior import AlphaRGS, MomentMatching
 from dichroic.problem import Problem, ProblemError, Source, View
-from dichroic.run import fit, separate
+from dichroic.run import RunError, fit, separate
 from dichroic.run.known import known_priors
 
 
@@ -32,5 +32,5 @@ def test_they_are_separated_without_a_fit(problem):
     assert found.point
     for s, x in problem.views["v"].truth.items():
         np.testing.assert_allclose(np.asarray(found.samples["v"][s])[:, 0], x, atol=1e-5)
-    with pytest.raises(ValueError, match="'annealed' needs noise, and these data have none; without noise: "):
+    with pytest.raises(RunError, match="'annealed' needs noise, and these data have none; without noise: "):
         separate(problem, priors, key=jax.random.key(0), sampling=MomentMatching())

@@ -68,10 +68,13 @@ def separate_app() -> App:
         if run is None:
             loaded = load_problem(folder)
             observations, priors = loaded.problem, complete_priors(loaded.frozen, loaded.problem)
-            method = settle_drawing(flags, loaded.fit).sampling
+            drawing = settle_drawing(flags, loaded.fit)
+            method, share = drawing.sampling, drawing.mean_share
         else:
             observations = run.problem if problem is None else load_problem(problem).problem
-            method = settle_drawing(flags, {}).sampling if flags else None
+            drawing = settle_drawing(flags, {})
+            method = drawing.sampling if "sampling" in flags else None
+            share = drawing.mean_share if "mean_share" in flags else None
             if run.latest[1]:
                 complain("warning", f"separating with the priors of {run.latest[1]}")
         check_form(out, observations, overwrite)
@@ -79,6 +82,7 @@ def separate_app() -> App:
             how = {
                 "draws": draws,
                 "sampling": method,
+                "share": share,
                 "out": out if streams(out) else None,
                 "overwrite": overwrite,
                 "report": lambda done, total: progress.advance(done / total, "separating"),
