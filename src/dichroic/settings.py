@@ -61,7 +61,7 @@ class Drawing(Settings):
     """Monte-Carlo share of the squared error of posterior means above which draws are added; 1 for none."""
 
 
-class FitConfig(Settings):
+class FitConfig(Drawing):
     """Settings of a fit: stages, laps, network, training, sampling.
 
     `plan` "joint" learns all sources from all views at once; "sequential" learns one source after the other, each from
@@ -105,11 +105,8 @@ class FitConfig(Settings):
     components: ComponentsConfig = ComponentsConfig()
     network: AnyNetwork | None = None
     training: TrainingConfig = TrainingConfig()
-    sampling: AnyMethod = Auto()
     draws: PositiveInt = 8
     """Posterior draws of every held-out observation at the end."""
-    mean_share: Share = 0.05
-    """Monte-Carlo share of the squared error of posterior means above which draws are added; 1 for none."""
 
     @model_validator(mode="before")
     @classmethod

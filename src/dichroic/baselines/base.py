@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from dichroic.baselines.batches import chi_square
 from dichroic.diffusion import Cost
 from dichroic.faults import did_you_mean, names
-from dichroic.posterior import Draws
+from dichroic.posterior import Draws, separation_key
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.run import Separation
 from dichroic.run.separation_writer import SeparationWriter
@@ -112,7 +112,7 @@ class Baseline(ABC):
             raise ProblemError([f"there is nothing for {self.title} to estimate: no view shows {wanted}"])
         shapes = {name: (len(view), {s: self.shapes[s] for s in found[name]}) for name, view in problem.views.items()}
         pairs = {s for s, source in problem.sources.items() if source.is_complex}
-        key = jax.random.fold_in(jax.random.key(seed), 7)
+        key = separation_key(seed)
         rounds = 1 if point else draws
         out = None if out is None else Path(out)
         with SeparationWriter(out, shapes, rounds, overwrite, point, pairs) as writer:

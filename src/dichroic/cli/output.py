@@ -86,14 +86,20 @@ def announce_device(progress: Any) -> None:
         progress.say(f"computing on {len(devices)} x {devices[0].device_kind}")
 
 
+def show_stages(stages: Sequence[Mapping[str, Any]]) -> None:
+    """The stages of a fit, where it has had any."""
+    if not stages:
+        return
+    table = make_table("Stages", "stage", "laps", "best lap", "score", "at the start", numbers=4)
+    for stage in stages:
+        scores = (f"{stage[key]:.4g}" if key in stage else "" for key in ("score", "first_score"))
+        table.add_row(stage["stage"], str(stage["laps"]), str(stage["best_lap"]), *scores)
+    print_table(table)
+
+
 def show_fit(summary: Mapping[str, Any]) -> None:
     """The end of a fit."""
-    if summary["stages"]:
-        table = make_table("Stages", "stage", "laps", "best lap", "score", "at the start", numbers=4)
-        for stage in summary["stages"]:
-            scores = (f"{stage[key]:.4g}" if key in stage else "" for key in ("score", "first_score"))
-            table.add_row(stage["stage"], str(stage["laps"]), str(stage["best_lap"]), *scores)
-        print_table(table)
+    show_stages(summary["stages"])
     if summary["held_out"]:
         show_views("Held-out observations", summary["held_out"])
     show_law(summary.get("law", []))

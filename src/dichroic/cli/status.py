@@ -59,7 +59,7 @@ def describe(path: Folder) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """Prints it."""
-    from dichroic.cli.output import make_table, print_table
+    from dichroic.cli.output import show_stages
 
     say(f"{found['title'] or 'Untitled'}: {found['state']}")
     say(f"problem:  {found['file'] or 'from Python'}")
@@ -67,10 +67,5 @@ def show(found: dict[str, Any]) -> None:
     say(f"learns:   {', '.join(found['sources'])} from {seen}")
     minutes = f"{found['seconds'] / 60:.1f} min in laps"
     say(f"spent:    {minutes}, {found['bytes'] / 1e6:.1f} MB")
-    if found["stages"]:
-        table = make_table("Stages", "stage", "laps", "best lap", "score", "at the start", numbers=4)
-        for stage in found["stages"]:
-            scores = (f"{stage[key]:.4g}" if key in stage else "" for key in ("score", "first_score"))
-            table.add_row(stage["stage"], str(stage["laps"]), str(stage["best_lap"]), *scores)
-        print_table(table)
+    show_stages(found["stages"])
     say(f"next:     {found['next']}")

@@ -20,6 +20,7 @@ from dichroic.diffusion.denoiser import (
     GaussianDenoiser,
     LowRankGaussianDenoiser,
 )
+from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import AnyNetwork
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
@@ -110,10 +111,8 @@ class DenoiserPrior(Prior):
         return digest.hexdigest()
 
     def content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        # not ascontiguousarray, which gives numbers an axis: a prior that was loaded is to be the one that was saved
-        arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(self.known)}
         schedule = [self.schedule.sigma_min, self.schedule.sigma_max]
-        return {"denoiser": _describe(self.known), "schedule": schedule}, arrays
+        return {"denoiser": _describe(self.known), "schedule": schedule}, named_arrays(self.known)
 
     @classmethod
     def from_content(
@@ -121,15 +120,13 @@ class DenoiserPrior(Prior):
     ) -> "DenoiserPrior":
         described = _Entries.model_validate(entries)
         skeleton = _skeleton(described.denoiser)
-        names = {name for name, _ in _named_leaves(skeleton)}
-        if names != set(arrays):
-            raise ValueError(f"lacks or has unexpected arrays: {sorted(names ^ set(arrays))}")
-        paths, treedef = jax.tree_util.tree_flatten_with_path(skeleton)
-        keys = [jax.tree_util.keystr(path) for path, _ in paths]
-        for name, (_, leaf) in zip(keys, paths, strict=True):
+        leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton)}
+        if set(leaves) != set(arrays):
+            raise ValueError(f"lacks or has unexpected arrays: {sorted(set(leaves) ^ set(arrays))}")
+        for name, leaf in leaves.items():  # of closed forms the sizes are looked at below
             if not isinstance(leaf, float) and leaf.shape != arrays[name].shape:
                 raise ValueError(f"has an array {name} of shape {arrays[name].shape} instead of {leaf.shape}")
-        known = jax.tree_util.tree_unflatten(treedef, [jax.device_put(arrays[name]) for name in keys])
+        known = filled(skeleton, arrays)
         _check_sizes(known, None)
         return cls(known, Schedule(*described.schedule), scaling, provenance)
 
@@ -164,10 +161,6 @@ class _Entries(BaseModel):
 
     denoiser: _ClosedForm | _Network = Field(discriminator="kind")
     schedule: tuple[Level, Level]
-
-
-def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
 
 
 def _describe(denoiser: Denoiser) -> dict[str, Any]:

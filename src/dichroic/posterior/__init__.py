@@ -23,6 +23,7 @@ from dichroic.posterior.method import (
     observation_keys,
     observation_uniforms,
     read_method,
+    separation_key,
 )
 from dichroic.posterior.methods.ddnm import DDNM
 from dichroic.posterior.methods.ddrm import DDRM
@@ -135,5 +136,6 @@ __all__ = [
     "observation_keys",
     "observation_uniforms",
     "read_method",
+    "separation_key",
     "stand_in_mean",
 ]

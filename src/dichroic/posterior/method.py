@@ -33,6 +33,7 @@ __all__ = [
     "observation_keys",
     "observation_uniforms",
     "read_method",
+    "separation_key",
     "some_keys",
 ]
 
@@ -270,6 +271,11 @@ def read_method(value: Any) -> Method:
 
 # the field of a settings model that holds any method; a new entry of `METHODS` is known to it unasked
 AnyMethod = Annotated[Method, OneOf(METHODS, "auto", read_method)]
+
+
+def separation_key(seed: int) -> PRNGKeyArray:
+    """The key of what is separated with a seed, apart from those of the fit with the same one."""
+    return jax.random.fold_in(jax.random.key(seed), 7)
 
 
 def observation_keys(key: PRNGKeyArray, rows: np.ndarray | int) -> Key[Array, " n"]:

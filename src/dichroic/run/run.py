@@ -13,7 +13,7 @@ from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import split
 from dichroic.faults import did_you_mean, names
 from dichroic.law import LearnedPosterior
-from dichroic.posterior import Method
+from dichroic.posterior import Method, separation_key
 from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separating import separate
@@ -122,7 +122,7 @@ class Run:
         return separate(
             self.problem if problem is None else problem,
             self.latest[0],
-            key=jax.random.fold_in(jax.random.key(seed), 7),
+            key=separation_key(seed),
             draws=draws,
             sampling=sampling or self.config.sampling,
             share=self.config.mean_share if share is None else share,
