@@ -51,11 +51,10 @@ def separate_app() -> App:
             Seed of the draws.
         """
         prepare(allow_code)
-        import jax
-
         from dichroic.cli.export import tell
         from dichroic.cli.messages import complain, say
         from dichroic.cli.output import print_json, show_views
+        from dichroic.posterior import separation_key
         from dichroic.problem import load_problem
         from dichroic.run import Run, RunFolder, complete_priors, export
         from dichroic.run import separate as separate_problem
@@ -72,9 +71,9 @@ def separate_app() -> App:
             method, share = drawing.sampling, drawing.mean_share
         else:
             observations = run.problem if problem is None else load_problem(problem).problem
-            drawing = settle_drawing(flags, {})
-            method = drawing.sampling if "sampling" in flags else None
-            share = drawing.mean_share if "mean_share" in flags else None
+            drawing = settle_drawing(flags, run.config.model_dump(include={"sampling", "mean_share"}))
+            # said anew, a method takes the place of what was learned for a view as well
+            method, share = drawing.sampling if "sampling" in flags else None, drawing.mean_share
             if run.latest[1]:
                 complain("warning", f"separating with the priors of {run.latest[1]}")
         check_form(out, observations, overwrite)
@@ -88,7 +87,7 @@ def separate_app() -> App:
                 "report": lambda done, total: progress.advance(done / total, "separating"),
             }
             if run is None:
-                result = separate_problem(observations, priors, key=jax.random.fold_in(jax.random.key(seed), 7), **how)
+                result = separate_problem(observations, priors, key=separation_key(seed), **how)
             else:
                 result = run.separate(observations, seed=seed, **how)
         files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
