@@ -43,8 +43,8 @@ class Objective(Protocol):
     def loss(self, denoiser: Any, state: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, " n"], Any]:
         """The loss of every sample of a batch, and the state after it.
 
-        A batch may come in parts, one call after the other; `key` is for what their samples have in common, and the
-        same for all of them.
+        A batch may come in parts, one call after the other, or, where there is no state, on one device each; `key` is
+        for what their samples have in common, and the same for all of them.
         """
         ...
 

@@ -1,6 +1,7 @@
 """The M-step of one source: fit its denoiser to samples."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,6 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import PositiveFloat, PositiveInt
 
+from dichroic.devices import everywhere, on_every_device, own_rows, total
 from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.schedule import Schedule
@@ -56,10 +58,13 @@ class TrainingConfig(Settings):
     objective: AnyObjective = Denoising()
     """What is minimised."""
 
-    def blocks(self, fast: int | None) -> int:
-        """How many equal blocks of at most `block` samples make a batch; `fast` is the network's choice (None: all)."""
-        most = self.block or fast or self.batch
-        return next(n for n in range(1, self.batch + 1) if self.batch % n == 0 and self.batch // n <= most)
+    def blocks(self, fast: int | None, batch: int | None = None) -> int:
+        """How many equal blocks of at most `block` samples make a batch, or one device's part of it; `fast` is the
+        network's choice (None: all).
+        """
+        batch = batch or self.batch
+        most = self.block or fast or batch
+        return next(n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= most)
 
     @property
     def chunk(self) -> int:
@@ -115,15 +120,13 @@ def train(
     if checkpoint is not None and (kept := _kept(checkpoint, state, identity)) is not None:
         (state, before), begin = kept
         losses.append(before)
+    given = (weights, rest, minimised, schedule, samples, order)
+    if _divided(carried):
+        given, state, key = on_every_device((given, state, key))
     for start in range(begin, config.steps, chunk):
         steps = min(chunk, config.steps - start)
         fixed = (
-            weights,
-            rest,
-            minimised,
-            schedule,
-            samples,
-            order,
+            *given,
             # traced: Python numbers would compile the loop anew for every chunk, and for a last one that is shorter
             *np.array([n if count is None else count, start, steps], np.int32),
             key,
@@ -181,10 +184,20 @@ def _tree(template, flat):
 
 @eqx.filter_jit(donate="all-except-first")
 def _run(fixed, state):
-    """Optimiser steps in place: the memory of weights, average and moments is used again."""
+    """Optimiser steps in place: the memory of weights, average and moments is used again. Which samples a step has and
+    their random numbers are those of its index; devices divide them, and add up their gradients.
+    """
+    return everywhere(partial(_steps, divided=True), fixed, state) if _divided(state[3]) else _steps(fixed, state)
+
+
+def _divided(carried: Any) -> bool:
+    """Whether devices divide batches: what an objective carries on, it makes of the whole of them."""
+    return jax.device_count() > 1 and not jax.tree.leaves(carried)
+
+
+def _steps(fixed, state, divided=False):
     template, rest, objective, schedule, samples, usable, count, start, steps, key, config, augment = fixed
     optimizer = config.optimizer()
-    blocks = config.blocks(rest.fast_block)
 
     def step(i, loop):
         state, losses = loop
@@ -193,9 +206,15 @@ def _run(fixed, state):
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
         chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
         keys = jax.random.split(loss_key, config.batch)
+        kept = None
+        if divided:
+            rows, kept = own_rows(config.batch)
+            chosen, keys = chosen[rows], keys[rows]
+        blocks = config.blocks(rest.fast_block, len(chosen))
 
-        def loss(weights, carried, batch):
+        def loss(weights, carried, batch, kept):
             losses, carried = objective.loss(eqx.combine(_tree(template, weights), rest), carried, batch, loss_key)
+            losses = losses if kept is None else jnp.where(kept, losses, 0)
             return jnp.sum(losses) / config.batch, carried
 
         def add(before, block):
@@ -204,12 +223,14 @@ def _run(fixed, state):
             if augment is not None:
                 x = jax.vmap(augment)(x, jax.vmap(lambda k: jax.random.fold_in(k, _AUGMENT))(block[1]))
             batch = Batch(x, block[1], schedule, index)
-            (value, carried), gradient = jax.value_and_grad(loss, has_aux=True)(weights, carried, batch)
+            (value, carried), gradient = jax.value_and_grad(loss, has_aux=True)(weights, carried, batch, block[2])
             return (jax.tree.map(jnp.add, total, (value, gradient)), carried), None
 
         nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), weights))
-        parts = (chosen.reshape(blocks, -1), keys.reshape(blocks, -1))
+        parts = jax.tree.map(lambda a: a.reshape(blocks, -1), (chosen, keys, kept))
         ((value, gradient), carried), _ = jax.lax.scan(add, (nothing, carried), parts)
+        if divided:
+            value, gradient = total((value, gradient))
         update, optimizer_state = optimizer.update(gradient, optimizer_state, weights)
         weights = optax.apply_updates(weights, update)
         # the decay ramps up, so that the average forgets the start at any length of training (DDPRISM, section 5)

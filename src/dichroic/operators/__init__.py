@@ -12,7 +12,7 @@ from dichroic.operators.laplace import Laplace
 from dichroic.operators.likelihood import GaussianNoise, Likelihood, ScaledNoise
 from dichroic.operators.mask import Mask
 from dichroic.operators.noise import DenseNoise, DiagonalNoise
-from dichroic.operators.per_sample import count_samples, select, take
+from dichroic.operators.per_sample import count_samples, cut, select, take
 from dichroic.operators.poisson import Poisson
 from dichroic.operators.scale import Identity, Scale
 from dichroic.operators.student_t import StudentT
@@ -78,6 +78,7 @@ __all__ = [
     "Sum",
     "Waves",
     "count_samples",
+    "cut",
     "select",
     "take",
 ]

@@ -2,13 +2,14 @@
 
 from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from dichroic.operators.base import PerSample
 
-__all__ = ["count_samples", "select", "take"]
+__all__ = ["count_samples", "cut", "select", "take"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,12 @@ def select(tree: T, indices: np.ndarray) -> T:
     return jax.tree.map(
         lambda node: PerSample(node[indices]) if _is_per_sample(node) else node, tree, is_leaf=_is_per_sample
     )
+
+
+def cut(tree: T) -> tuple[T, T]:
+    """What all samples of a tree share, and what each has of its own; `equinox.combine` puts them together."""
+    each, shared = eqx.partition(tree, jax.tree.map(_is_per_sample, tree, is_leaf=_is_per_sample))
+    return shared, each
 
 
 def count_samples(tree: PyTree) -> int | None:

@@ -1,4 +1,4 @@
-"""From one observation to a view: the one place with `vmap`, padding, batches and threads."""
+"""From one observation to a view: the one place with `vmap`, padding, batches, threads and devices."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array
 
 from dichroic.algebra import Info
+from dichroic.devices import on_every_device, over_observations, whole
 from dichroic.diffusion import Cost, Prior
-from dichroic.operators import select, take
+from dichroic.operators import cut, select, take
 from dichroic.posterior.draws import Draws, far_off, join
 from dichroic.posterior.method import Bound, Wanted, some_keys
 from dichroic.posterior.sampler import Sampler
@@ -40,7 +41,8 @@ class Batched(Bound):
     """A view drawn in batches of one size, which one program serves."""
 
     def __init__(self, view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int):
-        self.view, self.priors, self.sampler, self.shared, self.batch = view, priors, sampler, shared, batch
+        self.view, self.priors, self.sampler, self.shared, self.batch = view, priors, sampler, shared, whole(batch)
+        self.on_devices = on_every_device(sampler, local=True)
         self.shapes = {s: priors[s].shape for s in view.mixing}
         self.scalings = {s: priors[s].scaling for s in view.mixing}
         self.alike = view.shared and view.is_gaussian and view.data_size <= _DENSE
@@ -65,7 +67,7 @@ class Batched(Bound):
                 last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
             observations = select(self.view.observations, wanted.rows[padded])
             keys, static = some_keys(wanted.keys, padded), (tuple(self.shapes.items()), self.alike)
-            found = _draw(self.sampler, self.scalings, observations, last, np.asarray(is_warm), keys, static)
+            found = _draw(self.on_devices, self.scalings, observations, last, np.asarray(is_warm), keys, static)
             return jax.block_until_ready(found)
 
         jobs = [
@@ -125,11 +127,18 @@ class ByKind(Bound):
 @eqx.filter_jit
 def _draw(sampler, scalings, observations, previous, warm, keys, static):
     shapes, alike = static
+    common, own = cut(observations)
 
-    def one(i, key) -> tuple[dict[str, Array], Info, Array]:
-        whitened = WhitenedObservation.of(take(observations, i), scalings, dict(shapes))
-        last = {s: scalings[s].to_scaled(x[i]) for s, x in previous.items()}
-        z, info = sampler.draw(whitened, last, warm, alike, key=key)
-        return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
+    def draw(shared, each):
+        (sampler, common, warm), (own, previous, keys) = shared, each
+        observations = eqx.combine(common, own)
 
-    return jax.vmap(one)(jnp.arange(len(keys)), keys)
+        def one(i, key) -> tuple[dict[str, Array], Info, Array]:
+            whitened = WhitenedObservation.of(take(observations, i), scalings, dict(shapes))
+            last = {s: scalings[s].to_scaled(x[i]) for s, x in previous.items()}
+            z, info = sampler.draw(whitened, last, warm, alike, key=key)
+            return {s: scalings[s].to_user(x) for s, x in z.items()}, info, whitened.chi_square(z)
+
+        return jax.vmap(one)(jnp.arange(len(keys)), keys)
+
+    return over_observations(draw, (sampler, common, warm), (own, previous, keys))

@@ -170,7 +170,7 @@ class Method(BaseModel, ABC):
 
     kind: str
     batch: PositiveInt | None = None
-    """Observations drawn side by side; changes memory and speed, not results."""
+    """Observations drawn side by side on a device; changes memory and speed, not results."""
     cold_laps: NonNegativeInt = 2
     """Laps that draw everything from pure noise."""
     refresh: Share = 0.1
@@ -247,9 +247,9 @@ class Method(BaseModel, ABC):
         return self.kind.replace("_", " ")
 
     def batch_size(self, shapes: Mapping[str, tuple[int, ...]], n: int) -> int:
-        """Observations per batch where there are `n`: fewer the larger the sources."""
+        """Observations per batch of all devices where there are `n`: fewer the larger the sources."""
         usual = int(min(512, max(8, 2**16 // max(prod(shape) for shape in shapes.values()))))
-        return min(self.batch or usual, padded_size(n))
+        return min((self.batch or usual) * jax.local_device_count(), padded_size(n))
 
 
 def read_method(value: Any) -> Method:

@@ -25,15 +25,15 @@ def side_by_side(
     """Yields `(item, function(item))` as they are done, in any order; the first failure ends the others.
 
     Where the items are `alike`, the first one runs alone, so that what it compiles is there for the rest. Results do
-    not depend on the number of threads. Accelerators run one program at a time and get one thread; what is computed on
-    the `host` all the same gets several beside them, too.
+    not depend on the number of threads. Accelerators run one program at a time and get one thread, and so do several
+    devices, which wait for each other; what is computed on the `host` all the same gets several beside them, too.
     """
     if not items:
         return
     if alike:
         yield items[0], function(items[0])
         items = items[1:]
-    several = host or jax.default_backend() == "cpu"
+    several = host or (jax.default_backend() == "cpu" and jax.device_count() == 1)
     threads = max(1, min(os.cpu_count() or 1, _MOST, len(items))) if several else 1
     pool = ThreadPoolExecutor(threads)
     try:
