@@ -1,5 +1,8 @@
 """A generator as a prior: what was saved is what is loaded, and it draws in one evaluation."""
 
+from dataclasses import replace
+
+import equinox as eqx
 import numpy as np
 import pytest
 
@@ -34,6 +37,15 @@ def test_what_is_saved_is_loaded(options, tmp_path, getkey):
 def test_draws_are_in_the_users_units(getkey):
     x = np.asarray(made(getkey()).sample(4000, key=getkey()))
     np.testing.assert_allclose([x.mean(), x.std()], [2, 3], atol=0.15)
+
+
+def test_its_gaussian_is_that_of_its_draws(getkey):
+    # a last layer that adds one to all noise moves the mean, which the Gaussian it corrects knows nothing of
+    prior, shift = made(getkey()), np.ones_like
+    moved = eqx.tree_at(lambda g: g.network.network.last.bias, prior.generator, replace_fn=shift)
+    gaussian = replace(prior, generator=moved).gaussian()
+    np.testing.assert_allclose(gaussian.mean, [1, 1], atol=0.08)
+    np.testing.assert_allclose(np.sort(gaussian.values), [1, 1], atol=0.12)
 
 
 def test_what_is_no_generator_is_refused(tmp_path, getkey):

@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from dichroic.diffusion import PRIOR_STEPS, AnyNetwork, GaussianDenoiser, Prior, Scaling, Step
 from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.onestep.generator import Generator
+from dichroic.onestep.training import gaussian_of
 
 __all__ = ["GeneratorPrior"]
+
+_MOMENTS = 4096  # draws that its Gaussian has the moments of
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class GeneratorPrior(Prior):
         return self.generator.shape
 
     def gaussian(self) -> GaussianDenoiser:
-        """The Gaussian that the generator corrects, in scaled units."""
-        return self.generator.base
+        """The Gaussian with the moments of its draws, in scaled units; the one it corrects has those of its teacher."""
+        x = self.sample(_MOMENTS, key=jax.random.key(_MOMENTS))
+        return gaussian_of(np.asarray(self.scaling.to_scaled(x)))
 
     def sample(
         self, n: int, *, key: PRNGKeyArray, step: Step | None = None, steps: int = PRIOR_STEPS
