@@ -22,6 +22,7 @@ _HOME = {
     "Operator": "operators",
     "PerSample": "operators",
     "Scale": "operators",
+    "Unknown": "operators",
     "Problem": "problem",
     "ProblemError": "problem",
     "Source": "problem",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         Operator,
         PerSample,
         Scale,
+        Unknown,
     )
     from dichroic.posterior import Auto, Method, MomentMatching
     from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem

@@ -34,6 +34,7 @@ def describe(path: Path) -> dict[str, Any]:
     from dichroic.design.beforehand import check_beforehand
     from dichroic.design.data import check_data, spread_over_noise
     from dichroic.design.finding import worst_first
+    from dichroic.design.instrument import check_instrument
     from dichroic.design.report import check_design
     from dichroic.em import make_plan
     from dichroic.problem import Problem, describe_source, load_problem
@@ -49,7 +50,9 @@ def describe(path: Path) -> dict[str, Any]:
     plan = make_plan(problem, config.plan, known)
     other = held_out if isinstance(held_out, Problem) else None
     design = check_design(problem, known)
-    about_design = [*([] if design is None else design.findings()), *check_beforehand(problem, known)]
+    instrument = check_instrument(problem, known)
+    judged = [finding for found in (design, instrument) if found is not None for finding in found.findings()]
+    about_design = [*judged, *check_beforehand(problem, known)]
     return {
         "title": problem.title,
         "file": str(loaded.path),
@@ -78,6 +81,7 @@ def describe(path: Path) -> dict[str, Any]:
         ),
         "stages": [{"stage": stage.name, "learns": stage.learn, "from": stage.views} for stage in plan],
         "design": None if design is None else design.summary(),
+        "instrument": None if instrument is None else instrument.summary(),
         "findings": [vars(finding) for finding in worst_first([*check_data(problem, other), *about_design])],
     }
 

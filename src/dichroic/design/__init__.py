@@ -2,6 +2,7 @@
 
 from dichroic.design.data import check_data
 from dichroic.design.finding import Finding
+from dichroic.design.instrument import InstrumentReport, check_instrument
 from dichroic.design.report import DesignReport, check_design
 from dichroic.design.spectrum import Direction, Spectrum
 
@@ -9,7 +10,9 @@ __all__ = [
     "DesignReport",
     "Direction",
     "Finding",
+    "InstrumentReport",
     "Spectrum",
     "check_data",
     "check_design",
+    "check_instrument",
 ]

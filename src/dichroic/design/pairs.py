@@ -48,9 +48,9 @@ def pair_spectrum(
     return _spectrum(F, at, all(len(e) == np.prod(shapes[s]) for s, e in entries.items())), used
 
 
-def choose_entries(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+def choose_entries(shapes: Mapping[str, tuple[int, ...]], seed: int, entries: int = _ENTRIES) -> dict[str, np.ndarray]:
     """Some entries of every source, the same for sources of the same shape; all of them where they are few."""
-    most = max(2, _ENTRIES // len(shapes))
+    most = max(2, entries // len(shapes))
     found = {}
     for s, shape in shapes.items():
         d, rng = int(np.prod(shape)), np.random.default_rng(seed)

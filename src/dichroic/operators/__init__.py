@@ -16,6 +16,7 @@ from dichroic.operators.per_sample import count_samples, cut, select, take
 from dichroic.operators.poisson import Poisson
 from dichroic.operators.scale import Identity, Scale
 from dichroic.operators.student_t import StudentT
+from dichroic.operators.unknown import LEARN, Unknown
 
 # every operator a problem file can name, by that name; the laws in tests/ run on each of them
 OPERATORS: dict[str, type[Operator]] = {
@@ -48,6 +49,7 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
 }
 
 __all__ = [
+    "LEARN",
     "LIKELIHOODS",
     "OPERATORS",
     "Adjoint",
@@ -76,6 +78,7 @@ __all__ = [
     "ScaledNoise",
     "StudentT",
     "Sum",
+    "Unknown",
     "Waves",
     "count_samples",
     "cut",

@@ -1,11 +1,14 @@
 """Identity and multiplication by a number."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from dichroic.operators.base import Operator
+from dichroic.operators.unknown import Unknown
 
 __all__ = ["Identity", "Scale"]
 
@@ -25,7 +28,7 @@ class Identity(Operator):
 class Scale(Operator):
     """The map `x -> factor x`, with a real or complex `factor` (an amplitude)."""
 
-    factor: ArrayLike
+    factor: ArrayLike | Unknown
     in_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
@@ -33,5 +36,5 @@ class Scale(Operator):
         kind = x.real.dtype if not jnp.iscomplexobj(factor) else jnp.result_type(x.real.dtype, 1j)
         return factor.astype(kind) * x
 
-    def diagonal(self) -> ArrayLike:
+    def diagonal(self) -> Any:
         return self.factor

@@ -9,8 +9,9 @@ import numpy as np
 
 from dichroic.faults import ProblemError, did_you_mean, located, meant, names
 from dichroic.formats import Opened
-from dichroic.operators import LIKELIHOODS, PerSample
+from dichroic.operators import LEARN, LIKELIHOODS, PerSample, Unknown
 from dichroic.problem.arrays import ArrayReader, is_array_table
+from dichroic.problem.unknowns import is_unknown
 from dichroic.problem.values import as_floats
 from dichroic.problem.windowed import Cutter
 
@@ -47,12 +48,20 @@ def read_noise(
 ) -> Any:
     """The noise that a value stands for.
 
-    **Arguments:** `spec`, a standard deviation (number, list, `FILE:KEY`) or a table with one key of `LIKELIHOODS`;
+    **Arguments:** `spec`, a standard deviation (number, list, `FILE:KEY`) or a table with one key of `LIKELIHOODS`,
+    beside which `scale = "learn"` says that it is known up to a factor; or `"learn"`;
     `observed`, shape `(n, ...)`, None for everything; `size`, number of entries of one observation, None when it is not
     known; `said`, the value for the data, and `y`, what it stands for: the noise is converted to its unit.
 
     **Raises:** `ProblemError`; whether numbers per entry fit the view is checked with the view.
     """
+    if spec == LEARN:
+        return Unknown()
+    if is_unknown(spec):
+        raise ProblemError(["noise is known, or known up to a factor that is learned: { std = ..., scale = 'learn' }"])
+    if isinstance(spec, dict) and spec.get("scale") == LEARN:
+        stated = {key: value for key, value in spec.items() if key != "scale"}
+        return Unknown(read_noise(stated, arrays, observed, size, said, y))
     if not isinstance(spec, dict) or is_array_table(spec):
         found = arrays.open(spec, said)
         return PerSample(found) if isinstance(found, Opened) and found.separate else found
@@ -185,8 +194,10 @@ def _factorise(covariance: np.ndarray) -> Any:
         raise ProblemError([str(error).removeprefix("DenseNoise: the covariance ")]) from None
 
 
-def describe_noise(noise: Any, store: Callable[[Any], Any]) -> Any:
+def describe_noise(noise: Any, store: Callable[[Any], Any], learned: bool = False) -> Any:
     """The value of `noise` from which :func:`read_noise` makes the noise of a bound view again.
+
+    **Arguments:** `learned`, whether it is known up to a factor.
 
     **Raises:** `ProblemError` for a class of noise that a file cannot name.
     """
@@ -196,6 +207,7 @@ def describe_noise(noise: Any, store: Callable[[Any], Any]) -> Any:
         raise ProblemError([f"noise of the class {type(inner).__name__} cannot be written to a file"])
     content = {f.name: _limits(v) or store(v) for f in fields(inner) for v in [getattr(inner, f.name)]}
     out = content if key in content else {key: content}
+    out |= {"scale": LEARN} if learned else {}
     if isinstance(noise, PerSample):
         return {**out, "per_sample": True}
     return out["std"] if list(out) == ["std"] else out

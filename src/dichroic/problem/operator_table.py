@@ -18,15 +18,29 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
-from dichroic.operators import OPERATORS, Adjoint, Composition, LinearFunction, Operator, PerSample, Scale, Sum, take
+from dichroic.operators import (
+    OPERATORS,
+    Adjoint,
+    Composition,
+    LinearFunction,
+    Operator,
+    PerSample,
+    Scale,
+    Sum,
+    Unknown,
+    take,
+)
 from dichroic.problem.arrays import ArrayReader, is_array_table
 from dichroic.problem.functions import FunctionReader
 from dichroic.problem.source import Source
+from dichroic.problem.unknowns import describe_unknown, is_unknown, read_unknown, settled
 
 __all__ = ["OperatorReader", "describe_operator"]
 
 _PLAIN = (bool, int, str)
 _STRUCTURE = ("function", "sum", "chain", "adjoint")  # what a table can name besides an operator
+
+_NUMBERS = ("factor", "width")  # parameters that are one number, and 1 where nothing is said
 
 Built = Operator | PerSample
 
@@ -50,6 +64,8 @@ class OperatorReader:
 
     def _read(self, spec: Any, x: jax.ShapeDtypeStruct, stacked: bool = False) -> Built:
         # `stacked`: inside a chain or sum that is per sample as a whole, so every array has the sample axis
+        if is_unknown(spec):
+            return self._build(Scale, {"factor": spec}, x, False, stacked)
         if isinstance(spec, list):
             return self._chain(spec, x, stacked)
         if isinstance(spec, dict):
@@ -127,8 +143,15 @@ class OperatorReader:
                 raise ProblemError([f"unknown parameter '{key}'; known: {names(fields)}{did_you_mean(key, fields)}"])
         types = _types(kind)
         values: dict[str, Any] = {}
+        unknown: dict[str, Unknown] = {}
         for name, f in fields.items():
-            if name in content and _is_plain(f, types[name]):
+            if name in content and is_unknown(content[name]) and not _is_plain(f, types[name]):
+                with located(name):
+                    unknown[name] = read_unknown(content[name], self.arrays.read)
+                    if unknown[name].value is None and name not in _NUMBERS:
+                        raise ProblemError(["where does learning begin? write { value = ..., std = 'learn' }"])
+                values[name] = 1.0 if unknown[name].value is None else unknown[name].value
+            elif name in content and _is_plain(f, types[name]):
                 values[name] = _plain(name, types[name], content[name])
             elif name in content:
                 with located(name):
@@ -145,6 +168,8 @@ class OperatorReader:
             operator = kind(**values)
         except Exception as error:  # the operator's own check of its parameters
             raise ProblemError([str(error).strip().split("\n")[0] or first_line(error)]) from error
+        for name, value in unknown.items():
+            operator = eqx.tree_at(lambda one, name=name: getattr(one, name), operator, value)
         return PerSample(operator) if per_sample else operator
 
     def _array(self, spec: Any, stacked: bool) -> Any:
@@ -190,11 +215,13 @@ def _by_name(content: Any, fields: dict[str, Any]) -> tuple[dict[str, Any], bool
     if content is True and not fields:
         return {}, False
     marked = False
-    if isinstance(content, dict):
+    if isinstance(content, dict) and not is_unknown(content):
         content = dict(content)
         marked = "per_sample" not in fields and _flag(content.pop("per_sample", False))
         if not is_array_table(content) or "array" in fields:
             return content, marked
+    if is_unknown(content):
+        return {next(iter(fields)): content}, marked
     if not fields:
         raise ProblemError([f"takes no parameters, got {content!r}"])
     return {next(iter(fields)): content}, marked
@@ -248,6 +275,7 @@ def _steps(what: str, steps: Any) -> list[Any]:
 
 def _output(operator: Built, x: jax.ShapeDtypeStruct, stacked: bool) -> jax.ShapeDtypeStruct:
     try:
+        operator = settled(operator)
         one: Any = PerSample(operator)[0] if stacked else take(operator, 0)
         in_shape = tuple(one.in_shape)
         out = jax.eval_shape(one, x) if in_shape == x.shape else None
@@ -309,6 +337,8 @@ def _describe_fields(operator: Operator, store: Callable[[Any], Any]) -> dict[st
             out[f.name] = json.loads(json.dumps(value, default=_plain_number))
         elif isinstance(value, PerSample):
             out[f.name] = {"array": store(value.value), "per_sample": True}
+        elif isinstance(value, Unknown):
+            out[f.name] = describe_unknown(value, store)
         elif eqx.is_array_like(value):
             out[f.name] = store(value)
         else:

@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.faults import ProblemError
+from dichroic.faults import ProblemError, names
 from dichroic.operators import LinearFunction
 from dichroic.problem.source import Source
+from dichroic.problem.unknowns import Parameter
 from dichroic.problem.validate import check_names, check_view
 from dichroic.problem.view import View, leaves
 
@@ -86,9 +87,29 @@ class Problem:
                 [f"view '{v}' has no noise (noise = 0): {what} needs some; only separating takes it" for v in exact]
             )
 
+    def require_known(self, what: str) -> None:
+        """Refuses unknowns of the instrument.
+
+        **Raises:** `ProblemError`, where a view has any.
+        """
+        if self.unknowns:
+            raise ProblemError(
+                [f"view '{v}': {names(unknowns)}: {what} takes no unknowns" for v, unknowns in self.unknowns.items()]
+            )
+
     def select(self, indices: Mapping[str, np.ndarray]) -> "Problem":
         """The problem restricted to some observations of each view; views without any are left out."""
         views = {name: self.views[name].select(i) for name, i in indices.items() if len(i)}
+        return Problem(self.sources, views, self.title)
+
+    @property
+    def unknowns(self) -> dict[str, Mapping[str, Parameter]]:
+        """The unknowns of the instrument, by view and name; views without any are left out."""
+        return {name: view.unknowns for name, view in self.views.items() if view.unknowns}
+
+    def at(self, values: Mapping[str, Mapping[str, Any]]) -> "Problem":
+        """The same through an instrument whose unknowns have these values, by view and name."""
+        views = {name: view.at(values[name]) if name in values else view for name, view in self.views.items()}
         return Problem(self.sources, views, self.title)
 
     def knowing(self, sources: Mapping[str, Source]) -> "Problem":
@@ -138,6 +159,8 @@ class Problem:
             digest.update(structure.encode())
             for leaf in leaves(view.observations):
                 _update(digest, leaf)
+            if view.unknowns:
+                digest.update(repr(dict(view.unknowns)).encode())
             for function in _functions(view.mixing):
                 _update_function(digest, function)
         return digest.hexdigest()

@@ -9,11 +9,13 @@ import numpy as np
 import tomli_w
 
 from dichroic.faults import ProblemError, collect
+from dichroic.operators import Unknown
 from dichroic.problem.labels_table import describe_labels
 from dichroic.problem.noise_table import describe_noise
 from dichroic.problem.operator_table import describe_operator
 from dichroic.problem.problem import Problem
 from dichroic.problem.source import Source
+from dichroic.problem.unknowns import NOISE, put
 from dichroic.problem.view import View, unbind_operator
 from dichroic.store import whole, write
 
@@ -83,9 +85,10 @@ def _describe(view: View, sources: Mapping[str, Source], store: _Store) -> dict[
     if view.observed is not None:
         table["observed"] = store.keep("observed", view.observed)
     with collect(faults):
-        table["noise"] = describe_noise(view.noise, store)
+        table["noise"] = describe_noise(view.noise, store, NOISE in view.unknowns)
     mixing: dict[str, Any] = {}
-    for source, operator in view.mixing.items():
+    unknown = {name: Unknown(x.value, x.std) for name, x in view.unknowns.items() if x.source is not None}
+    for source, operator in put(view.mixing, view.unknowns, unknown).items():
         with collect(faults, f"source '{source}'"):
             mixing[source] = describe_operator(unbind_operator(operator, sources[source]), store)
     if faults:

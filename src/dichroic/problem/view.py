@@ -22,6 +22,7 @@ from dichroic.operators import (
     Operator,
     PerSample,
     Scale,
+    Unknown,
     count_samples,
     select,
     take,
@@ -29,6 +30,7 @@ from dichroic.operators import (
 from dichroic.problem.containers import open_container
 from dichroic.problem.noise import bind_noise, inner_noise, unmeasured
 from dichroic.problem.source import Source, as_pairs
+from dichroic.problem.unknowns import NOISE, Parameter, find_noise, find_unknowns, put
 from dichroic.problem.values import as_flags, as_floats, unmask
 
 __all__ = ["Observation", "View", "beside"]
@@ -73,7 +75,8 @@ class View:
     **Arguments:** `y`, shape `(n, ...)`, real or complex, NaN (or masked) where missing; `mixing`, for each source that
     enters this view its operator, a number being an amplitude, `PerSample` of `n` numbers one amplitude per sample;
     `noise`, the standard deviation (a number, an array with the shape of one observation, or `PerSample` of `n` of
-    those; infinite where nothing was measured), or any `Likelihood`; `observed`, a mask with the shape of `y` or of
+    those; infinite where nothing was measured), or any `Likelihood`; a number of either may be `Unknown`, or `"learn"`;
+    `observed`, a mask with the shape of `y` or of
     one observation, true where there is data; `truth`, the true sources `{source: (n, ...)}` where they are known, used
     for scores and never for learning; `labels`, what observations and entries are called (default: what `y` says of
     itself, where it is a `DataArray`, a `DataFrame` or a quantity).
@@ -90,6 +93,7 @@ class View:
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     common_mask: bool = False  # set by `bind`: the same entries are missing from all observations
     labels: Labels | None = None
+    unknowns: Mapping[str, Parameter] = field(default_factory=dict)  # by name, found in the mixing and the noise
 
     def __post_init__(self):
         if not isinstance(self.mixing, Mapping):
@@ -98,8 +102,10 @@ class View:
             raise ProblemError([f"truth: expected {{source: array}}, got a {type(self.truth).__name__}"])
         with located("y"):
             y = unmask(given := open_container(self.y))
+        mixing, unknowns = find_unknowns(self.mixing, len(y) if y.ndim else 0)
         with located("noise"):
-            object.__setattr__(self, "noise", beside(self.noise, given, np.inf))
+            noise, factor = find_noise(self.noise, y)
+            object.__setattr__(self, "noise", beside(noise, given, np.inf))
         truth = {}
         for name, x in self.truth.items():
             with located(f"truth of source '{name}'"):
@@ -111,7 +117,8 @@ class View:
             if y.ndim and observed.shape == y.shape[1:]:
                 observed = np.broadcast_to(observed, y.shape)
         object.__setattr__(self, "labels", given.labels() if self.labels is None else self.labels)
-        object.__setattr__(self, "mixing", dict(self.mixing))
+        object.__setattr__(self, "mixing", mixing)
+        object.__setattr__(self, "unknowns", {**self.unknowns, **unknowns, **factor})
         object.__setattr__(self, "truth", truth)
         missing = np.isnan(y)
         if (unseen := unmeasured(self.noise, y.shape)) is not None:
@@ -158,7 +165,18 @@ class View:
         mixing = {name: bind_operator(op, known[name]) for name, op in self.mixing.items()}
         truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
         same = self.observed is None or bool((self.observed == self.observed[:1]).all())
-        return View(self.y, mixing, bind_noise(self.noise, self.observed), self.observed, truth, same, self.labels)
+        noise = bind_noise(self.noise, self.observed)
+        return View(self.y, mixing, noise, self.observed, truth, same, self.labels, self.unknowns)
+
+    def at(self, values: Mapping[str, Any]) -> "View":
+        """The same through an instrument whose unknowns have these values, and are none any more (bound views only)."""
+        mixing = put(self.mixing, self.unknowns, values)
+        noise = self.noise
+        if NOISE in values:
+            inner = inner_noise(noise).scaled(float(values[NOISE]))
+            noise = PerSample(inner) if isinstance(noise, PerSample) else inner
+        unknowns = {name: unknown for name, unknown in self.unknowns.items() if name not in values}
+        return View(self.y, mixing, noise, self.observed, self.truth, self.common_mask, self.labels, unknowns)
 
     @property
     def exact(self) -> bool:
@@ -169,7 +187,7 @@ class View:
     @property
     def noisy(self) -> "View":
         """The same with unit noise where there is none."""
-        kept = self.observed, self.truth, self.common_mask, self.labels
+        kept = self.observed, self.truth, self.common_mask, self.labels, self.unknowns
         return View(self.y, self.mixing, DiagonalNoise(1.0), *kept) if self.exact else self
 
     def hide(self, hidden: np.ndarray) -> "View":
@@ -231,6 +249,7 @@ class View:
             {name: x[indices] for name, x in self.truth.items()},
             self.common_mask,
             None if self.labels is None else self.labels.select(indices),
+            {name: unknown.select(indices) for name, unknown in self.unknowns.items()},
         )
 
     def subset(self, most: int, seed: int) -> "View":
@@ -261,6 +280,8 @@ def beside(value: Any, y: Opened, filler: float) -> Any:
         return value if inner is value.value else PerSample(inner)
     if isinstance(value, Likelihood):
         return value
+    if isinstance(value, Unknown):
+        return value if value.value is None else Unknown(beside(value.value, y, filler), value.std)
     opened = open_container(value)
     return value if opened.values is value else opened.beside(y, filler)
 

@@ -78,6 +78,7 @@ def fit(
         progress.advance(1.0, "done")
         return job.result
     design = None if folder.exists else pass_design(problem, known, settings.allow_unidentified, progress.say)
+    problem.require_known("a fit")
     folder.path.mkdir(parents=True, exist_ok=True)
     watched = Watchdog(progress)
     try:

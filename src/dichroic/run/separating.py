@@ -55,6 +55,7 @@ def separate(
 
     **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
     """
+    problem.require_known("separating")
     for s, source in problem.sources.items():
         if s not in priors:
             raise RunError(f"there is no prior for source '{s}'; there are: {names(priors)}{did_you_mean(s, priors)}")
