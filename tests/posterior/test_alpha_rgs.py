@@ -84,6 +84,23 @@ def test_gaussian_sources_settle_at_the_closed_form():
     np.testing.assert_allclose(found["x"], 2.5 / kappa**2 * Q * y / (P + 2.5 / kappa**2 * Q), atol=1e-6)
 
 
+@pytest.mark.usefixtures("float64")
+def test_through_the_denoised_state_it_over_corrects():
+    """Check 4: equation 9."""
+    for alpha, expected in ((1.0, 0.982793), (4.0, 1.204808)):
+        found = settled(
+            {"x": gaussian(1.0)},
+            {"x": Dense(np.eye(1))},
+            [1.0],
+            weights=alpha,
+            data="denoised",
+            std=0.5,
+            steps=400,
+            rate=15.0,
+        )
+        assert found["x"][0] == pytest.approx(expected, abs=1e-6)
+
+
 def smoothed_loss(theta, alpha, kappa, y, levels, nodes=201):
     """Equation 3 of a sign and a four-level amplitude, by quadrature."""
     z, w = np.polynomial.hermite_e.hermegauss(nodes)
@@ -208,6 +225,9 @@ def test_what_it_cannot_do_is_refused_in_words():
         AlphaRGS(alpha={"z": 2.0}).bind(view, prior, key=jax.random.key(0))
     with pytest.warns(UserWarning, match="for discrete sources, and none of these is"):
         AlphaRGS(alpha=2.0).bind(view, prior, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="one number weighs the data, not 'balanced'"):
+        noisy = View(view.y, {"x": 1.0}, 0.5).bind({"x": (1,)})
+        AlphaRGS(data="denoised", alpha="balanced").bind(noisy, prior, key=jax.random.key(0))
     with pytest.raises(ValidationError):
         AlphaRGS(alpha=-1.0)
 

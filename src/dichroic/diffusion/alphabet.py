@@ -79,6 +79,10 @@ class Alphabet(Symbols):
     def symbols(self) -> tuple[int, ...]:
         return self.size
 
+    @property
+    def power(self) -> float:
+        return float(np.trace(self.letter_moments()[1]))
+
     def modulator(self) -> _Entries:
         return _Entries(self.size)
 

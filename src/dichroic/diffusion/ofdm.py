@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion.prior import Scaling
 from dichroic.diffusion.schedule import Schedule
-from dichroic.diffusion.symbols import Modulator, Symbols, checked, said_letters
+from dichroic.diffusion.symbols import Modulator, Symbols, checked, columns, said_letters
 
 __all__ = ["OFDM", "WIFI"]
 
@@ -120,6 +120,10 @@ class OFDM(Symbols):
     def symbols(self) -> tuple[int, ...]:
         return (self._blocks, len(self.active), 2)
 
+    @property
+    def power(self) -> float:
+        return float(np.trace(self.letter_moments()[1])) * len(self.active) / self.fft
+
     def modulator(self) -> _Carriers | None:
         if self.prefix or self.offset or self.phase:
             return None
@@ -128,6 +132,28 @@ class OFDM(Symbols):
     def modulated(self, symbols: Float[Array, "n ..."], key: PRNGKeyArray) -> Float[Array, "n ..."]:
         grid = _Carriers(self._blocks, self.fft, self.active)
         return _windows(grid, self.prefix, self.length, self.offset, self.phase, symbols, key)
+
+    def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]] | None:
+        """None for windows that begin anywhere or signals of unknown phase whose letters have a mean."""
+        mean, second = self.letter_moments()
+        if (self.offset or self.phase) and np.abs(mean).max() > 1e-6:
+            return None
+        if self.phase:
+            second = np.trace(second) / 2 * np.eye(2)
+        block = columns(_Carriers(1, self.fft, self.active)).reshape(self.fft, 2, -1)
+        block = np.concatenate([block[self.fft - self.prefix :], block])
+        size, (centre, spread) = len(block), (mean, second - np.outer(mean, mean))
+        spread = (block.reshape(-1, 2) @ spread).reshape(2 * size, -1) @ block.reshape(2 * size, -1).T
+        own = block.reshape(2 * size, -1) @ np.tile(centre, len(self.active))
+        whole, covariance = np.zeros((self.length, 2)), np.zeros((self.length, 2, self.length, 2))
+        begins = range(size) if self.offset else (0,)
+        for begin in begins:
+            for at in range(-begin, self.length, size):
+                low, high = max(at, 0), min(at + size, self.length)
+                part = slice(low - at, high - at)
+                whole[low:high] += own.reshape(size, 2)[part] / len(begins)
+                covariance[low:high, :, low:high] += spread.reshape(size, 2, size, 2)[part, :, part] / len(begins)
+        return whole.reshape(-1), covariance.reshape(2 * self.length, -1)
 
     def content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         entries, arrays = super().content()

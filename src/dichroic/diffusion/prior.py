@@ -111,6 +111,11 @@ class Prior(ABC):
         """The source as a mixture of Gaussians, or as a single one, in the user's units, where its law is known so."""
         return None
 
+    def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]] | None:
+        """Mean and covariance of a sample, in the user's units and double precision, where they are known exactly."""
+        law = self.components()
+        return None if law is None else law.moments()
+
     def alphabet(self) -> Float[np.ndarray, "K ..."] | None:
         """Everything that a sample can be, in the user's units, where that is finite."""
         return None

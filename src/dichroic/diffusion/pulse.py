@@ -132,6 +132,11 @@ class Pulse(Symbols):
     def symbols(self) -> tuple[int, ...]:
         return self.modulator().symbols
 
+    @property
+    def power(self) -> float:
+        symbols, samples = np.shape(self.matrix)[1], np.shape(self.matrix)[0]
+        return float(np.trace(self.letter_moments()[1])) * self.gain * symbols / samples
+
     def modulator(self) -> _Matrix:
         return _Matrix(self.matrix, self.gain, (2,) if self.letters.shape[1] == 2 else ())
 

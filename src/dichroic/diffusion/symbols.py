@@ -24,7 +24,7 @@ from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling, as_weights
 from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
 
-__all__ = ["CONSTELLATIONS", "Modulator", "Symbols", "SymbolsDenoiser", "letters_of", "said_letters"]
+__all__ = ["CONSTELLATIONS", "Modulator", "Symbols", "SymbolsDenoiser", "columns", "letters_of", "said_letters"]
 
 
 def _psk(n: int, turn: float = 0.0) -> np.ndarray:
@@ -126,6 +126,11 @@ class Symbols(Prior):
     def symbols(self) -> tuple[int, ...]:
         """Shape of the symbols of one sample, complex ones as real pairs."""
 
+    @property
+    @abstractmethod
+    def power(self) -> float:
+        """Mean power of a sample, away from the ends."""
+
     def sample(
         self, n: int, *, key: PRNGKeyArray, step: Step | None = None, steps: int = PRIOR_STEPS
     ) -> Float[Array, "n ..."]:
@@ -142,9 +147,35 @@ class Symbols(Prior):
         with np.errstate(divide="ignore"):
             return SymbolsDenoiser(letters, np.log(self.weights).astype(np.float32), modulator)
 
+    def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]] | None:
+        modulator = self.modulator()
+        if modulator is None:
+            return None
+        H, (mean, second) = columns(modulator), self.letter_moments()
+        centre = np.tile(mean, H.shape[1] // len(mean))
+        spread = (H.reshape(-1, len(mean)) @ (second - np.outer(mean, mean))).reshape(H.shape)
+        return H @ centre, spread @ H.T
+
+    def letter_moments(self) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
+        """Mean and second moments of one letter, as a real number or a pair."""
+        letters, w = np.asarray(self.letters, float), np.asarray(self.weights, float)
+        return w @ letters, (w * letters.T) @ letters
+
     def content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         schedule = [self.schedule.sigma_min, self.schedule.sigma_max]
         return {"schedule": schedule}, {"letters": self.letters, "weights": self.weights}
+
+
+def columns(modulator: Modulator) -> Float[np.ndarray, "d p"]:
+    """The matrix of a modulator, of real numbers."""
+    p = int(np.prod(modulator.symbols))
+    units = np.eye(p, dtype=np.float32).reshape(p, *modulator.symbols)
+    return np.asarray(_modulated(modulator, units), float).reshape(p, -1).T
+
+
+@eqx.filter_jit
+def _modulated(modulator: Any, symbols: Any) -> Array:
+    return jax.vmap(modulator)(symbols)
 
 
 @eqx.filter_jit

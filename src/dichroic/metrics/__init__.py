@@ -7,6 +7,7 @@ says how to read the number.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from dichroic.metrics.binomial import binomial_interval
 from dichroic.metrics.bootstrap import Interval, bootstrap
 from dichroic.metrics.digit_features import DigitFeatures
 from dichroic.metrics.emd import emd
@@ -60,6 +61,7 @@ __all__ = [
     "Metric",
     "PQMass",
     "Transport",
+    "binomial_interval",
     "bootstrap",
     "emd",
     "energy_distance",

@@ -29,10 +29,13 @@ from dichroic.posterior.methods.ddnm import DDNM
 from dichroic.posterior.methods.ddrm import DDRM
 from dichroic.posterior.methods.diffpir import DiffPIR
 from dichroic.posterior.methods.dps import DPS
+from dichroic.posterior.methods.lmmse import LMMSE
+from dichroic.posterior.methods.matched_filter import MatchedFilter
 from dichroic.posterior.methods.mcg import MCG
 from dichroic.posterior.methods.mcgdiff import MCGDiff
 from dichroic.posterior.methods.red_diff import REDDiff
 from dichroic.posterior.methods.snips import SNIPS
+from dichroic.posterior.methods.successive import SuccessiveCancellation
 from dichroic.posterior.methods.tds import TDS
 from dichroic.posterior.moments import MomentMatching, Moments
 from dichroic.posterior.sampler import Build, Chain, Leg, Posterior, Sampler
@@ -66,6 +69,9 @@ METHODS.update(
     mcgdiff=MCGDiff,
     red_diff=REDDiff,
     alpha_rgs=AlphaRGS,
+    matched_filter=MatchedFilter,
+    successive_cancellation=SuccessiveCancellation,
+    lmmse=LMMSE,
 )
 # how the likelihood enters in annealing, by its name in the settings; the tests hold each against Gaussian answers
 TARGETS.update(
@@ -90,6 +96,7 @@ __all__ = [
     "DMPS",
     "DPS",
     "JFPS",
+    "LMMSE",
     "MCG",
     "METHODS",
     "OPC",
@@ -119,6 +126,7 @@ __all__ = [
     "Handover",
     "Leg",
     "MCGDiff",
+    "MatchedFilter",
     "Method",
     "MomentMatching",
     "Moments",
@@ -130,6 +138,7 @@ __all__ = [
     "Sampled",
     "Sampler",
     "SplitGibbs",
+    "SuccessiveCancellation",
     "Targeted",
     "Task",
     "gibbs_rounds",

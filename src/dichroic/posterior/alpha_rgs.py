@@ -13,9 +13,16 @@ followed by the data: a projection where there is no noise, a proximal step wher
 their gain, :math:`M_s = a_1^2 / a_s^2`, so that for two of them, without noise, the iterates are those of the published
 form, which eliminates the second. It gives one estimate and takes two evaluations per step, one of every source.
 
+Data of a linear inverse problem can enter through what is denoised instead (`data = "denoised"`), `J` its Jacobian, at
+noise of its own and both terms at the same state,
+
+.. math:: u \leftarrow u - \eta M \big[g - \alpha\, J^\top A^\top (y - A D(u + \sigma \epsilon, \sigma))\big] ,
+
+which for continuous sources rests beyond the mode unless the levels are small.
+
 Source: T. Jayashankar, G. C. F. Lee, A. Lancho, A. Weiss, Y. Polyanskiy, G. W. Wornell, *Score-based Source Separation
 with Applications to Digital Communication Signals*, arXiv 2306.14411 (algorithm 1); Jayashankar's thesis (MIT 2025),
-chapter 5.
+chapter 5; for linear inverse problems its section 5.7, with the gradient of its norm.
 """
 
 import warnings
@@ -79,8 +86,9 @@ class AlphaRGS(Sampled):
     alpha: Literal["auto", "map", "balanced"] | PositiveFloat | dict[str, PositiveFloat] = "auto"
     """Weights of the priors: 1 for all (map), the squared gains (balanced), one for all sources but the first, or one
     each; auto is balanced where all priors are discrete and there is no noise, and map elsewhere."""
-    data: Literal["auto", "hard", "proximal"] = "auto"
-    """How the data enter: as a projection, or as a proximal step (auto: by whether there is noise)."""
+    data: Literal["auto", "hard", "proximal", "denoised"] = "auto"
+    """How the data enter: as a projection, as a proximal step (auto: by whether there is noise), or through the
+    denoised state, where a number as alpha is their own weight."""
     steps: PositiveInt = 2000
     """Steps."""
     rate: PositiveFloat = 0.9
@@ -103,15 +111,19 @@ class AlphaRGS(Sampled):
             )
         if isinstance(self.alpha, dict) and (unknown := set(self.alpha) - set(denoisers)):
             raise ValueError(f"method {self.kind!r}: alpha of {sorted(unknown)[0]!r}, which enters no view here")
+        alpha = self.alpha
+        if self.data == "denoised" and not (alpha in ("auto", "map") or isinstance(alpha, float)):
+            raise ValueError(
+                f"method {self.kind!r}: through the denoised state one number weighs the data, not {alpha!r}"
+            )
         discrete = [denoiser.discrete for denoiser in denoisers.values()]
-        if self.alpha not in ("auto", "map", 1.0) and not any(discrete):
+        if alpha not in ("auto", "map", 1.0) and not any(discrete):
             warnings.warn(
                 "alpha_rgs: weights other than 1 are for discrete sources, and none of these is", stacklevel=2
             )
         data = self.data if self.data != "auto" else "hard" if task.exact else "proximal"
         if task.exact and data != "hard":
             raise ValueError(f"method {self.kind!r}: data without noise enter as a projection, not {data!r}")
-        alpha = self.alpha
         if alpha == "auto":
             alpha = "balanced" if task.exact and all(discrete) else "map"
         weights = tuple(alpha.items()) if isinstance(alpha, dict) else alpha
@@ -165,7 +177,8 @@ class Descent(Sampler):
         return jax.tree.map(lambda a: a[best], (u, info))
 
     def cost(self, observation, warm, alike):
-        return Cost(self.steps * self.restarts)
+        each = Cost(2, 1) if self.data == "denoised" else Cost(1)
+        return each * (self.steps * self.restarts)
 
     @property
     def gains(self):
@@ -187,6 +200,8 @@ class Descent(Sampler):
         largest = self.rate * stable_step(np.array(self.levels), curvatures, hard)
         if self.power != 2:  # the same distance at the largest curvature
             largest = largest * min(self.levels) ** (self.power - 2)
+        if self.data == "denoised":
+            largest = jnp.minimum(largest, self.rate / (self._data_weight * len(names) * gains[first]))
 
         def residue(u: dict[str, Array]) -> dict[str, Array]:
             return others(u, ridge)[0] if len(names) > 1 else u
@@ -206,6 +221,10 @@ class Descent(Sampler):
             share = 0.5 * (1 + jnp.cos(jnp.pi * i / self.steps))
             eta = (largest * (_LAST + (1 - _LAST) * share)).astype(levels.dtype)
             g = self._gradient(u, observation, levels, jax.random.fold_in(run_key, i))
+            if self.data == "denoised":  # at the same state: a step of the one after the other rests elsewhere
+                pull = self._denoised_pull(u, observation, levels, jax.random.fold_in(run_key, self.steps + i))
+                g = {s: x - self._data_weight * pull[s] for s, x in g.items()}
+                return {s: x - eta * metric[s] * g[s] for s, x in u.items()}, info
             u = {s: x - eta * metric[s] * (omega[s] * g[s]) for s, x in u.items()}
             u, new = constraint(u, 0.0 if hard else 1 / eta)
             return u, info.merge(new)
@@ -244,6 +263,33 @@ class Descent(Sampler):
                 found[s] = one(level, e)
         return found
 
+    def _denoised_pull(
+        self, u: dict[str, Array], observation: WhitenedObservation, levels: Array, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        r""":math:`J^\top A^\top (y - A D(u + \sigma \epsilon, \sigma))`: what is denoised stands for the sources."""
+
+        def pull(noises: dict[str, tuple[Array, Array]], sign: float) -> dict[str, Array]:
+            def denoised(u):
+                return {
+                    s: self.denoisers[s](x + sign * noises[s][0] * noises[s][1], noises[s][0]) for s, x in u.items()
+                }
+
+            D, transposed = jax.vjp(denoised, u)
+            r = observation.y - observation.forward(D)
+            return transposed(observation.adjoint(r))[0]
+
+        drawn = {
+            s: self._drawn(levels, jax.random.fold_in(key, n), u[s]) for n, s in enumerate(self._shown(observation))
+        }
+        if not self.average:
+            return pull(drawn, 1.0)
+
+        def both(level: Array) -> dict[str, Array]:
+            noises = {s: (level, e) for s, (_, e) in drawn.items()}
+            return jax.tree.map(lambda a, b: 0.5 * (a + b), pull(noises, 1.0), pull(noises, -1.0))
+
+        return jax.tree.map(lambda a: a.mean(0), jax.vmap(both)(levels))
+
     def _drawn(self, levels: Array, key: PRNGKeyArray, x: Array) -> tuple[Array, Array]:
         level_key, noise_key = jax.random.split(key)
         chosen = jax.random.randint(level_key, (), 0, len(levels))
@@ -257,12 +303,16 @@ class Descent(Sampler):
     def _shown(self, observation: WhitenedObservation) -> list[str]:
         return [s for s in self.names if s in observation.shapes]
 
+    @property
+    def _data_weight(self) -> float:
+        return self.weights if isinstance(self.weights, float | int) else 1.0
+
     def _omega(self, gains: Mapping[str, Array], first: str) -> dict[str, Array]:
         if self.weights == "balanced":
             return {s: g / gains[first] for s, g in gains.items()}
         ones = {s: jnp.ones_like(g) for s, g in gains.items()}
         if isinstance(self.weights, tuple):
             return ones | {s: w * ones[s] for s, w in self.weights if s in ones}
-        if self.weights == "map":
+        if self.weights == "map" or self.data == "denoised":
             return ones
         return {s: one if s == first else self.weights * one for s, one in ones.items()}  # pyright: ignore

@@ -15,7 +15,7 @@ from dichroic.posterior.draws import Draws, far_off
 from dichroic.posterior.method import Bound, Method, Task, Wanted
 from dichroic.problem import View
 
-__all__ = ["ClosedForm", "closed_form", "stand_in_mean"]
+__all__ = ["ClosedForm", "Exact", "closed_form", "stand_in_mean"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
@@ -39,13 +39,15 @@ class ClosedForm(Method):
         return found
 
 
-class _Exact(Bound):
-    """A view whose draws need no sampling."""
+class Exact(Bound):
+    """A view whose draws need no sampling; `central`, the mean in place of every draw."""
 
-    cost, shared, exact = Cost(), Cost(), True
+    cost, shared = Cost(), Cost()
 
-    def __init__(self, method: Method, task: Task, route: Evidence, known: dict[str, Components]):
-        self.method, self.task, self.route, self.known = method, task, route, known
+    def __init__(
+        self, method: Method, task: Task, route: Evidence, known: dict[str, Components], central: bool = False
+    ):
+        self.method, self.task, self.route, self.known, self.exact = method, task, route, known, not central
 
     def on(self, view: View) -> Bound:
         return self.method.attach(replace(self.task, view=view))
@@ -57,7 +59,7 @@ class _Exact(Bound):
         n = len(wanted.rows)
         if not np.array_equal(wanted.rows, np.arange(len(self.task.view))):
             return self.on(self.task.view.select(wanted.rows)).draw(wanted.keys, report=wanted.report)
-        samples = self.route.draw(self.known, wanted.keys)
+        samples = self.route.draw(self.known, wanted.keys) if self.exact else self.route.mean(self.known)
         chi_square, none = self.route.chi_square(samples), np.zeros(n)
         samples = {s: x.astype(np.float32) for s, x in samples.items()}
         wanted.report(n, n)
@@ -89,7 +91,7 @@ def closed_form(method: Method, task: Task) -> Bound | None:
     route = _route(task.view, task.priors, known)
     if route is None:
         return None
-    return _Exact(method, task, route, {s: mixture for s, mixture in known.items() if mixture is not None})
+    return Exact(method, task, route, {s: mixture for s, mixture in known.items() if mixture is not None})
 
 
 def _route(view: View, priors: Mapping[str, Prior], known: Mapping[str, Components | None]) -> Evidence | None:

@@ -1,0 +1,24 @@
+"""The radio bench: pulse-shaped QPSK under OFDM, receivers, error rates, and what is known of them beforehand."""
+
+from dichroic.studies.radio.bits import bits_of, symbols_of
+from dichroic.studies.radio.mixtures import SIGNAL, SIRS, gain, interference, radio_mixtures
+from dichroic.studies.radio.theory import (
+    LinearReceiver,
+    complex_covariance,
+    linear_receiver,
+    matched_filter_error_rate,
+)
+
+__all__ = [
+    "SIGNAL",
+    "SIRS",
+    "LinearReceiver",
+    "bits_of",
+    "complex_covariance",
+    "gain",
+    "interference",
+    "linear_receiver",
+    "matched_filter_error_rate",
+    "radio_mixtures",
+    "symbols_of",
+]
