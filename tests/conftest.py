@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -59,3 +60,11 @@ def getkey():
 def rng():
     """A seeded NumPy generator."""
     return np.random.default_rng(20_240_613)
+
+
+@pytest.fixture
+def as_for_users():
+    """Without the shape and type checks of the tests: wrong arguments reach our own checks, as they do for users."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

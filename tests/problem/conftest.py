@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -70,11 +69,3 @@ def change(folder: Path) -> Callable[..., Path]:
         return path
 
     return replace
-
-
-@pytest.fixture
-def as_for_users():
-    """Without the shape and type checks of the tests: wrong arguments reach our own checks, as they do for users."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)

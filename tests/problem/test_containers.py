@@ -160,3 +160,62 @@ def test_whole_numbers_keep_their_digits(offset):
     view = View(y, {"a": 1.0}, 0.1)
     np.testing.assert_array_equal(view.y.astype(np.int64), y)
     assert view.y.dtype == (np.float32 if offset == 0 else np.float64)
+
+
+class Pint:
+    """As pint's, whose unit stands under another name, and does not convert by itself."""
+
+    def __init__(self, magnitude, units):
+        self.magnitude, self.units = magnitude, units
+
+    def to(self, other):
+        return Pint(self.magnitude * (_SIZES[self.units.name] / _SIZES[other.name]), other)
+
+
+class PintUnit:
+    def __init__(self, name):
+        self.name = name
+
+    __str__ = Unit.__str__
+
+    def __pow__(self, power):
+        assert power == 1
+        return self
+
+    def __rmul__(self, number):
+        return Pint(number, self)
+
+
+class Column(np.ndarray):
+    unit = None
+
+
+def test_quantities_of_other_packages():
+    y = Pint(Y, PintUnit("mJy"))
+    np.testing.assert_array_equal(bound(y).y, Y)
+    np.testing.assert_allclose(bound(y, Pint(2e-4, PintUnit("Jy"))).noise.std, 0.2)
+    assert "the unit Jy, but y has none" in fault(Y, Pint(2e-4, PintUnit("Jy")))
+    column = Y.view(Column)
+    column.unit = Unit("mJy")
+    np.testing.assert_allclose(bound(column, Quantity(2e-4, "Jy")).noise.std, 0.2)
+    inside = DataArray(Y, ("time", "band"))
+    inside.data = y
+    np.testing.assert_allclose(bound(inside, Pint(2e-4, PintUnit("Jy"))).noise.std, 0.2)
+
+
+def test_columns_that_may_be_absent():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(Y, columns=list("rgb")).astype("Float64")
+    table.iloc[1, 2] = pandas.NA
+    assert (~bound(table).observed).sum() == 1
+    whole = pandas.DataFrame(np.arange(N * D).reshape(N, D), columns=list("rgb")).astype("Int64")
+    np.testing.assert_array_equal(bound(whole).y, whole.to_numpy(float))
+    assert "expected numbers" in fault(whole.astype(str))
+
+
+def test_amplitudes_in_another_order_are_refused():
+    pandas = pytest.importorskip("pandas")
+    days = [f"day {i}" for i in range(N)]
+    y, gains = pandas.DataFrame(Y, days), pandas.Series(np.arange(1.0, N + 1), days)
+    bound(y, mixing=PerSample(gains))
+    assert "source 'a': the axes are day 4, day 3" in fault(y, mixing=PerSample(gains[::-1]))

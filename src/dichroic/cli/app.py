@@ -66,10 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code.
 
     0 when all is well; 1 for what the user can mend, said in one message; 2 for a wrong command line; 3 for a diagnosis
-    that is red; 75 for a run stopped by a signal, to be resumed; 130 after Ctrl-C. Anything else is a fault of this
-    program and shows its traceback.
+    that is red; 70 for a fault of this program, with its traceback where `DICHROIC_TRACEBACK` is set; 75 for a run
+    stopped by a signal, to be resumed; 130 after Ctrl-C.
     """
     from dichroic.cli.messages import complain, plain
+    from dichroic.faults import first_line
 
     try:
         return app(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
@@ -87,10 +88,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         code = _users(error)
-        if code is None:
+        if code is not None:
+            complain("stopped" if code == 75 else "error", plain(error))
+            return code
+        if os.environ.get("DICHROIC_TRACEBACK"):
             raise
-        complain("stopped" if code == 75 else "error", plain(error))
-        return code
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            complain("error", f"out of memory: {first_line(error)}")
+            return 1
+        complain("error", f"a fault of dichroic, not of yours ({first_line(error)}); DICHROIC_TRACEBACK=1 shows where")
+        return 70
 
 
 def _users(error: Exception) -> int | None:

@@ -1,11 +1,18 @@
 """Sentences for whoever reads the terminal: results on standard output, everything else on standard error."""
 
-__all__ = ["complain", "plain", "say"]
+import re
+
+__all__ = ["complain", "harmless", "plain", "say"]
+
+
+def harmless(text: str) -> str:
+    """A text without the characters that tell a terminal what to do: file names, and what files say, may have them."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def say(line: str) -> None:
     """A line of the result."""
-    print(line, flush=True)
+    print(harmless(line), flush=True)
 
 
 def complain(kind: str, message: str) -> None:
@@ -15,7 +22,9 @@ def complain(kind: str, message: str) -> None:
 
     text = Text(f"{kind}: ", style="bold red" if kind == "error" else "bold yellow")
     console = Console(stderr=True)
-    console.print(text.append(message, style="red" if kind == "error" else ""), soft_wrap=True, highlight=False)
+    console.print(
+        text.append(harmless(message), style="red" if kind == "error" else ""), soft_wrap=True, highlight=False
+    )
 
 
 def plain(error: Exception) -> str:

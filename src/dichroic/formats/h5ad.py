@@ -83,9 +83,9 @@ def _check(file: Any, path: Path, parts: tuple[str, ...]) -> None:
     import h5py
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind != "O":
+        if isinstance(item, h5py.Dataset):
             with located(f"'{path.name}:{name}'"):
-                check_hdf5(item, path)
+                check_hdf5(item, path, numbers=item.dtype.kind != "O")
 
     for part in parts:
         found = file[part]

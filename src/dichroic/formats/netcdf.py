@@ -47,10 +47,17 @@ class NetCDF(Reader):
         self.load(path, "h5netcdf")
         with h5py.File(path, "r") as file:
             name = self.variable
-            for key in [name] if name else list(file):
-                if isinstance(found := file.get(key), h5py.Dataset) and found.nbytes and found.dtype.kind != "O":
+            for key, found in file.items():  # coordinates are read when the file is opened
+                if isinstance(found, h5py.Dataset) and found.nbytes:
                     with located(f"'{path.name}:{key}'"):
-                        check_hdf5(found, path)
+                        wanted = found.dtype.kind != "O" and key == (name or key)
+                        if wanted or (found.is_scale and not _is_dimension(found)):
+                            check_hdf5(found, path, numbers=wanted)
+
+
+def _is_dimension(found: Any) -> bool:
+    """Of NetCDF 4, a data set that stands for a length alone."""
+    return bytes(found.attrs.get("NAME", b"")).startswith(b"This is a netCDF dimension but not")
 
 
 def _ordered(array: Any, dims: list[str]) -> Any:

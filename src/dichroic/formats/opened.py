@@ -59,11 +59,26 @@ class Opened:
         values = self.values
         if self.unit is not None:
             values = _convert(self, other.unit, power)
-        if self.axes and other.axes:
-            _check_axes(self.axes, other.axes)
+        self.check_order(other)
         if self.mask is not None and np.any(self.mask):
             values = np.where(self.mask, filler, np.asarray(values, float))
         return values
+
+    def check_order(self, other: "Opened") -> None:
+        """Whether the axes are those of one observation of `other`, or of all, in its order.
+
+        **Raises:** `ProblemError`.
+        """
+        if not self.axes or not other.axes:
+            return
+        for axes in (other.axes, other.axes[1:], other.axes[:1]):
+            if len(self.axes) == len(axes) and all(a.agrees(b) for a, b in zip(self.axes, axes, strict=True)):
+                return
+        words = [" x ".join(axis.describe() for axis in x.axes) for x in (self, other)]
+        same = ", or their labels to agree" if words[0] == words[1] else ""
+        raise ProblemError(
+            [f"the axes are {words[0]}, but those of y {words[1]}; bring them into the same order{same}"]
+        )
 
 
 def _convert(own: Opened, unit: Any, power: int) -> Any:
@@ -84,19 +99,12 @@ def _convert(own: Opened, unit: Any, power: int) -> Any:
 
 
 def _factor(own: Any, unit: Any, power: int) -> float:
-    if hasattr(own, "to"):
-        return float(own.to(unit if power == 1 else unit**power))
+    if not isinstance(own, str) and not isinstance(unit, str):
+        if hasattr(own, "to"):
+            return float(own.to(unit if power == 1 else unit**power))
+        found = (1.0 * own).to(unit**power)  # pint, unyt
+        return float(getattr(found, "magnitude", found))
     from astropy.units import Unit
 
     scale: Any = Unit(str(own)).to(Unit(str(unit)) ** power)
     return float(scale)
-
-
-def _check_axes(own: tuple[Axis, ...], other: tuple[Axis, ...]) -> None:
-    """Axes of one observation, or of all, in the order of y."""
-    for axes in (other, other[1:], other[:1]):
-        if len(own) == len(axes) and all(a.agrees(b) for a, b in zip(own, axes, strict=True)):
-            return
-    words = [" x ".join(axis.describe() for axis in axes) for axes in (own, other)]
-    same = ", or their labels to agree" if words[0] == words[1] else ""
-    raise ProblemError([f"the axes are {words[0]}, but those of y {words[1]}; bring them into the same order{same}"])

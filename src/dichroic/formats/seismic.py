@@ -49,6 +49,9 @@ class Seismic(Reader):
         rates = {trace.stats.sampling_rate for trace in stream}
         if len(rates) > 1:
             raise ProblemError([f"'{path.name}': parts of '{wanted[0]}' have several sampling rates, {sorted(rates)}"])
+        with located(f"'{path.name}': gaps included"):
+            begin, end = min(t.stats.starttime for t in stream), max(t.stats.endtime for t in stream)
+            check_size(int(8 * (end - begin) * rates.pop()), path.stat().st_size)
         (trace,) = stream.merge(method=1)
         mask = np.ma.getmaskarray(trace.data) if isinstance(trace.data, np.ma.MaskedArray) else None
         said = {key: str(trace.stats[key]) for key in ("network", "station", "location", "channel", "starttime")}

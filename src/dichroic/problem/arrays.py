@@ -6,6 +6,7 @@ from dataclasses import replace
 from glob import glob
 from math import isfinite
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import numpy as np
@@ -122,11 +123,14 @@ class ArrayReader:
     def _files(self, said: Any) -> list[Path]:
         if isinstance(said, list):
             return [find_file(self.folder, _text(name, "files")) for name in said]
-        pattern = _text(said, "files")
-        found = sorted(glob(str(self.folder / expand(pattern)), recursive=True))
+        pattern = str(expand(_text(said, "files")))
+        try:
+            found = sorted(glob(pattern, root_dir=self.folder, recursive=True))
+        except (OSError, ValueError) as error:
+            raise ProblemError([f"no file can have the name '{pattern}': {first_line(error)}"]) from None
         if not found:
             raise ProblemError([f"no files match '{pattern}' in {self.folder}"])
-        return [Path(file) for file in found]
+        return [find_file(self.folder, file) for file in found]
 
     def _file(self, reference: str, text: bool = False) -> Any:
         match = _reference().fullmatch(reference.strip())
@@ -282,10 +286,15 @@ def find_file(folder: Path, name: str) -> Path:
     """
     path = (folder / expand(name)).absolute()
     try:
-        if path.exists():
-            return path
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        kind = None
     except (OSError, ValueError) as error:  # names that no file can have
-        raise ProblemError([f"no file can have the name '{name}': {first_line(error)}"]) from None
+        raise ProblemError([f"no file can have the name {str(name)!r}: {first_line(error)}"]) from None
+    if kind is not None:
+        if S_ISREG(kind) or S_ISDIR(kind):
+            return path
+        raise ProblemError([f"'{name}' is neither a file nor a folder"])  # pipes are waited for, devices never end
     if not path.parent.is_dir():
         raise ProblemError([f"there is no folder {path.parent}, so no file '{path.name}' in it"])
     there = sorted(other.name for other in path.parent.iterdir() if not other.name.startswith("."))

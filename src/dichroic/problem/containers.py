@@ -1,9 +1,11 @@
 """Arrays that know more than numbers: units, masks and labels are honoured or refused, never dropped.
 
-What the packages call it, told by their attributes, as none of them need be installed: astropy's `Quantity` and
-`CCDData` (`NDData`), masked arrays, xarray's `DataArray`, pandas' `DataFrame` and `Series`.
+What the packages call it, told by their attributes, as none of them need be installed: astropy's `Quantity`, `Column`
+and `CCDData` (`NDData`), quantities of pint and unyt, masked arrays, xarray's `DataArray`, pandas' `DataFrame` and
+`Series`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +32,27 @@ def open_container(value: Any) -> Opened:
         values = value.to_value(value.unit)
         return Opened(np.asarray(getattr(values, "unmasked", values)), mask, value.unit)
     if hasattr(value, "dims") and hasattr(value, "values") and hasattr(value, "attrs"):  # DataArray
-        return open_array(value)
+        inner = open_container(getattr(value, "data", None))  # which may be a quantity itself
+        return open_array(value) if inner.unit is None else replace(open_array(value), unit=inner.unit)
+    if hasattr(value, "units") and (hasattr(value, "magnitude") or hasattr(value, "to_value")):  # pint, unyt
+        plain = value.magnitude if hasattr(value, "magnitude") else np.asarray(value)
+        return replace(open_container(plain), unit=value.units)
+    if isinstance(value, np.ndarray) and getattr(value, "unit", None) is not None:  # Column
+        return Opened(np.asarray(value), unit=value.unit)
     if hasattr(value, "index") and hasattr(value, "iloc"):  # DataFrame, Series
         columns = getattr(value, "columns", None)
         axes = (_axis(value.index), *(() if columns is None else (_axis(columns, True),)))
-        return Opened(value.to_numpy(), axes=axes)
+        values = value.to_numpy()
+        # nullable columns are objects, with a mark of their own where nothing is known
+        if values.dtype.kind == "O" and all(map(_is_nullable, np.atleast_1d(value.dtypes))):
+            values = value.to_numpy(dtype=float, na_value=np.nan)
+        return Opened(values, axes=axes)
     return Opened(value)
+
+
+def _is_nullable(dtype: Any) -> bool:
+    """Numbers of pandas that may be absent: `Int64`, `Float64`, or those of pyarrow."""
+    return hasattr(dtype, "na_value") and getattr(dtype, "kind", "") in "biuf"
 
 
 def _axis(index: Any, always: bool = False) -> Axis:

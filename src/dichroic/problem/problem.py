@@ -15,7 +15,7 @@ from dichroic.faults import ProblemError, names
 from dichroic.operators import LinearFunction
 from dichroic.problem.source import Source
 from dichroic.problem.unknowns import Parameter
-from dichroic.problem.validate import check_names, check_view
+from dichroic.problem.validate import check_names, check_view, has_controls
 from dichroic.problem.view import View, leaves
 
 __all__ = ["Problem"]
@@ -66,6 +66,11 @@ class Problem:
             f"source '{name}' enters no view: nothing can be learned about it"
             for name in self.sources
             if name not in used
+        ]
+        faults += [
+            f"source '{name}': unit: expected text without control characters"
+            for name, source in self.sources.items()
+            if has_controls(source.unit)
         ]
         if faults:
             raise ProblemError(faults)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from numbers import Number
 from typing import Any
+from unicodedata import category
 
 import equinox as eqx
 import jax
@@ -28,7 +29,7 @@ from dichroic.problem.source import Source
 from dichroic.problem.values import as_numbers
 from dichroic.problem.view import View, bind_operator, leaves
 
-__all__ = ["ProblemError", "check_names", "check_view", "unknown_source"]
+__all__ = ["ProblemError", "check_names", "check_view", "has_controls", "unknown_source"]
 
 _MOST = 1e36  # what numbers, and their inverses, are computed with in single precision
 _MOST_BYTES = 16e9  # of correlated noise with a covariance of its own for every sample
@@ -46,12 +47,18 @@ def check_names(kind: str, found: Any, expected: type) -> list[str]:
             not isinstance(name, str)
             or not name.strip()
             or name in (".", "..")
-            or any(c in name for c in "/\\\n\r\t\0")
+            or any(c in "/\\" for c in name)
+            or has_controls(name)
         ):
             faults.append(f"{kind} {name!r}: a name is text without '/', '\\' and control characters")
         elif not isinstance(value, expected):
             faults.append(f"{kind} '{name}': expected a {expected.__name__}, got a {type(value).__name__}")
     return faults
+
+
+def has_controls(text: str) -> bool:
+    """Whether a text has control characters: lines of a message, or what tells a terminal what to do."""
+    return any(category(c) == "Cc" for c in text)
 
 
 def unknown_source(source: str, sources: Collection[str]) -> str:

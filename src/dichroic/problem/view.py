@@ -116,6 +116,10 @@ class View:
                 observed = as_flags(beside(self.observed, given, 0.0))
             if y.ndim and observed.shape == y.shape[1:]:
                 observed = np.broadcast_to(observed, y.shape)
+        for name, operator in self.mixing.items():
+            if isinstance(operator, PerSample) and not isinstance(operator.value, Operator):
+                with located(f"source '{name}'"):
+                    open_container(operator.value).check_order(given)
         object.__setattr__(self, "labels", given.labels() if self.labels is None else self.labels)
         object.__setattr__(self, "mixing", mixing)
         object.__setattr__(self, "unknowns", {**self.unknowns, **unknowns, **factor})

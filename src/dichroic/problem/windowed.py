@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from dichroic.problem.arrays import ArrayReader
 from dichroic.problem.schema import ViewTable
 
 __all__ = ["Cutter", "cutter", "named"]
+
+_LARGEST, _OFTEN = 1 << 28, 64  # bytes of windows, and how often they may hold every entry of the records beyond that
 
 
 def cutter(table: ViewTable, arrays: ArrayReader) -> "ArrayReader | Cutter":
@@ -48,8 +51,14 @@ class Cutter:
     def __init__(self, arrays: ArrayReader, y: Any, size: tuple[int, ...], hop: tuple[int, ...]):
         self.arrays, self.y = arrays, y
         self.records = _records(arrays.records(y) if isinstance(y, str | dict) else arrays.open(y), size)
+        shapes = [np.shape(x.values)[: len(size)] for x in self.records]
+        held = sum(np.asarray(x.values).nbytes for x in self.records)
+        count = sum(prod((n - w) // h + 2 for n, w, h in zip(shape, size, hop, strict=True)) for shape in shapes)
+        share = held / max(1, sum(map(prod, shapes)))  # bytes of an entry, with its channels
+        if (bytes_ := count * prod(size) * share) > max(_LARGEST, _OFTEN * held):
+            raise ProblemError([f"hop: {count} windows take {bytes_ / 1e9:.0f} GB; a larger hop makes fewer"])
         try:
-            self.windows = Windows.over([np.shape(x.values)[: len(size)] for x in self.records], size, hop)
+            self.windows = Windows.over(shapes, size, hop)
         except ValueError as error:
             raise ProblemError([str(error)]) from None
 

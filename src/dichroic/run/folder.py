@@ -281,7 +281,7 @@ class RunFolder:
         with reading(index):
             content = load_json(index, _PRIORS)
             files = content["files"] if isinstance(content.get("files"), dict) else content
-            if set(files) != set(self.problem()["sources"]):
+            if (self.path / "problem.json").is_file() and set(files) != set(self.problem()["sources"]):
                 raise StoreError(f"{index} is damaged: it does not list the sources of the run")
             return {source: Prior.load(index.with_name(Path(name).name)) for source, name in files.items()}
 
