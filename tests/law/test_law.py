@@ -15,7 +15,8 @@ from dichroic.diffusion import Scaling
 from dichroic.diffusion.networks.conv import ConvConfig, fold, unfold
 from dichroic.law import LearnedPosterior, MixturesConfig, find_contrast, load_rounds, rounds, save_rounds
 from dichroic.law.conditional import Known, ViewDenoiser, evidence
-from dichroic.law.critic import area
+from dichroic.law.critic import FlowConfig, area, area_error, flow
+from dichroic.law.rounds import has_half, held_rows
 from dichroic.operators import Mask, PerSample
 from dichroic.plan import estimate_costs
 from dichroic.plan.mixtures import MixturesTimes, time_mixtures
@@ -33,7 +34,7 @@ TINY = MixturesConfig(
     pairs=16,
     backgrounds=2,
     draw_steps=3,
-    moves=25,
+    moves=75,
     critic_batch=8,
     alone=(25, 50),
     held=16,
@@ -87,6 +88,18 @@ def test_area_is_the_share_of_pairs_in_order():
     rng = np.random.default_rng(0)
     real, simulated = rng.normal(0.5, 1, 30), rng.normal(0, 1, 40)
     assert area(real, simulated) == pytest.approx((real[:, None] > simulated).mean())
+
+
+def test_a_flow_that_lowers_nothing_leaves_the_pool(learned):
+    contrast, first, state = learned
+    truth = np.asarray(contrast.scaling.to_scaled(problem().views["both"].truth["pulse"]), np.float32)
+    how = FlowConfig(step=TINY.move, warm=TINY.alone, most=TINY.moves, batch=TINY.critic_batch, precise=not has_half())
+    moved = flow(contrast, truth, held_rows(contrast, TINY), how, key=jax.random.key(1))
+    assert not moved.use and moved.trace[-1][0] == 75  # it did move, in vain
+    np.testing.assert_array_equal(moved.pool, truth)
+    record, held = state.records[-1], len(held_rows(contrast, TINY))
+    assert record["use"] == (record["area_before"] - record["area_after"] > area_error(held))
+    assert area_error(1000) == pytest.approx(np.sqrt(1 / 6000), rel=1e-3)
 
 
 def test_a_contrast_is_found_by_its_backgrounds():
@@ -215,7 +228,7 @@ def test_a_plan_prices_the_rounds(monkeypatch):
         "Gaussian stage": 1,
         "compiling": 1,
         "first estimate": 3 + observations,
-        "flows of the pool": 50 + 25,
+        "flows of the pool": 50 + 75,
         "conditional denoiser": 3 + 16,
         "draws of the pool": 2 * observations,
         "last judge": 2 * 50,

@@ -6,7 +6,8 @@ of its visits. Held-out observations, which no critic learns from, say how far t
 of their scores against those of simulations.
 
 **The rule.** The critic learns alone until that area stops rising; then the pool moves. When the area has not fallen
-for `patience` moves the step is halved; at the second time it ends, and the pool of least area is kept.
+for `patience` moves the step is halved; at the second time it ends, and the pool of least area is kept; or that of the
+beginning, where the area has not fallen by more than its standard error.
 """
 
 from typing import Any, NamedTuple, cast
@@ -24,7 +25,7 @@ from dichroic.law.contrast import Contrast
 from dichroic.law.descent import Report, half
 from dichroic.law.regression import channels
 
-__all__ = ["Critic", "Flow", "FlowConfig", "flow", "separability"]
+__all__ = ["Critic", "Flow", "FlowConfig", "area_error", "flow", "separability"]
 
 _CHANNELS, _STRIDES = (32, 64, 128, 128), (1, 2, 2, 1)
 _SLOPE = 0.2
@@ -47,12 +48,13 @@ class FlowConfig(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What came of it: the `pool`, areas under the curve `(moves, area)`, before and after."""
+    """What came of it: the `pool`, areas under the curve `(moves, area)`, before and after; whether it was of `use`."""
 
     pool: Float[np.ndarray, "n ..."]
     before: float
     after: float
     trace: list[tuple[int, float]]
+    use: bool
 
 
 class Critic(eqx.Module):
@@ -149,6 +151,11 @@ def area(real: Any, simulated: Any) -> float:
     return float(roc_auc_score(np.arange(len(scores)) < len(real), scores))
 
 
+def area_error(n: int) -> float:
+    """The standard error of an area near one half, of `n` observations and as many simulations."""
+    return float(np.sqrt((2 * n + 1) / 12) / n)
+
+
 class Judged:
     """A critic with its readings: the areas under its curve on held-out observations."""
 
@@ -231,4 +238,6 @@ def flow(
             if halved:
                 break
             move, halved, since = move / 2, True, 0
-    return Flow(kept, before, least, trace)
+    after = least if np.isfinite(least) else judged.mean
+    use = before - after > area_error(len(held))
+    return Flow(kept if use else np.asarray(pool, np.float32), before, after, trace, use)

@@ -122,6 +122,7 @@ def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGK
         "area_before": moved.before,
         "area_after": moved.after,
         "moves": moved.trace[-1][0],
+        "use": moved.use,
         "loss": _last(losses),
         "power": power(contrast, pool),
         "seconds": perf_counter() - begin,

@@ -11,6 +11,7 @@ from dichroic.closed import GaussianFit
 from dichroic.closed.gaussian import GaussianConfig
 from dichroic.diffusion import Prior, Scaling
 from dichroic.law import Contrast, LearnedPosterior, Rounds, find_contrast, held_rows, rounds, told_apart
+from dichroic.law.critic import area_error
 from dichroic.law.prior import pool_prior
 from dichroic.problem import Problem
 from dichroic.run.folder import RunError, RunFolder
@@ -21,7 +22,6 @@ __all__ = ["BEYOND", "contrast_of", "learn_mixtures", "shortened"]
 # what "auto" asks for: sides of images, lengths of series, observations of the view and of what it shows alone
 _SIDE, _LENGTH, _MIXTURES, _ALONE = 16, 64, 1024, 512
 _LAPS = 16  # of the Gaussian stage, which is no more than a start then
-_ERROR = 0.41  # of an area under a curve near one half, times the root of the number on either side
 BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observations
 
 
@@ -93,7 +93,7 @@ def learn_mixtures(
     judge = jax.random.fold_in(key, 2)
     before, after = (told_apart(contrast, settings, pool, key=judge) for pool in (begin, state.pool))
     records = _records(contrast, state)
-    error = _ERROR / float(np.sqrt(len(held_rows(contrast, settings))))
+    error = area_error(len(held_rows(contrast, settings)))
     records[0]["law"], records[-1]["law"] = ({contrast.view: [area, error]} for area in (before, after))
     folder.save_records(records)
     verdict = f"mixtures of the pool are told from the observed ones with an AUC of {after:.2f}, "
@@ -143,7 +143,7 @@ def _records(contrast: Contrast, state: Rounds) -> list[dict[str, Any]]:
             "loss": {contrast.source: record["loss"]},
             "seconds": {"m_step": record["seconds"], "e_step": 0.0, "held_out": 0.0},
             "best_lap": state.done,
-            **{name: record[name] for name in ("area_before", "area_after", "moves", "power") if name in record},
+            **{name: record[name] for name in ("area_before", "area_after", "moves", "use", "power") if name in record},
         }
         for number, record in enumerate(state.records)
     ]
@@ -154,4 +154,5 @@ def _line(contrast: Contrast, state: Rounds) -> str:
     if "area_after" not in record:
         return f"{contrast.source}: first estimate, power {record['power']:.2f}"
     areas = f"AUC {record['area_before']:.2f} to {record['area_after']:.2f} in {record['moves']} moves"
+    areas += "" if record["use"] else " (undone)"
     return f"{contrast.source} round {state.done}: {areas}, power {record['power']:.2f}"
