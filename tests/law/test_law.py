@@ -91,7 +91,7 @@ def test_area_is_the_share_of_pairs_in_order():
 
 
 def test_a_flow_that_lowers_nothing_leaves_the_pool(learned):
-    contrast, first, state = learned
+    contrast, _, state = learned
     truth = np.asarray(contrast.scaling.to_scaled(problem().views["both"].truth["pulse"]), np.float32)
     how = FlowConfig(step=TINY.move, warm=TINY.alone, most=TINY.moves, batch=TINY.critic_batch, precise=not has_half())
     moved = flow(contrast, truth, held_rows(contrast, TINY), how, key=jax.random.key(1))

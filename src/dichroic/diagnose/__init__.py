@@ -3,6 +3,7 @@
 from dichroic.diagnose.case import Budget, Case
 from dichroic.diagnose.codes import CODES
 from dichroic.diagnose.model import GaussianModel, LearnedModel, Model
+from dichroic.diagnose.nearer import Nearer, nearer
 from dichroic.diagnose.panel import CHECKS, default_checks, load_panel, run_panel
 from dichroic.diagnose.result import Question, Result
 from dichroic.diagnose.substitute import Failure, may_stand_in
@@ -17,6 +18,7 @@ __all__ = [
     "GaussianModel",
     "LearnedModel",
     "Model",
+    "Nearer",
     "Question",
     "Result",
     "Verdict",
@@ -24,5 +26,6 @@ __all__ = [
     "judge",
     "load_panel",
     "may_stand_in",
+    "nearer",
     "run_panel",
 ]

@@ -168,8 +168,17 @@ def _pooled(x: Array) -> Array:
     return x.reshape(len(x), -1)
 
 
-def train_and_score(inputs: Inputs, rows: np.ndarray, key: PRNGKeyArray) -> Float[np.ndarray, "n r"]:
-    """Trains on some observations and their simulations, and scores all: the higher, the more like an observation."""
+def train_and_score(
+    inputs: Inputs, rows: np.ndarray, key: PRNGKeyArray, pairs: np.ndarray | None = None
+) -> Float[np.ndarray, "n r"]:
+    """Trains on some rows, and scores all: the higher, the more like an observation.
+
+    **Arguments:** `pairs`, shape `(2, P)`, which columns are to be told from which, the higher score first (default:
+    the observation from each of its simulations).
+    """
+    if pairs is None:
+        others = np.arange(1, inputs.coordinates.shape[1])
+        pairs = np.stack([np.zeros_like(others), others])
     n, checked = len(inputs.coordinates), max(1, len(rows) // _CHECKED)
     # padded: a program serves problems of about the same size
     room = 1 << (n - 1).bit_length()
@@ -178,42 +187,42 @@ def train_and_score(inputs: Inputs, rows: np.ndarray, key: PRNGKeyArray) -> Floa
         return None if x is None else np.concatenate([x, np.zeros((room - n, *x.shape[1:]), x.dtype)])
 
     order = np.concatenate([rows, np.zeros(room - len(rows), int)])
-    scores = _train(fill(inputs.coordinates), fill(inputs.grid), order, checked, len(rows), key)
+    scores = _train(fill(inputs.coordinates), fill(inputs.grid), order, checked, len(rows), pairs, key)
     return np.asarray(scores, float)[:n]
 
 
 @partial(jax.jit)
-def _train(u: Array, x: Array | None, order: Array, checked: Any, count: Any, key: PRNGKeyArray) -> Array:
+def _train(u: Array, x: Array | None, order: Array, checked: Any, count: Any, pairs: Array, key: PRNGKeyArray) -> Array:
     shape = None if x is None else x.shape[2:]
     net = _Classifier(u.shape[-1], shape, jax.random.fold_in(key, 0))
     schedule = optax.cosine_decay_schedule(_RATE, _STEPS)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=_DECAY))
 
-    def both(net: _Classifier, i: Array, r: Array) -> tuple[Array, Array]:
-        of = [(u[i, k], None if x is None else x[i, k]) for k in (jnp.zeros_like(r), r)]
+    def both(net: _Classifier, i: Array, p: Array) -> tuple[Array, Array]:
+        of = [(u[i, k], None if x is None else x[i, k]) for k in (pairs[0, p], pairs[1, p])]
         return net(*of[0]), net(*of[1])
 
-    def loss(net: _Classifier, i: Array, r: Array) -> Array:
-        real, simulated = both(net, i, r)
+    def loss(net: _Classifier, i: Array, p: Array) -> Array:
+        real, simulated = both(net, i, p)
         return jax.nn.softplus(-real) + jax.nn.softplus(simulated)
 
     def step(carry, key):
         net, state = carry
         at, which = jax.random.split(key)
         i = order[jax.random.randint(at, (_BATCH,), checked, count)]
-        r = jax.random.randint(which, (_BATCH,), 1, u.shape[1])
-        gradient = jax.grad(lambda net: loss(net, i, r).mean())(net)
+        p = jax.random.randint(which, (_BATCH,), 0, pairs.shape[1])
+        gradient = jax.grad(lambda net: loss(net, i, p).mean())(net)
         update, state = optimizer.update(gradient, state, net)
         return (eqx.apply_updates(net, update), state), None
 
     first = order[: len(order) // _CHECKED]  # at least the checked ones
 
     def held(net: Any) -> Array:
-        def one(r):
-            terms = loss(net, first, jnp.full(len(first), r))
+        def one(p):
+            terms = loss(net, first, jnp.full(len(first), p))
             return jnp.where(jnp.arange(len(first)) < checked, terms, 0).sum()
 
-        return jax.lax.map(one, jnp.arange(1, u.shape[1])).sum() / (checked * (u.shape[1] - 1))
+        return jax.lax.map(one, jnp.arange(pairs.shape[1])).sum() / (checked * pairs.shape[1])
 
     def check(carry, key):
         state, best, least = carry

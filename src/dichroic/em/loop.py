@@ -53,13 +53,20 @@ def run_stages(state: EMState, context: Expectation) -> Iterator[EMState]:
         while state.lap < context.config.laps_of(stage.name) and not exhausted(state, context.config):
             state = _lap(state, stage, context)
             yield state
-        state = _next_stage(state, stage)
+        state = _next_stage(state, stage, context)
         yield state
 
 
-def _next_stage(state: EMState, stage: Stage) -> EMState:
-    """Goes on with the best priors of a stage."""
-    return EMState(state.stage + 1, 0, {**state.priors, **state.best_priors}, {}, {}, records=state.records)
+def _next_stage(state: EMState, stage: Stage, context: Expectation) -> EMState:
+    """Goes on with the best priors of a stage, those sources that are proven to be better than before its laps."""
+    priors, records = {**state.priors, **state.best_priors}, state.records
+    if context.prove is not None and state.first_priors and state.best.get("lap"):
+        priors, proof = context.prove({**priors, **state.first_priors}, priors, stage.learn)
+        last = {**records[-1], "proof": proof}
+        if proof and not any(found["used"] for found in proof.values()):
+            last["best_lap"] = 0
+        records = [*records[:-1], last]
+    return EMState(state.stage + 1, 0, priors, {}, {}, records=records)
 
 
 def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
@@ -93,6 +100,7 @@ def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
         held_out_draws=lap.held_out_draws,
         best=best,
         best_priors=learned if record["best_lap"] == lap.number else state.best_priors,
+        first_priors=state.first_priors if lap.number else learned,
         records=[*state.records, record],
     )
 

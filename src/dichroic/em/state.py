@@ -21,6 +21,7 @@ from dichroic.store import Format, file_names, load_arrays, load_json, reading, 
 
 __all__ = ["EMState", "Expectation", "Lap", "load_state", "save_state"]
 
+_PRIORS = ("priors", "best_priors", "first_priors")
 _STATE = Format("dichroic state", 2, unmarked=True)
 
 
@@ -31,7 +32,8 @@ class EMState:
     **Fields:** `stage`, index into the plan; `lap`, laps done in that stage; `priors`, of every source; `draws` and
     `held_out_draws`, `{view: {source: (n, ...)}}`, the posterior draws of the last E-step in the user's units, with a
     mask `usable` beside the sources; `best`, the best score of this stage so far with its lap, and `best_priors`, what
-    had been learned by then; `records`, one dict per lap of the run, for curves and reports.
+    had been learned by then; `first_priors`, of the sources that this stage learns, before its first lap; `records`,
+    one dict per lap of the run, for curves and reports.
     """
 
     stage: int
@@ -41,6 +43,7 @@ class EMState:
     held_out_draws: dict[str, dict[str, np.ndarray]]
     best: dict[str, Any] = field(default_factory=dict)
     best_priors: dict[str, Prior] = field(default_factory=dict)
+    first_priors: dict[str, Prior] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -48,7 +51,9 @@ class EMState:
 class Expectation:
     """Everything a lap needs besides its state: the data, the plan and the settings.
 
-    `report(what, done, total)` is called within a lap; `what` is a pass and the source or the view.
+    `report(what, done, total)` is called within a lap; `what` is a pass and the source or the view. `prove(before,
+    after, learned)` says at the end of a stage which priors go on, of those before its laps and those after, and what
+    to record of it; without it, those after.
     """
 
     problem: Problem
@@ -56,6 +61,7 @@ class Expectation:
     config: FitConfig
     plan: list[Stage]
     report: Callable[[str, int, int], None]
+    prove: Callable[[dict[str, Prior], dict[str, Prior], tuple[str, ...]], tuple[dict[str, Prior], Any]] | None = None
 
     def key(self, *path: int) -> PRNGKeyArray:
         """A key that depends on the seed and a path of numbers, and on nothing else."""
@@ -112,7 +118,8 @@ def save_state(state: EMState, folder: Path) -> None:
     }
     with whole(folder) as temporary:
         temporary.mkdir()
-        for kind, priors in (("priors", state.priors), ("best_priors", state.best_priors)):
+        for kind in _PRIORS:
+            priors = getattr(state, kind)
             content[kind] = {s: f"{kind}_{stem}.safetensors" for s, stem in file_names(priors).items()}
             for source, file in content[kind].items():
                 priors[source].save(temporary / file)
@@ -126,9 +133,8 @@ def load_state(folder: Path) -> EMState:
     """
     with reading(folder):
         arrays, content = _load_first(folder) if (folder / "state.json").is_file() else _load(folder)
-        priors, best_priors = (
-            {s: Prior.load(folder / Path(file).name) for s, file in content[kind].items()}
-            for kind in ("priors", "best_priors")
+        priors, best_priors, first_priors = (
+            {s: Prior.load(folder / Path(file).name) for s, file in content.get(kind, {}).items()} for kind in _PRIORS
         )
         draws: dict[str, dict[str, dict[str, np.ndarray]]] = {"draws": {}, "held_out_draws": {}}
         for number, (kind, view, source) in enumerate(content["arrays"]):
@@ -141,6 +147,7 @@ def load_state(folder: Path) -> EMState:
             draws["held_out_draws"],
             content["best"],
             best_priors,
+            first_priors,
             content["records"],
         )
 

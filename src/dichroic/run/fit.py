@@ -23,6 +23,7 @@ from dichroic.run.known import Known, components_for_fit, known_priors, populati
 from dichroic.run.mixtures import contrast_of, learn_mixtures, shortened
 from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
+from dichroic.run.proof import proven
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 from dichroic.settings import FitConfig
@@ -218,7 +219,8 @@ class _Fit:
     def _laps(self, gaussian: GaussianFit) -> EMState:
         state = self.folder.checkpoint(self.progress.say) or self._start(gaussian)
         self._position(state)
-        context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report)
+        prove = self._prove if self.held_out is not None and self.config.judged != "never" else None
+        context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report, prove)
         if not state.draws and self.config.laps != 0:
             self.progress.say("compiling: the first lap takes longer than the others")
         for after in run_stages(state, context):
@@ -229,6 +231,19 @@ class _Fit:
             if state.draws:
                 self.progress.say(summary_line(state.records[-1]))
         return state
+
+    def _prove(
+        self, before: dict[str, Prior], after: dict[str, Prior], learned: tuple[str, ...]
+    ) -> tuple[dict[str, Prior], dict[str, Any]]:
+        """Which of the priors before a stage's laps and after them go on."""
+        assert self.held_out is not None
+        self._phase("proof", CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 19)
+        try:
+            return proven(self.held_out, before, after, learned, key, self.progress.say)
+        except Exception as error:  # what judges a fit must not take it along
+            self.progress.say(f"whether the laps have made priors better cannot be judged: {error}")
+            return after, {}
 
     def _judge(self, state: EMState) -> None:
         """Adds the law of the mixtures to the record of a lap: all of them are asked with the same noise."""

@@ -1,0 +1,61 @@
+"""The burden of proof: what laps have learned takes the place of what they began with only where held-out observations
+are nearer to it beyond doubt, source by source (`dichroic.diagnose.nearer`).
+
+So a fit never ends with priors that are worse than those it started from, as far as chance allows: three standard
+errors.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from jaxtyping import PRNGKeyArray
+
+from dichroic.diagnose import Budget, Case, LearnedModel, Nearer, nearer
+from dichroic.diffusion import Prior
+from dichroic.problem import Problem
+
+__all__ = ["LEAST", "proven"]
+
+LEAST = 64  # observations of a view, below which nothing could be proven
+
+
+def proven(
+    held_out: Problem,
+    before: Mapping[str, Prior],
+    after: Mapping[str, Prior],
+    learned: Collection[str],
+    key: PRNGKeyArray,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Prior], dict[str, Any]]:
+    """Takes the `learned` sources from `before` to `after` one by one, each where that is proven.
+
+    Sources in no view with observations enough for a proof are taken as they come.
+
+    **Returns:** the priors, and for every source that was judged whether it is `used`, and by view the place on the way
+    to the new prior at which observations are, what they are nearer by, and its standard error.
+    """
+    kept, record = dict(before), {}
+    for s in learned:
+        views = [v for v, view in held_out.views.items() if s in view.mixing and len(view) >= LEAST]
+        trial = {**kept, s: after[s]}
+        case = Case(held_out, LearnedModel(kept), Budget(), key)
+        found = {v: nearer(case, LearnedModel(trial), v) for v in views}
+        used = not found or (any(f.better for f in found.values()) and not any(f.worse for f in found.values()))
+        if found:
+            record[s] = {"used": used, "views": {v: [f.place, f.gain, f.error] for v, f in found.items()}}
+            say(f"{s}: {', '.join(_words(v, f) for v, f in found.items())}: the laps' prior is {_used(used)}")
+        kept = trial if used else kept
+    return kept, record
+
+
+def _words(view: str, found: Nearer) -> str:
+    if not found.apart > 3 * found.apart_error:
+        return f"'{view}' does not tell the laps' prior from the one before"
+    errors = found.gain / max(found.error, 1e-12)
+    return (
+        f"'{view}' is at {found.place:.1f} of the way to the laps' prior, {errors:+.1f} standard errors from half-way"
+    )
+
+
+def _used(used: bool) -> str:
+    return "used" if used else "not used, for want of proof"
