@@ -118,6 +118,8 @@ class FitConfig(Drawing):
     def _draws(cls, method: Method) -> Method:
         if method.returns != "draws":
             raise ValueError(f"method {method.kind!r} gives one estimate per observation, and EM learns from draws")
+        if not method.in_laps:
+            raise ValueError(f"method {method.kind!r} is distilled after a fit, and judged before it is used")
         return method
 
     @property

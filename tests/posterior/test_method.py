@@ -64,7 +64,7 @@ def test_old_settings_are_laid_over_a_preset():
 @pytest.mark.parametrize("kind", METHODS)
 def test_every_method_is_written_and_read(kind):
     method = read({"kind": kind, **({"first": "candidates"} if kind == "handover" else {}), "batch": 3})
-    if method.returns == "draws":  # a fit takes no other
+    if method.returns == "draws" and method.in_laps:  # a fit takes no other
         config = FitConfig(sampling=method)
         assert FitConfig.model_validate(config.model_dump(mode="json", exclude_none=True)) == config
     assert hash(method) == hash(read(method.model_dump(mode="json", exclude_none=True)))

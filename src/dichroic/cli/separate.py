@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Json, Overwrite, Quiet
+from dichroic.cli.options import AllowCode, Flag, Json, Overwrite, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["separate_app"]
@@ -33,6 +33,7 @@ def separate_app() -> App:
         overwrite: Overwrite = False,
         quiet: Quiet = False,
         json: Json = False,
+        fast: Flag = False,
         allow_code: AllowCode = False,
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
@@ -49,6 +50,8 @@ def separate_app() -> App:
             Posterior draws of every observation.
         seed
             Seed of the draws.
+        fast
+            By the posteriors that `dichroic distill --posterior` made, where they may stand in: --sampling.kind fast.
         """
         prepare(allow_code)
         from dichroic.cli.export import tell
@@ -63,6 +66,8 @@ def separate_app() -> App:
         from dichroic.settings import settle_drawing
 
         flags = given(settings) if settings is not None else {}
+        if fast:
+            flags["sampling"] = {"kind": "fast"}
         run = Run(folder) if problem is not None or RunFolder(folder).exists or not folder.exists() else None
         if run is None:
             loaded = load_problem(folder)

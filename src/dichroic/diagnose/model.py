@@ -17,8 +17,7 @@ from jaxtyping import PRNGKeyArray
 from dichroic.algebra import Components, conditional, root
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.diffusion import DenoiserPrior, Prior
-from dichroic.law import LearnedPosterior
-from dichroic.posterior import Auto, Bound, Method, observation_keys
+from dichroic.posterior import Auto, Bound, Method, ViewPosterior, observation_keys
 from dichroic.problem import View, blocks_of
 from dichroic.score import tweedie_score
 
@@ -65,7 +64,7 @@ class LearnedModel:
 
     priors: Mapping[str, Prior]
     sampling: Method = field(default_factory=Auto)
-    learned: Mapping[str, LearnedPosterior] = field(default_factory=dict)
+    learned: Mapping[str, ViewPosterior] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.sampling.returns != "draws":
@@ -105,7 +104,7 @@ class LearnedModel:
         bound: list[Bound] = []
         posterior = self.learned.get(name)
         if posterior is not None:
-            posterior.contrast.of(view)
+            posterior.check(view, self.priors)
 
         def draw(key: PRNGKeyArray) -> dict[str, np.ndarray]:
             if not bound:

@@ -59,6 +59,13 @@ class LearnedPosterior:
         """
         return _Learned(self, view, {s: priors[s] for s in view.mixing}, key, others or Auto())
 
+    def check(self, view: View, priors: Mapping[str, Prior]) -> None:
+        """Whether it is for the observations of a view.
+
+        **Raises:** `ValueError` as `bind` does.
+        """
+        self.contrast.of(view)
+
     def save(self, path: str | Path) -> None:
         """Writes it, whole or not at all."""
         c = self.contrast

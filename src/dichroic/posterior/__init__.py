@@ -12,6 +12,8 @@ from dichroic.posterior.candidates import CandidatePosterior, Candidates
 from dichroic.posterior.closed_form import ClosedForm, stand_in_mean
 from dichroic.posterior.covariance import COVARIANCES
 from dichroic.posterior.draws import Draws
+from dichroic.posterior.fast import Fast
+from dichroic.posterior.fast_posterior import FastPosterior
 from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
 from dichroic.posterior.handover import Handover
 from dichroic.posterior.method import (
@@ -20,6 +22,7 @@ from dichroic.posterior.method import (
     Bound,
     Method,
     Task,
+    ViewPosterior,
     observation_keys,
     observation_uniforms,
     read_method,
@@ -57,6 +60,7 @@ METHODS.update(
     closed_form=ClosedForm,
     candidates=Candidates,
     amortised=Amortised,
+    fast=Fast,
     gibbs=Gibbs,
     handover=Handover,
     dps=DPS,
@@ -122,6 +126,8 @@ __all__ = [
     "Conditional",
     "DiffPIR",
     "Draws",
+    "Fast",
+    "FastPosterior",
     "Gibbs",
     "Handover",
     "Leg",
@@ -141,6 +147,7 @@ __all__ = [
     "SuccessiveCancellation",
     "Targeted",
     "Task",
+    "ViewPosterior",
     "gibbs_rounds",
     "observation_keys",
     "observation_uniforms",

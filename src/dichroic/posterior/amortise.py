@@ -1,14 +1,15 @@
 """The amortised method: a conditional denoiser for one view, trained on simulated pairs when it is bound."""
 
+from abc import ABC
 from collections.abc import Mapping
 from math import prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import PositiveInt
 
 from dichroic.algebra.linear import JACOBI_SIZE
@@ -26,19 +27,18 @@ from dichroic.diffusion import (
 )
 from dichroic.diffusion.prior import PRIOR_STEPS
 from dichroic.operators import take
-from dichroic.posterior.amortised import AmortisedPosterior, Conditional
-from dichroic.posterior.annealed import Annealing, leg
+from dichroic.posterior.amortised import Conditional, Conditioned
+from dichroic.posterior.annealed import Annealing, Stepped, leg
 from dichroic.posterior.auto import Auto
 from dichroic.posterior.closed_form import closed_form
 from dichroic.posterior.gaussian import LinearModel, linear_model
 from dichroic.posterior.method import Bound, Method, Task
-from dichroic.posterior.pairs import PairObjective, measure_ratios
-from dichroic.posterior.sampler import Build
+from dichroic.posterior.pairs import PairObjective, Pairs, measure_ratios
 from dichroic.problem import View
 from dichroic.white import WhitenedObservation
 from dichroic.white.arrays import widen
 
-__all__ = ["Amortised"]
+__all__ = ["Amortised", "OnPairs"]
 
 _SHARED = 2**32 - 1  # folded into a key for what all draws share: no draw has this index
 _DEPTH = 4  # layers of the MLP
@@ -48,15 +48,14 @@ _CHUNK = 256  # observations whose models are made side by side
 _DRAWS, _MEMORY = 2**14, 2**22  # draws of a prior, entries made at once
 
 
-class Amortised(Annealing):
-    """Annealing with a conditional denoiser, trained for every view and anew in every lap.
+class OnPairs(Stepped, ABC):
+    """A method that trains a conditional denoiser for a view, on pairs simulated from draws of its sources.
 
     Training takes `pair_steps` optimiser steps of `pair_batch` simulated pairs; the network is an MLP of `pair_width`
     units a layer (where the priors are U-Nets and the operators shared, a U-Net like theirs). Where there are no draws
     to train on, and draws given the priors are exact, nothing is trained and they are taken.
     """
 
-    kind: Literal["amortised"] = "amortised"
     pair_steps: PositiveInt = 4096
     """Optimiser steps of the conditional network, per view and lap."""
     pair_batch: PositiveInt = 512
@@ -67,12 +66,8 @@ class Amortised(Annealing):
     def attach(self, task: Task) -> Bound:
         return (None if task.pool is not None else closed_form(self, task)) or super().attach(task)
 
-    def legs(self, task, high=None, low=None, *, afresh=False):
-        build, shared = _Conditioned(self.train(task)), self.train_cost(task)
-        return leg(build, self.step, self, task.schedule, task.size, high, low, afresh=afresh), shared
-
-    def train(self, task: Task) -> Conditional:
-        """A conditional denoiser for a view.
+    def simulation(self, task: Task, *, stochastic: bool = False) -> "Simulation":
+        """What to train on, and what is to be trained.
 
         Pairs are simulated from draws of the sources, each source's by themselves, with operators and noise of the
         view's own observations; sources of which the task has no draws are drawn from their priors. The Gaussian
@@ -91,18 +86,29 @@ class Amortised(Annealing):
             scaled[s] = scalings[s].to_scaled(np.asarray(draws, float))
         populations = {s: _gaussian(x) for s, x in scaled.items()}
         conditional = Conditional.create(
-            populations, self._network(view, priors), key=network_key, sees_operators=not view.shared
+            populations,
+            self._network(view, priors),
+            key=network_key,
+            sees_operators=not view.shared,
+            stochastic=stochastic,
         )
         models = view_models(view, scalings, populations, choice_key)
-        pairs = PairObjective({s: jnp.asarray(x, jnp.float32) for s, x in scaled.items()}, models, view.shared)
-        count = 1 if view.shared else len(models.values)
-        training = TrainingConfig(steps=self.pair_steps, batch=self.pair_batch)
-        schedule = task.schedule
-        conditional, _ = train(
-            conditional, schedule, jnp.arange(count), training, key=train_key, objective=pairs, report=task.report
+        draws = {s: jnp.asarray(x, jnp.float32) for s, x in scaled.items()}
+        return Simulation(conditional, draws, models, view.shared, train_key, spread_key)
+
+    def trained(self, task: Task, made: "Simulation", objective: Pairs) -> Conditional:
+        """The conditional denoiser of a simulation, after its training."""
+        config = TrainingConfig(steps=self.pair_steps, batch=self.pair_batch)
+        found, _ = train(
+            made.conditional,
+            task.schedule,
+            jnp.arange(made.count),
+            config,
+            key=made.train_key,
+            objective=objective,
+            report=task.report,
         )
-        ratios = measure_ratios(conditional, pairs, schedule, count, key=spread_key)
-        return eqx.tree_at(lambda c: c.spread, conditional, ratios, is_leaf=lambda x: x is None)
+        return found
 
     def train_cost(self, task: Task) -> Cost:
         """Network evaluations per source of `train`: a gradient is a product with the network."""
@@ -133,13 +139,38 @@ class Amortised(Annealing):
         return MLPConfig(width=self.pair_width, depth=_DEPTH)
 
 
-class _Conditioned(Build):
-    """The posterior of a conditional denoiser."""
+class Simulation(NamedTuple):
+    """What pairs of a view are made of, and the conditional denoiser before it is trained on them."""
 
     conditional: Conditional
+    draws: dict[str, Float[Array, "n ..."]]
+    models: LinearModel
+    shared: bool
+    train_key: PRNGKeyArray
+    spread_key: PRNGKeyArray
 
-    def __call__(self, observation, alike):
-        return AmortisedPosterior.create(self.conditional, observation)
+    @property
+    def count(self) -> int:
+        """Observations whose operators there are to simulate with."""
+        return 1 if self.shared else len(self.models.values)
+
+
+class Amortised(OnPairs, Annealing):
+    """Annealing with a conditional denoiser, trained for every view and anew in every lap."""
+
+    kind: Literal["amortised"] = "amortised"
+
+    def legs(self, task, high=None, low=None, *, afresh=False):
+        build, shared = Conditioned(self.train(task)), self.train_cost(task)
+        return leg(build, self.step, self, task.schedule, task.size, high, low, afresh=afresh), shared
+
+    def train(self, task: Task) -> Conditional:
+        """A conditional denoiser for a view."""
+        made = self.simulation(task)
+        pairs = PairObjective(made.draws, made.models, made.shared)
+        conditional = self.trained(task, made, pairs)
+        ratios = measure_ratios(conditional, pairs, task.schedule, made.count, key=made.spread_key)
+        return eqx.tree_at(lambda c: c.spread, conditional, ratios, is_leaf=lambda x: x is None)
 
 
 def _prior_draws(prior: Prior, key: PRNGKeyArray) -> Float[np.ndarray, "n ..."]:

@@ -37,9 +37,10 @@ from dichroic.diffusion import (
     trainable_in,
 )
 from dichroic.posterior.gaussian import linear_model
+from dichroic.posterior.sampler import Build
 from dichroic.white.observation import WhitenedObservation
 
-__all__ = ["AmortisedPosterior", "Conditional", "ErrorRatios"]
+__all__ = ["AmortisedPosterior", "Conditional", "Conditioned", "ErrorRatios"]
 
 
 class ErrorRatios(eqx.Module):
@@ -60,7 +61,8 @@ class Conditional(eqx.Module):
 
     **Arguments:** `network`, one of `NETWORKS`, or None for the closed form of Gaussian sources; `populations`, the
     Gaussians that stand in for the priors; `shapes`, of the sources, in scaled units; `spread`, what is left of the
-    linear estimate's errors, all of them when None; `sees_operators`, whether the network is told the operators.
+    linear estimate's errors, all of them when None; `sees_operators`, whether the network is told the operators;
+    `stochastic`, whether it is given noise, too, and draws.
     """
 
     network: eqx.Module | None
@@ -68,6 +70,7 @@ class Conditional(eqx.Module):
     spread: ErrorRatios | None
     shapes: dict[str, tuple[int, ...]] = eqx.field(static=True)
     sees_operators: bool = eqx.field(static=True)
+    stochastic: bool = eqx.field(static=True, default=False)
 
     @classmethod
     def gaussian(cls, denoisers: Mapping[str, Denoiser]) -> "Conditional":
@@ -91,6 +94,7 @@ class Conditional(eqx.Module):
         *,
         key: PRNGKeyArray,
         sees_operators: bool,
+        stochastic: bool = False,
     ) -> "Conditional":
         """With a fresh network, whose last layer is zero: it starts as the closed form.
 
@@ -98,7 +102,7 @@ class Conditional(eqx.Module):
         of their own in every observation.
         """
         shapes = {s: population.shape for s, population in populations.items()}
-        d = sum(prod(shape) for shape in shapes.values())
+        d, arrays = sum(prod(shape) for shape in shapes.values()), 3 if stochastic else 2
         if config.kind == "unet":
             sizes = {shape[:2] for shape in shapes.values()}
             if sees_operators or len(sizes) > 1 or any(len(shape) != 3 for shape in shapes.values()):
@@ -107,11 +111,11 @@ class Conditional(eqx.Module):
                     f"operators; the sources have shapes {', '.join(map(str, shapes.values()))}"
                     + ("; operators differ" if sees_operators else "")
                 )
-            shape = (*sizes.pop(), 2 * sum(shape[2] for shape in shapes.values()))
+            shape = (*sizes.pop(), arrays * sum(shape[2] for shape in shapes.values()))
         else:
-            shape = (2 * d + (d * (d + 1) // 2 if sees_operators else 0),)
+            shape = (arrays * d + (d * (d + 1) // 2 if sees_operators else 0),)
         network = config.build(shape, key=key, out_scale=0.0)
-        return cls(network, dict(populations), None, shapes, sees_operators)
+        return cls(network, dict(populations), None, shapes, sees_operators, stochastic)
 
     def trainable(self) -> "Conditional":
         """What training may change, in the form of `equinox.partition`: the network."""
@@ -136,11 +140,26 @@ class Conditional(eqx.Module):
         basis, values, _ = posterior.moments_given(sigma)
         return B + basis @ (jnp.sqrt(values) * (basis.T @ self.correction(x_t, sigma, B, posterior, key)))
 
-    def correction(
-        self, x_t: Array, sigma: Array, B: Array, posterior: GaussianDenoiser, key: PRNGKeyArray | None
+    def generate(
+        self, x_t: Float[Array, " d"], sigma: Float[Array, ""], posterior: GaussianDenoiser, key: PRNGKeyArray
     ) -> Float[Array, " d"]:
-        """The output of the network, `F`."""
-        network, inputs = self.network, [x_t / jnp.sqrt(1 + sigma**2), B]
+        """A draw of the stacked sources by a stochastic network, see :mod:`dichroic.posterior.fast`."""
+        B, (basis, values, _) = posterior(x_t, sigma), posterior.moments_given(sigma)
+        z = jax.random.normal(key, B.shape, B.dtype)
+        v = z + self.correction(x_t, sigma, B, posterior, None, z)
+        return B + basis @ (jnp.sqrt(values) * (basis.T @ v))
+
+    def correction(
+        self,
+        x_t: Array,
+        sigma: Array,
+        B: Array,
+        posterior: GaussianDenoiser,
+        key: PRNGKeyArray | None,
+        z: Float[Array, " d"] | None = None,
+    ) -> Float[Array, " d"]:
+        """The output of the network, `F`; of noise `z`, where it is `stochastic`."""
+        network, inputs = self.network, [x_t / jnp.sqrt(1 + sigma**2), B, *([] if z is None else [z])]
         if len(network.shape) == 1:  # pyright: ignore
             if self.sees_operators:
                 Q, values = jnp.asarray(posterior.basis, B.dtype), jnp.asarray(posterior.values, B.dtype)
@@ -196,6 +215,8 @@ class AmortisedPosterior(MomentTarget):
 
     def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
         c = self.conditional
+        if c.stochastic:
+            return c.split(c.generate(c.stack(x_t), sigma, self.posterior, key)), Info.none()
         mean = c(c.stack(x_t), sigma, self.posterior)
         basis, values, _ = self.posterior.moments_given(sigma)
         left = values if c.spread is None else values * c.spread(sigma)
@@ -213,3 +234,12 @@ class AmortisedPosterior(MomentTarget):
     @property
     def draw_cost(self) -> Cost:
         return self.mean_cost
+
+
+class Conditioned(Build):
+    """The posterior of a conditional denoiser."""
+
+    conditional: Conditional
+
+    def __call__(self, observation, alike):
+        return AmortisedPosterior.create(self.conditional, observation)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "Report",
     "Share",
     "Task",
+    "ViewPosterior",
     "Wanted",
     "observation_keys",
     "observation_uniforms",
@@ -111,6 +112,25 @@ class Bound(ABC):
         """The same for other observations through operators of the same kinds: what is shared is not made again."""
 
 
+@runtime_checkable
+class ViewPosterior(Protocol):
+    """A posterior that was trained for the observations of a view and is kept with a run."""
+
+    def check(self, view: View, priors: Mapping[str, Prior]) -> None:
+        """Whether it is for these observations.
+
+        **Raises:** `ValueError` where it is for other ones, in words.
+        """
+        ...
+
+    def bind(self, view: View, priors: Mapping[str, Prior], *, key: PRNGKeyArray) -> Bound:
+        """What draws of these observations share.
+
+        **Raises:** as `check`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Task:
     """What a method is bound to.
@@ -163,6 +183,8 @@ class Method(BaseModel, ABC):
 
     # EM, simulation-based calibration and coverage need draws; a point estimate has no spread
     returns: ClassVar[Literal["draws", "estimate"]] = "draws"
+    # whether laps of EM may draw by it
+    in_laps: ClassVar[bool] = True
     # others than Gaussian noise: where not, they are refused
     any_likelihood: ClassVar[bool] = False
     # whether it takes data without noise, as a constraint

@@ -9,9 +9,9 @@ import jax
 
 from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, default_checks, judge, run_panel
 from dichroic.diagnose.panel import few_observations
+from dichroic.diffusion import Prior
 from dichroic.em import split
-from dichroic.law import LearnedPosterior
-from dichroic.posterior import Method
+from dichroic.posterior import Method, ViewPosterior
 from dichroic.problem import Problem, load_problem
 from dichroic.run.folder import RunError
 from dichroic.run.judged import judged
@@ -65,7 +65,7 @@ def diagnose(
     with run.folder.lock():
         results = run_panel(
             observations,
-            LearnedModel(priors, sampling, _suitable(learned, observations, progress.say)),
+            LearnedModel(priors, sampling, _suitable(learned, priors, observations, progress.say)),
             key=jax.random.fold_in(jax.random.key(budget.seed), 11),
             budget=budget,
             checks=names,
@@ -96,15 +96,15 @@ def _held_out(run: Run, limit: int) -> Problem:
 
 
 def _suitable(
-    learned: Mapping[str, LearnedPosterior], observations: Problem, say: Callable[[str], None]
-) -> dict[str, LearnedPosterior]:
+    learned: Mapping[str, ViewPosterior], priors: Mapping[str, Prior], observations: Problem, say: Callable[[str], None]
+) -> dict[str, ViewPosterior]:
     """The posteriors that `separate` would draw from; of the others is said why not."""
     found = {}
     for name, posterior in learned.items():
         if name not in observations.views:
             continue
         try:
-            posterior.contrast.of(observations.views[name])
+            posterior.check(observations.views[name], priors)
             found[name] = posterior
         except ValueError as error:
             say(f"view '{name}': its learned posterior is not used: {error}")

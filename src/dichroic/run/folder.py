@@ -19,6 +19,7 @@ from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, load_state, save_state
 from dichroic.law import Contrast, LearnedPosterior, MixturesConfig, Rounds, load_rounds, save_rounds
+from dichroic.posterior import FastPosterior
 from dichroic.settings import FitConfig
 from dichroic.store import (
     Format,
@@ -322,6 +323,22 @@ class RunFolder:
             raise RunError(f"nothing was distilled; say: dichroic distill {self.path} --source {source}")
         with reading(file):
             return Prior.load(file)
+
+    def fast_posterior_file(self, view: str) -> Path:
+        """Where the fast posterior of a view is kept."""
+        return self.path / "fast" / "views" / f"{file_names(self.problem()['views'])[view]}.safetensors"
+
+    @_in_words
+    def fast_posteriors(self) -> dict[str, FastPosterior]:
+        """The fast posteriors that were distilled, by view, accepted or not.
+
+        **Raises:** `RunError` where there is none.
+        """
+        files = {view: self.fast_posterior_file(view) for view in self.problem()["views"]}
+        found = {view: FastPosterior.load(file) for view, file in files.items() if file.is_file()}
+        if not found:
+            raise RunError(f"no posterior was distilled; say: dichroic distill {self.path} --posterior")
+        return found
 
     @property
     def finished(self) -> bool:

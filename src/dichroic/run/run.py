@@ -1,5 +1,6 @@
 """A run: learned priors, and what can be done with them."""
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import split
 from dichroic.faults import did_you_mean, names
 from dichroic.law import LearnedPosterior
-from dichroic.posterior import Method, separation_key
+from dichroic.posterior import Fast, Method, ViewPosterior, separation_key
 from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separating import separate
@@ -108,7 +109,9 @@ class Run:
         `draws`, per observation; `share`, the Monte-Carlo share of the squared error of means above which draws are
         added (default: the fit's); `sampling`, a method in place of the fit's, and of what was learned for a view;
         `out`, a Zarr store to stream to;
-        `overwrite`, whether to replace the one that is there.
+        `overwrite`, whether to replace the one that is there. Of the method `fast` it is what was distilled
+        (`dichroic.run.distillation.distill_posterior`) that draws, in the views where that may stand in for the fit's
+        method; in others this one does, with a warning.
 
         A fit that was stopped is separated with the priors it has (`latest` says which).
 
@@ -119,19 +122,31 @@ class Run:
             problem = problem.knowing(
                 {s: Source(**{**said, "shape": tuple(said["shape"])}) for s, said in sources.items()}
             )
+        fast = isinstance(sampling, Fast)
         return separate(
             self.problem if problem is None else problem,
             self.latest[0],
             key=separation_key(seed),
             draws=draws,
-            sampling=sampling or self.config.sampling,
+            sampling=self.config.sampling if fast or sampling is None else sampling,
             share=self.config.mean_share if share is None else share,
-            learned=None if sampling else self.posteriors,
+            learned=self._accepted() if fast else None if sampling else self.posteriors,
             out=out,
             overwrite=overwrite,
             report=report,
             said=self._said(seed),
         )
+
+    def _accepted(self) -> dict[str, ViewPosterior]:
+        """The fast posteriors of the views where they may stand in, and what was learned for the others."""
+        found: dict[str, ViewPosterior] = dict(self.posteriors)
+        for view, posterior in self.folder.fast_posteriors().items():
+            if posterior.refused == ():
+                found[view] = posterior
+            else:
+                why = "; ".join((posterior.refused or ("it was not judged",))[:1])
+                warnings.warn(f"view '{view}': its fast posterior is not used: {why}", stacklevel=3)
+        return found
 
     def _said(self, seed: int) -> dict[str, str]:
         """Where draws come from: the data that were learned from, wherever the run lies, and the seed."""

@@ -12,8 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
 from dichroic.faults import did_you_mean, names
-from dichroic.law import LearnedPosterior
-from dichroic.posterior import Auto, Bound, Method, observation_keys, stand_in_mean
+from dichroic.posterior import Auto, Bound, Fast, Method, ViewPosterior, observation_keys, stand_in_mean
 from dichroic.problem import Problem, View
 from dichroic.run.folder import RunError
 from dichroic.run.mean import MeanOfDraws
@@ -35,7 +34,7 @@ def separate(
     draws: int = 8,
     sampling: Method | None = None,
     share: float = FitConfig().mean_share,
-    learned: Mapping[str, LearnedPosterior] | None = None,
+    learned: Mapping[str, ViewPosterior] | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[int, int], None] | None = None,
@@ -67,6 +66,8 @@ def separate(
     }
     pairs = {s for s, source in problem.sources.items() if source.is_complex}
     sampling = sampling or Auto()
+    if isinstance(sampling, Fast):
+        raise RunError("a fast posterior is distilled for a run, and judged: dichroic distill RUN --posterior")
     point = sampling.returns == "estimate"
     draws = 1 if point else draws
     total = sum(len(view) for view in problem.views.values()) * draws
@@ -125,7 +126,7 @@ def _bound(method: Method, name: str, view: View, priors: Mapping[str, Prior], k
 
 
 def _learned(
-    name: str, view: View, priors: Mapping[str, Prior], posterior: LearnedPosterior | None, key: PRNGKeyArray
+    name: str, view: View, priors: Mapping[str, Prior], posterior: ViewPosterior | None, key: PRNGKeyArray
 ) -> Bound | None:
     """The posterior that was learned for a view, where it is for these observations."""
     if posterior is None:
