@@ -60,9 +60,9 @@ class Conditional(eqx.Module):
     """What is learned for a view: the network `F`, and what it stands on.
 
     **Arguments:** `network`, one of `NETWORKS`, or None for the closed form of Gaussian sources; `populations`, the
-    Gaussians that stand in for the priors; `shapes`, of the sources, in scaled units; `spread`, what is left of the
-    linear estimate's errors, all of them when None; `sees_operators`, whether the network is told the operators;
-    `stochastic`, whether it is given noise, too, and draws.
+    Gaussians that stand in for the priors; `shapes`, of the sources, in the order of their names, in scaled units;
+    `spread`, what is left of the linear estimate's errors, all of them when None; `sees_operators`, whether the network
+    is told the operators; `stochastic`, whether it is given noise, too, and draws.
     """
 
     network: eqx.Module | None
@@ -84,7 +84,7 @@ class Conditional(eqx.Module):
                 f"posterior 'amortised' without a network needs a Gaussian for source {bare[0]!r}, and its denoiser, a "
                 f"{type(denoisers[bare[0]]).__name__}, has none"
             )
-        return cls(None, populations, None, {s: d.shape for s, d in denoisers.items()}, False)  # pyright: ignore
+        return cls(None, populations, None, {s: denoisers[s].shape for s in sorted(denoisers)}, False)  # pyright: ignore
 
     @classmethod
     def create(
@@ -101,7 +101,7 @@ class Conditional(eqx.Module):
         **Raises:** `ValueError` when a U-Net is asked for and the sources are not images of one size, or have operators
         of their own in every observation.
         """
-        shapes = {s: population.shape for s, population in populations.items()}
+        shapes = {s: populations[s].shape for s in sorted(populations)}
         d, arrays = sum(prod(shape) for shape in shapes.values()), 3 if stochastic else 2
         if config.kind == "unet":
             sizes = {shape[:2] for shape in shapes.values()}

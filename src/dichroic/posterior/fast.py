@@ -18,14 +18,14 @@ import jax
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from dichroic.diffusion import Decoupled
 from dichroic.posterior.amortise import OnPairs
-from dichroic.posterior.annealed import span
 from dichroic.posterior.fast_posterior import FastPosterior
 from dichroic.posterior.method import Task
 from dichroic.posterior.pairs import EnergyScore
 
 __all__ = ["Fast"]
+
+_NOTHING = 1e3  # noise in which nothing of a source is left to see
 
 
 class Fast(OnPairs):
@@ -52,9 +52,8 @@ class Fast(OnPairs):
         **Raises:** `ValueError` when the observations are too large.
         """
         made = self.simulation(task, stochastic=True)
-        top, _ = span(task.schedule, Decoupled(), task.size)
         few = self.evaluations - 1
-        levels = np.append(top, np.geomspace(min(1.0, top / 2), self.lowest, few) if few else []).astype(np.float32)
+        levels = np.append(_NOTHING, np.geomspace(1.0, self.lowest, few) if few else []).astype(np.float32)
         score = EnergyScore(made.draws, made.models, made.shared, jax.device_put(levels))
         conditional = self.trained(task, made, score)
         A = np.asarray(made.models.A)

@@ -73,8 +73,9 @@ class FastPosterior:
             raise ValueError("it is for Gaussian noise")
         if self.operators is None:
             return
-        first = WhitenedObservation.of(take(view.observations, 0), self.scalings, self.conditional.shapes)
-        A = np.asarray(first.matrix()) if view.shared else np.zeros((0, 0))
+        shapes = self.conditional.shapes
+        first = WhitenedObservation.of(take(view.observations, 0), self.scalings, shapes).matrices()
+        A = np.concatenate([first[s] for s in shapes], axis=1) if view.shared else np.zeros((0, 0))
         size = np.abs(self.operators).max()
         if A.shape != self.operators.shape or np.abs(A - self.operators).max() > _SAME * size:
             raise ValueError("operators, noise or missing entries are others than those it was trained for")

@@ -41,19 +41,21 @@ class LinearModel(eqx.Module):
 
 
 def linear_model(populations: Mapping[str, GaussianDenoiser], observation: WhitenedObservation) -> LinearModel:
-    """The model of one observation, under Gaussian stand-ins for the priors of its sources.
+    """The model of one observation, under Gaussian stand-ins for the priors of its sources, which are stacked in the
+    order of their names: within compiled programs a dict has no other.
 
     The eigenproblems are of the size of all its unknowns; where observations share their operators they are solved once
     for a batch.
     """
     dtype, matrices = observation.dtype, observation.matrices()
     means, roots = [], []
-    for s, shape in observation.shapes.items():
+    shapes = dict(sorted(observation.shapes.items()))
+    for s, shape in shapes.items():
         population, d = populations[s], prod(shape)
         Q, values, rest = (jnp.asarray(a, dtype) for a in (population.basis, population.values, population.rest))
         means.append(jnp.asarray(population.mean, dtype).reshape(-1))
         roots.append((Q * (jnp.sqrt(values) - jnp.sqrt(rest))) @ Q.T + jnp.sqrt(rest) * jnp.eye(d, dtype=dtype))
-    A = jnp.concatenate([matrices[s] for s in observation.shapes], axis=1)
+    A = jnp.concatenate([matrices[s] for s in shapes], axis=1)
     R = jax.scipy.linalg.block_diag(*roots)
     U = A @ R
     gain, T = conditional(R, U)

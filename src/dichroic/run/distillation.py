@@ -85,9 +85,7 @@ def distill_posterior(
     """
     problem, held_out, told = run.problem, run.held_out, report or (lambda what, share: None)
     if view not in problem.views:
-        raise RunError(
-            f"there is no view '{view}'{did_you_mean(view, problem.views)}; there are: {names(problem.views)}"
-        )
+        raise RunError(f"no view '{view}'; there are: {names(problem.views)}{did_you_mean(view, problem.views)}")
     if held_out is None or view not in held_out.views:
         raise RunError(f"nothing of view '{view}' was held out by the run in {run.path}, to judge the posterior by")
     part = problem.views[view]
