@@ -59,6 +59,7 @@ CASES = {
         },
     ),
 }
+# those of `amortised` are of later: before, it stacked these two sources in one order and their operators in another
 # a mean takes as many products as there are data now, where it took as many as the source has numbers
 PRODUCTS = {"exact, means": 5 * 2, "amortised": 3 * 2}
 
