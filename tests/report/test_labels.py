@@ -1,5 +1,6 @@
 """Reports in the words of the field: identifiers, seconds and Hz, genes, images the right way up and not black."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from dichroic.formats import Axis, Labels
 from dichroic.problem import Problem
 from dichroic.report import report as write_report
+from dichroic.report.material import Separated
 from dichroic.report.pictures import finite_range, softening, to_rgba
-from dichroic.report.vectors import _top, along_axis
+from dichroic.report.vectors import _top, along_axis, largest_entries
 from report_cases import make_problem
 
 
@@ -41,9 +43,25 @@ def test_the_largest_genes_are_named():
     assert name == "gene" and places.tolist() == [1, 2, 3, 4, 5]
 
 
+def test_genes_have_a_table_of_the_largest():
+    names = np.asarray([f"GENE{i}" for i in range(12)])
+    star = np.zeros((5, 2, 12))
+    star[:, :, [3, 7]] = [2.0, -5.0]
+    none = np.zeros((5, 2), bool)
+    separated = Separated("mix", {"star": star}, none, None, None, labels=Labels(axes=(Axis("gene", names),)))
+    body = largest_entries(separated, ["star"]).body
+    assert "<th>gene of star</th>" in body and body.index("GENE7") < body.index("GENE3") < body.index("GENE0")
+    assert largest_entries(Separated("mix", {"star": star}, none, None, None), ["star"]) is None
+
+
 def test_images_of_fits_files_stand_upright(make_run, tmp_path):
     text = page(make_run, tmp_path, labelled((6, 6), kind="fits"), diverged=lambda n, k: np.arange(n) == 0)
     assert '<main class="up">' in text and "<small>NGC11</small>" in text and "no usable draw" in text
+    # the reader chooses the stretch
+    assert '<input type="radio" name="stretch" id="stretch-ranks">' in text and "<script" not in text
+    used = set(re.findall(r'class="px (k\w+)"', text))
+    assert used and all(f'id="{key}-ranks"' in text and f".{key}{{filter:url(#{key}-ranks)}}" in text for key in used)
+    assert 'data-column="st. dev."' in text and "Power of residuals" not in text  # of so small images
 
 
 def test_few_bright_values_leave_the_rest_visible():

@@ -6,26 +6,19 @@ import numpy as np
 
 from dichroic.report.describe import number
 from dichroic.report.pictures import bar, is_image, picture, png, to_rgba
+from dichroic.report.stretch import Scale
 
 __all__ = ["cell", "colour_bar", "sparkline"]
 
 _POINTS = 160
 
 
-def cell(
-    x: np.ndarray,
-    limits: tuple[float, float],
-    alt: str,
-    colours: str = "gray",
-    average: bool = True,
-    soft: float = 0.0,
-) -> str:
+def cell(x: np.ndarray, scale: Scale, alt: str, average: bool = True) -> str:
     """A sample as an `<img>`, or as a small curve when its shape is not that of an image."""
     if not is_image(x.shape):
-        return sparkline(np.asarray(x, float).ravel(), limits, alt)
-    return (
-        f'<img class="px" src="{png(to_rgba(picture(x, average=average), limits, colours, soft))}" alt="{escape(alt)}">'
-    )
+        return sparkline(np.asarray(x, float).ravel(), scale.limits, alt)
+    drawn = png(to_rgba(picture(x, average=average), scale.limits, scale.colours, scale.soft))
+    return f'<img class="{f"px {scale.key}".strip()}" src="{drawn}" alt="{escape(alt)}">'
 
 
 def sparkline(y: np.ndarray, limits: tuple[float, float], alt: str) -> str:
@@ -48,12 +41,12 @@ def sparkline(y: np.ndarray, limits: tuple[float, float], alt: str) -> str:
     )
 
 
-def colour_bar(label: str, limits: tuple[float, float], colours: str, unit: str = "", soft: float = 0.0) -> str:
-    """A labelled colour scale; `soft`, of `softening`."""
-    label = f"{label} (asinh)" if soft > 0 else label
-    low, high = (number(x, 2) for x in limits)
+def colour_bar(label: str, scale: Scale, unit: str = "") -> str:
+    """A labelled colour scale, with the stretches that it has beside its own."""
+    low, high = (number(x, 2) for x in scale.limits)
+    what = escape(label) + (' <span class="auto">(asinh)</span>' if scale.soft > 0 else "")
     unit = f" {escape(unit)}" if unit else ""
     return (
-        f'<span class="bar"><span class="what">{escape(label)}</span><span class="end">{low}</span>'
-        f'<img src="{bar(colours)}" alt=""><span class="end">{high}{unit}</span></span>'
+        f'<span class="bar"><span class="what">{what}</span><span class="end">{low}</span>'
+        f'<img src="{bar(scale.colours)}" alt=""><span class="end">{high}{unit}</span>{scale.filters()}</span>'
     )

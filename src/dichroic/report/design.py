@@ -12,11 +12,14 @@ from dichroic.design.spectrum import Direction, Spectrum
 from dichroic.report.cells import cell, colour_bar
 from dichroic.report.describe import number
 from dichroic.report.material import Material
+from dichroic.report.stretch import Scale
 from dichroic.report.strips import reduced
 from dichroic.report.theme import Figure
 from dichroic.run import RunFolder
 
 __all__ = ["design_section", "null_figure"]
+
+_SCALE = Scale((-1.0, 1.0), "RdBu_r")
 
 _LABELS = {
     "green": "The sources can be told apart",
@@ -67,7 +70,7 @@ def null_figure(report: DesignReport, material: Material | None = None) -> Figur
         cells = "".join(f"<td>{_cell(direction, s, shape)}</td>" for s, shape in report.shapes.items())
         rows.append(f"<tr>{cells}<td>{escape(_words(direction, sizes))}</td></tr>")
     html = f'<div class="scroll"><table class="pictures"><thead><tr>{head}<th></th></tr></thead>'
-    bars = f'<div class="bars">{colour_bar("pattern", (-1.0, 1.0), "RdBu_r")}</div>'
+    bars = f'<div class="bars">{colour_bar("pattern", _SCALE)}</div>'
     shapes = list(report.shapes.values()) if material is not None else []
     caption = (
         "Patterns that the data say least about, each scaled to its largest value, sources being as strong as their "
@@ -81,7 +84,7 @@ def _cell(direction: Direction, source: str, shape: tuple[int, ...]) -> str:
     largest = max(float(np.abs(x).max(initial=0)) for x in direction.pattern.values()) or 1.0
     x = np.asarray(direction.pattern.get(source, np.zeros(shape)), float) / largest
     # a pattern finer than what is shown would be averaged away
-    return cell(x, (-1.0, 1.0), f"{direction.kind} pattern, part of {source}", "RdBu_r", average=False)
+    return cell(x, _SCALE, f"{direction.kind} pattern, part of {source}", average=False)
 
 
 def _words(direction: Direction, sizes: dict[str, int]) -> str:

@@ -8,6 +8,7 @@ from dichroic.closed import GaussianFit
 from dichroic.report.cells import colour_bar
 from dichroic.report.material import Material, magnitudes
 from dichroic.report.pictures import finite_range, kind, montage, nan_stat, picture
+from dichroic.report.stretch import Scale
 from dichroic.report.strips import reduced
 from dichroic.report.theme import Figure, colour, dots, panel
 from dichroic.report.vectors import pairs, thin
@@ -104,7 +105,7 @@ def _images(material: Material, source: str, known: dict[str, np.ndarray]) -> st
     for name, x in known.items():
         uri = montage([picture(image, _LARGEST) for image in x], 8, limits)
         parts.append(f'<div><h4>{name}</h4><img class="px sheet" src="{uri}" alt="{name}, {len(x)} images"></div>')
-    bar = colour_bar("value", limits, "gray", material.unit(source))
+    bar = colour_bar("value", Scale(limits), material.unit(source))
     return f'<div class="sheets">{"".join(parts)}</div><div class="bars">{bar}</div>'
 
 

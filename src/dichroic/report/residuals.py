@@ -16,10 +16,11 @@ from dichroic.problem import View
 from dichroic.report.material import Separated
 from dichroic.report.pictures import nan_stat
 
-__all__ = ["ChiSquare", "chi_square", "residuals"]
+__all__ = ["ChiSquare", "as_drawn", "chi_square", "residuals"]
 
 _SUBSET = 512  # observations, where residuals must be computed here
 _BATCH = 64
+_AGREES = 0.2  # of chi-square
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,19 @@ def residuals(view: View, x: dict[str, np.ndarray], index: np.ndarray) -> np.nda
         draws = {s: np.asarray(a[part], np.float32) for s, a in x.items()}
         out.append(np.asarray(_residuals(chosen.observations, draws, np.arange(len(chosen)))))
     return np.concatenate(out)
+
+
+def as_drawn(separated: Separated, r: np.ndarray, index: np.ndarray) -> bool:
+    """Whether residuals are those of the draws as they were made: chi-square was recorded before draws were put to the
+    ends of the range of their sources.
+    """
+    m = separated.values()
+    if separated.chi_square is None or m is None:
+        return True
+    found = (np.abs(r.reshape(len(r), -1)) ** 2).sum(1) / np.maximum(m[index], 1)
+    recorded = np.where(separated.diverged[index, 0], np.nan, separated.chi_square[index, 0])
+    both = np.isfinite(found) & np.isfinite(recorded)
+    return not both.any() or bool(abs(found[both].mean() / recorded[both].mean() - 1) < _AGREES)
 
 
 @eqx.filter_jit

@@ -7,8 +7,9 @@ import numpy as np
 
 from dichroic.report.cells import cell, colour_bar
 from dichroic.report.material import Material, Separated
-from dichroic.report.pictures import LARGEST, SIGMAS, finite_range, is_image, nan_stat, softening
-from dichroic.report.residuals import residuals
+from dichroic.report.pictures import LARGEST, SIGMAS, finite_range, is_image, nan_stat
+from dichroic.report.residuals import as_drawn, residuals
+from dichroic.report.stretch import Scale
 from dichroic.report.theme import Figure
 
 __all__ = ["chosen", "example_strip", "reduced", "separation_strip"]
@@ -31,17 +32,17 @@ def example_strip(y: np.ndarray, observed: np.ndarray | None, name: str) -> str:
     """Some observations of a view side by side."""
     index = chosen(len(y), 10)
     shown = _seen(y[index], None if observed is None else observed[index])
-    limits = finite_range(shown)
-    soft = softening(shown, limits=limits)
-    cells = "".join(cell(x, limits, f"{name}, observation {i}", soft=soft) for i, x in zip(index, shown, strict=True))
-    return f'<div class="strip">{cells}</div>'
+    scale = Scale.of(shown)
+    cells = "".join(cell(x, scale, f"{name}, observation {i}") for i, x in zip(index, shown, strict=True))
+    return f'<div class="strip">{cells}</div>{scale.filters()}'
 
 
 def separation_strip(material: Material, separated: Separated, sources: list[str]) -> Figure:
     """Observation, mean, standard deviation, draws, truth and residual."""
     table = _Strip(separated, sources)
     bars = table.bars(material)
-    html = f'<div class="scroll"><table class="pictures">{table.head()}{table.body()}</table></div>'
+    columns = f'style="--columns:{len(table.columns)}"'
+    html = f'<div class="scroll"><table class="pictures" {columns}>{table.head()}{table.body()}</table></div>'
     return Figure(html + f'<div class="bars">{"".join(bars)}</div>', _caption(material, table))
 
 
@@ -60,13 +61,12 @@ class _Strip:
         self.seen = {s: [a for a in x if a is not None] for s, x in seen.items() if x and x[0] is not None}
         self.stds = {s: [_merged(_std(x)[None])[0] for x in draws[s]] for s in sources}
         self.truth = {s: x[self.index] for s in sources if (x := separated.truth(s)) is not None}
-        self.limits = {
+        limits = {
             s: finite_range(*(x[: self.shown] for x in draws[s]), *self.means[s], *self.truth.get(s, []))
             for s in sources
         }
-        self.softs = {s: softening(*self.means[s], limits=self.limits[s]) for s in sources}
-        self.seen_limits = {s: finite_range(*x) for s, x in self.seen.items()}
-        self.seen_softs = {s: softening(*x, limits=self.seen_limits[s]) for s, x in self.seen.items()}
+        self.scales = {s: Scale.of(*self.means[s], limits=limits[s]) for s in sources}
+        self.seen_scales = {s: Scale.of(*x) for s, x in self.seen.items()}
         self.names = [separated.labels.name(int(i)) for i in self.index]
         self.usable = [separated.usable(i) for i in self.index]
         self.beside = {
@@ -74,24 +74,31 @@ class _Strip:
             for title, x in separated.beside.items()
         }
         self.beside = {title: x for title, x in self.beside.items() if x}
-        self.widths = {s: (0.0, finite_range(*self.stds[s])[1]) for s in sources}
+        self.widths = {s: Scale((0.0, finite_range(*self.stds[s])[1]), "magma") for s in sources}
         self.y = self.r = None
         if view is not None:
             observed = None if view.observed is None else view.observed[self.index]
             first = separated.unmixed(self.index)
             self.y = _seen(view.y[self.index], observed)
-            if set(view.mixing) <= set(first):  # a method that estimates some of the sources leaves no residual
-                self.r = _merged(_seen(residuals(view, first, self.index), observed, np.real), noise=True)
-        self.y_limits = finite_range(self.y)
-        self.y_soft = softening(self.y, limits=self.y_limits)
+            if set(view.mixing) <= set(first):  # else there is no residual
+                r = residuals(view, first, self.index)
+                if as_drawn(separated, r, self.index):
+                    self.r = _merged(_seen(r, observed, np.real), noise=True)
+        self.y_scale, self.r_scale = Scale.of(self.y), Scale((-SIGMAS, SIGMAS), "RdBu_r")
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of pictures."""
+        names = ["observed"] if self.y is not None else []
+        names += ["mean", "st. dev."] if self.several else []
+        names += ["as seen"] if self.seen else []
+        names += [f"draw {k + 1}" for k in range(self.shown)] + (["truth"] if self.truth else [])
+        return [*names, *self.beside, *(["residual"] if self.r is not None else [])]
 
     def head(self) -> str:
-        """Names of the columns."""
-        names = ["source", *(["mean", "st. dev."] if self.several else []), *(["as seen"] if self.seen else [])]
-        names += [f"draw {k + 1}" for k in range(self.shown)] + (["truth"] if self.truth else [])
-        names += [escape(title) for title in self.beside]
-        names = ["observed", *names] if self.y is not None else names
-        names += ["residual"] if self.r is not None else []
+        """The names, that of the source before those of its pictures."""
+        names = [escape(name) for name in self.columns]
+        names.insert(int(self.y is not None), "source")
         return "<thead><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr></thead>"
 
     def body(self) -> str:
@@ -100,50 +107,48 @@ class _Strip:
         return f"<tbody>{''.join(rows)}</tbody>"
 
     def _row(self, k: int, j: int, s: str) -> str:
-        name, limits, soft = self.names[k], self.limits[s], self.softs[s]
+        name, scale = self.names[k], self.scales[s]
         what = f"observation {name}, {s}"
         cells = [f'<th scope="row">{escape(s)}</th>']
+
+        def add(column: str, x: np.ndarray | None, scale: Scale = scale, kind: str = "") -> None:
+            shown = "–" if x is None else cell(x, scale, f"{what}: {column}")
+            cells.append(_td(shown, column, kind))
+
         if self.several:
-            cells.append(_td(cell(self.means[s][k], limits, f"{what}: mean", soft=soft)))
-            cells.append(_td(cell(self.stds[s][k], self.widths[s], f"{what}: standard deviation", "magma")))
+            add("mean", self.means[s][k])
+            add("st. dev.", self.stds[s][k], self.widths[s])
         if self.seen:
-            shown = (
-                _td("–")
-                if s not in self.seen
-                else _td(cell(self.seen[s][k], self.seen_limits[s], f"{what}: as seen", soft=self.seen_softs[s]))
-            )
-            cells.append(shown)
-        cells += [_td(cell(self.draws[s][k][d], limits, f"{what}: draw {d + 1}", soft=soft)) for d in range(self.shown)]
+            add("as seen", self.seen[s][k] if s in self.seen else None, self.seen_scales.get(s, scale))
+        for d in range(self.shown):
+            add(f"draw {d + 1}", self.draws[s][k][d])
         if self.truth:
-            known = s in self.truth
-            cells.append(
-                _td(cell(self.truth[s][k], limits, f"{what}: truth", soft=soft), "truth") if known else _td("–")
-            )
+            add("truth", self.truth[s][k] if s in self.truth else None, kind="truth" if s in self.truth else "")
         for title, x in self.beside.items():
-            cells.append(_td(cell(x[s][k], limits, f"{what}: {title}", soft=soft) if s in x else "–"))
-        span = f' rowspan="{len(self.sources)}"'
+            add(title, x[s][k] if s in x else None)
+        rows = f'rowspan="{len(self.sources)}"'
         if j == 0 and self.y is not None:
-            observed = cell(self.y[k], self.y_limits, f"observation {name}", soft=self.y_soft)
+            observed = cell(self.y[k], self.y_scale, f"observation {name}")
             remark = "" if self.usable[k] else "<small><b>no usable draw</b></small>"
-            cells.insert(0, f"<td{span}>{observed}<small>{escape(name)}</small>{remark}</td>")
+            cells.insert(0, _td(f"{observed}<small>{escape(name)}</small>{remark}", "observed", rows=rows))
         if j == 0 and self.r is not None:
-            residual = cell(self.r[k], (-SIGMAS, SIGMAS), f"observation {name}: residual", "RdBu_r", average=False)
-            cells.append(f"<td{span}>{residual}</td>")
+            residual = cell(self.r[k], self.r_scale, f"observation {name}: residual", average=False)
+            cells.append(_td(residual, "residual", rows=rows))
         return f"<tr{' class=first' if j == 0 else ''}>{''.join(cells)}</tr>"
 
     def bars(self, material: Material) -> list[str]:
         """The colour scales."""
         bars = []
         if self.y is not None and is_image(self.y.shape[1:]):
-            bars.append(colour_bar("observed", self.y_limits, "gray", soft=self.y_soft))
+            bars.append(colour_bar("observed", self.y_scale))
         for s in self.sources:
-            bars.append(colour_bar(s, self.limits[s], "gray", material.unit(s), self.softs[s]))
+            bars.append(colour_bar(s, self.scales[s], material.unit(s)))
             if s in self.seen:
-                bars.append(colour_bar(f"{s}: as seen", self.seen_limits[s], "gray", soft=self.seen_softs[s]))
+                bars.append(colour_bar(f"{s}: as seen", self.seen_scales[s]))
             if self.several:
-                bars.append(colour_bar(f"{s}: st. dev.", self.widths[s], "magma", material.unit(s)))
+                bars.append(colour_bar(f"{s}: st. dev.", self.widths[s], material.unit(s)))
         if self.r is not None and is_image(self.r.shape[1:]):
-            bars.append(colour_bar("residual", (-SIGMAS, SIGMAS), "RdBu_r", "σ"))
+            bars.append(colour_bar("residual", self.r_scale, "σ"))
         return bars
 
 
@@ -184,8 +189,9 @@ def _std(x: np.ndarray) -> np.ndarray:
     return nan_stat("nanstd", x, axis=0) * np.sqrt(len(x) / max(len(x) - 1, 1))
 
 
-def _td(content: str, kind: str = "") -> str:
-    return f'<td class="{kind}">{content}</td>' if kind else f"<td>{content}</td>"
+def _td(content: str, column: str, kind: str = "", rows: str = "") -> str:
+    said = " ".join(x for x in (f'class="{kind}"' if kind else "", rows) if x)
+    return f'<td data-column="{escape(column)}"{f" {said}" if said else ""}>{content}</td>'
 
 
 def _seen(y: np.ndarray, observed: np.ndarray | None, part: Callable[[np.ndarray], np.ndarray] = np.abs) -> np.ndarray:

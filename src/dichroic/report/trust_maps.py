@@ -9,6 +9,7 @@ from dichroic.diagnose import Result
 from dichroic.report.cells import colour_bar
 from dichroic.report.describe import number
 from dichroic.report.pictures import is_image, picture, png, to_rgba
+from dichroic.report.stretch import Scale
 from dichroic.report.theme import INK, Figure, colour, panel
 
 __all__ = ["contraction_figures", "residual_figures"]
@@ -71,7 +72,7 @@ def _map(values: np.ndarray, limits: tuple[float, float], label: str, colours: s
             list(np.moveaxis(values, 2, 0)), axis=1
         )  # channels side by side: no colours of their own
     image = png(to_rgba(picture(values), limits, colours))
-    return f'<img class="px sheet" src="{image}" alt="{label}">{colour_bar(label, limits, colours)}'
+    return f'<img class="px sheet" src="{image}" alt="{label}">{colour_bar(label, Scale(limits, colours))}'
 
 
 def _curve(values: np.ndarray, limits: tuple[float, float], label: str) -> str:

@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 
 from dichroic.formats import Axis
+from dichroic.report.describe import number
 from dichroic.report.material import Material, Separated
-from dichroic.report.pictures import SIGMAS, kind, nan_stat
-from dichroic.report.residuals import residuals
+from dichroic.report.pictures import kind, nan_stat
+from dichroic.report.series import series_figures
 from dichroic.report.strips import chosen
 from dichroic.report.theme import INK, MUTED, Figure, colour, dots, panel
 
 __all__ = ["example_lines", "pairs", "thin", "vector_figures"]
 
 _CLOUD, _CURVES, _HIGHLIGHTS, _SCALARS = 400, 6, 3, 40
-_SERIES_LENGTH = 16  # entries from which a spectrum is shown
+_LARGEST = 10  # entries with names
+_BESIDE = 2  # simple answers beside a curve
 
 
 def vector_figures(material: Material, separated: Separated, sources: list[str]) -> list[Figure]:
@@ -24,10 +26,9 @@ def vector_figures(material: Material, separated: Separated, sources: list[str])
     for s in sources:
         make = {"pairs": _scatter, "line": _bands, "scalar": _scalar}[kind(material.shapes[s])]
         figures.append(make(separated, s, material.unit(s)))
-    if series := [s for s in sources if _step(separated, s)]:
-        figures.append(_spectra(separated, series))
-    residual = _residual(separated)
-    return [*figures, residual] if residual is not None else figures
+    if (names := largest_entries(separated, sources)) is not None:
+        figures.append(names)
+    return [*figures, *series_figures(separated, sources)]
 
 
 def pairs(size: int, most: int = 3) -> list[tuple[int, int]]:
@@ -125,6 +126,7 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
     truth = _truth(separated, source)
     panels = []
     axis = separated.labels.axis(0)
+    beside = dict([(title, x) for title, x in separated.beside.items() if source in x][:_BESIDE])
     for i in chosen(len(separated), _CURVES):
         name = escape(separated.labels.name(int(i)))
         if not separated.usable(i):
@@ -137,9 +139,9 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
         t = None if truth is None else truth[i].ravel()[at]
 
         places, along = along_axis(axis, separated.draws(source, i)[0].size)
-        top = _top(axis, separated.mean(source, i).ravel())
+        others = [x[source][int(i)].ravel()[at] for x in beside.values() if not np.iscomplexobj(x[source])]
 
-        def draw(axes: Any, x=x, at=places[at], mean=mean, std=std, t=t, along=along, top=top) -> None:
+        def draw(axes: Any, x=x, at=places[at], mean=mean, std=std, t=t, along=along, others=others) -> None:
             axes.fill_between(
                 at, mean - 2 * std, mean + 2 * std, color=colour(0), alpha=0.25, linewidth=0, label="± 2 σ"
             )
@@ -148,10 +150,10 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
                 axes.plot(at, x[k], color=MUTED, linewidth=0.7, label="draws" if k == 0 else "_")
             if t is not None:
                 axes.plot(at, t, color=colour(1), linewidth=1.2, linestyle="--", label="truth")
+            for k, b in enumerate(others):
+                axes.plot(at, b, color=colour(2 + k), linewidth=0.9, linestyle=":")
             axes.set_xlabel(along)
             axes.set_ylabel(_axis(source, unit))
-            for place, value, label in top:
-                axes.annotate(label, (place, value), fontsize=7, color=INK)
 
         drawn = panel(draw, f"{source} in {separated.name}, observation {separated.labels.name(int(i))}", legend=True)
         panels.append(f"<div><h4>{name}</h4>{drawn}</div>")
@@ -161,40 +163,9 @@ def _bands(separated: Separated, source: str, unit: str) -> Figure:
     caption = (
         f"Posterior mean, two standard deviations to either side, and two draws of some observations; good is {good}."
     )
+    if beside:
+        caption += f" Dotted: {' and '.join(beside)}, which one would have without this fit."
     return Figure(_group(panels), caption, f"Source “{source}”")
-
-
-def _step(separated: Separated, source: str) -> float | None:
-    """Seconds between two entries of a source that is a series on the grid of the data."""
-    axis, shape = separated.labels.axis(0), separated.first_draws(source, 1).shape[1:]
-    on_grid = separated.view is not None and shape == separated.view.event_shape
-    return axis.step if axis.unit == "s" and on_grid and len(shape) == 1 and shape[0] >= _SERIES_LENGTH else None
-
-
-def _spectra(separated: Separated, sources: list[str]) -> Figure:
-    """Mean power of single draws (of the truth, too) by frequency."""
-
-    def power(x: np.ndarray) -> np.ndarray:
-        x = x[np.isfinite(x).all(1)]
-        return np.mean(np.abs(np.fft.rfft(x * np.hanning(x.shape[1]))) ** 2, 0)
-
-    def draw(axes: Any) -> None:
-        for k, s in enumerate(sources):
-            x = separated.first_draws(s, _CLOUD)
-            frequencies = np.fft.rfftfreq(x.shape[1], _step(separated, s) or 1.0)
-            axes.plot(frequencies[1:], power(x)[1:], color=colour(k), label=s)
-            if (truth := _truth(separated, s)) is not None:
-                axes.plot(frequencies[1:], power(truth[:_CLOUD])[1:], color=colour(k), linestyle="--", linewidth=1)
-        axes.set_yscale("log")
-        axes.set_xlabel("frequency [Hz]")
-        axes.set_ylabel("power")
-
-    known = any(_truth(separated, s) is not None for s in sources)
-    good = (
-        "lines along the dashed ones, of the truth" if known else "lines of the shape that each source is known to have"
-    )
-    caption = f"Power of draws by frequency, averaged over observations; good is {good}."
-    return Figure(_group([panel(draw, f"Spectra in {separated.name}", legend=True)]), caption, "Spectra")
 
 
 def _top(axis: Axis, mean: np.ndarray, most: int = 4) -> list[tuple[float, float, str]]:
@@ -204,6 +175,31 @@ def _top(axis: Axis, mean: np.ndarray, most: int = 4) -> list[tuple[float, float
         return []
     order = np.argsort(-np.where(np.isfinite(mean), np.abs(mean), -1))[:most]
     return [(float(i + 1), float(mean[i]), str(names[i])) for i in order if np.isfinite(mean[i])]
+
+
+def largest_entries(separated: Separated, sources: list[str]) -> Figure | None:
+    """The entries with the largest means over all observations, by name; None where entries have none."""
+    columns = {}
+    for s in (s for s in sources if kind(separated.first_draws(s, 1).shape[1:]) == "line"):
+        mean = nan_stat("nanmean", np.stack([separated.mean(s, i).ravel() for i in range(len(separated))]), axis=0)
+        if top := _top(separated.labels.axis(0), mean, _LARGEST):
+            columns[s] = top
+    if not columns:
+        return None
+    what = escape(separated.labels.axis(0).name or "entry")
+    head = "".join(f'<th>{what} of {escape(s)}</th><th class="num">mean</th>' for s in columns)
+    rows = "".join(
+        "<tr>" + "".join(f'<td>{escape(name)}</td><td class="num">{number(x)}</td>' for _, x, name in row) + "</tr>"
+        for row in zip(*columns.values(), strict=False)  # as long as the shortest
+    )
+    body = (
+        f'<div class="scroll"><table class="narrow"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+    caption = (
+        "The largest entries of every source by the mean over all observations; good is a list that you know from the "
+        "source, and that differs between sources."
+    )
+    return Figure(body, caption, "Largest entries")
 
 
 def _scalar(separated: Separated, source: str, unit: str) -> Figure:
@@ -246,34 +242,3 @@ def _diagonal(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
     both = both[np.isfinite(both)]
     if both.size:
         axes.plot([both.min(), both.max()], [both.min(), both.max()], color=INK, linewidth=0.9)
-
-
-def _residual(separated: Separated) -> Figure | None:
-    """Residuals of one draw, all entries together, against the normal distribution; none without all the sources."""
-    view = separated.view
-    if view is None or not set(view.mixing) <= set(separated.samples):
-        return None
-    index = np.arange(min(_CLOUD, len(separated)))
-    r = residuals(view, separated.unmixed(index), index)
-    if view.observed is not None:
-        r = r[view.observed[index]]
-    r = np.concatenate([np.real(r).ravel(), np.imag(r).ravel()]) if np.iscomplexobj(r) else r.ravel()
-    r = r[np.isfinite(r)]
-    beyond = int((np.abs(r) > SIGMAS).sum())
-
-    def draw(axes: Any) -> None:
-        edges = np.linspace(-SIGMAS, SIGMAS, 49)
-        width = edges[1] - edges[0]
-        heights = np.histogram(r, edges)[0] / max(len(r), 1) / width
-        axes.bar(edges[:-1], heights, width, align="edge", color=colour(0), alpha=0.75, label="residuals")
-        x = np.linspace(-SIGMAS, SIGMAS, 161)
-        axes.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=INK, linewidth=1.4, label="noise alone")
-        axes.set_xlabel("residual of one draw [σ]")
-        axes.set_ylabel("density")
-
-    more = f" ({beyond / len(r):.2%} lie beyond ±{SIGMAS:.0f} σ)" if beyond else ""
-    caption = (
-        "What a draw leaves unexplained, all entries together, in units of the noise (bars), and pure noise (line); "
-        f"good is bars that follow the line{more}."
-    )
-    return Figure(_group([panel(draw, f"Residuals of {separated.name}", legend=True)]), caption, "Residuals")

@@ -28,7 +28,9 @@ from dichroic.report.design import design_section
 from dichroic.report.material import Material, first_words, gather
 from dichroic.report.pictures import is_image
 from dichroic.report.prior_figures import prior_figure
+from dichroic.report.residual_figures import residual_figures
 from dichroic.report.residuals import ChiSquare, chi_square
+from dichroic.report.stretch import CONTROL
 from dichroic.report.strips import example_strip, reduced, separation_strip
 from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
@@ -103,7 +105,9 @@ class Maker:
             "design": self.part("the design", lambda: design_section(m, self.part)),
             "diagnosis": self.part("the diagnosis", lambda: diagnosis_section(results, self.part)),
         }
-        return {**content, "notes": self.notes}
+        shown = [*content["examples"], *(f for block in content["separations"] for f in block["figures"])]
+        stretch = CONTROL if any("<filter" in figure.body for figure in shown) else ""
+        return {**content, "notes": self.notes, "stretch": stretch}
 
     def part(self, what: str, make: Callable[[], Any]) -> Any:
         """One part of the page, None with a note when it cannot be made."""
@@ -199,6 +203,7 @@ class Maker:
                 figures.append(self.part(what, partial(separation_strip, m, separated, images)))
             if vectors:
                 figures += self.part(what, partial(vector_figures, m, separated, vectors)) or []
+            figures += self.part(f"residuals of '{name}'", partial(residual_figures, separated)) or []
             blocks.append({"name": name, "figures": [figure for figure in figures if figure is not None]})
         return blocks
 
