@@ -29,6 +29,7 @@ _HOME = {
     "View": "problem",
     "load_problem": "problem",
     "save_problem": "problem",
+    "windowed": "problem",
     "GaussianDenoiser": "diffusion",
     "ComponentsDenoiser": "diffusion",
     "NetworkDenoiser": "diffusion",
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
         Unknown,
     )
     from dichroic.posterior import Auto, Method, MomentMatching
-    from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem
+    from dichroic.problem import Problem, ProblemError, Source, View, load_problem, save_problem, windowed
     from dichroic.run import Run, fit, resume
     from dichroic.settings import FitConfig
 

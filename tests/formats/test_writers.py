@@ -1,6 +1,7 @@
 """Results come back in the form of the data: read again by the field's own library, with headers, names and units."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from dichroic.problem import Problem, Source, View, load_problem
 from dichroic.run import RunError, Separation, export
 from dichroic.run.export import check_form
 from dichroic.run.labels import describe_labels, read_labels
+from dichroic.run.separation_writer import SeparationWriter
 
 RNG = np.random.default_rng(0)
 
@@ -124,3 +126,52 @@ def test_labels_are_kept_beside_a_separation():
     assert again.windows.whole and again.windows.shapes == ((10,), (7,))
     np.testing.assert_array_equal(again.windows.start, windows.start)
     assert not again.select(np.arange(2)).windows.whole
+
+
+def test_records_and_images_come_back_in_the_form_of_their_field(tmp_path):
+    obspy, tifffile = pytest.importorskip("obspy"), pytest.importorskip("tifffile")
+    said = {"network": "IU", "station": "ANMO", "channel": "BHZ", "starttime": "2026-01-01T00:00:00.000000Z"}
+    axis = Axis("time", step=0.05, unit="s")
+    found = separation((40,), n=1, labels=Labels(axes=(axis,), shared=said, columns={"begin": np.asarray([20])}))
+    (file,), lost = export(found, tmp_path / "out.mseed")
+    assert file.name == "out.star.mseed" and "draws" in lost
+    (trace,) = obspy.read(str(file))
+    assert trace.id == "IU.ANMO..BHZ" and trace.stats.delta == 0.05
+    assert trace.stats.starttime == obspy.UTCDateTime(2026, 1, 1) + 1.0
+    np.testing.assert_array_equal(trace.data, found.mean("v", "star")[0])
+    radio = separation(
+        (40,), n=1, labels=Labels(axes=(Axis("time", step=1e-6, unit="s"),), shared={"frequency": 9.15e8})
+    )
+    waves = {"v": {"star": radio.samples["v"]["star"].astype(np.complex64) * 1j}}
+    means = {"v": {"star": waves["v"]["star"].mean(1)}}
+    export(replace(radio, samples=waves, means=means, appearances={}), tmp_path / "out.sigmf-data")
+    table = 'y = { file = "out.star.sigmf-meta" }\nwindow = 40\nnoise = 0.1\nmixing.s = 1.0\n'
+    (tmp_path / "p.toml").write_text('[sources.s]\nshape = [40]\ndtype = "complex"\n[views.v]\n' + table)
+    view = load_problem(tmp_path / "p.toml").problem.views["v"]
+    np.testing.assert_array_equal(view.y, means["v"]["star"])
+    assert view.labels.records.shared["frequency"] == 9.15e8 and np.isclose(view.labels.axes[0].step, 1e-6)
+    pictures = separation((6, 5), n=3)
+    export(pictures, tmp_path / "out.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.star.tif"), pictures.mean("v", "star"))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.star.std.tif"), pictures.std("v", "star"))
+    with pytest.raises(RunError, match="holds series"):
+        check_form(
+            tmp_path / "no.mseed", Problem({"s": Source((4, 4))}, {"v": View(np.ones((2, 4, 4)), {"s": 1.0}, 0.1)})
+        )
+
+
+def test_xarray_opens_a_store_with_named_dimensions(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    labels = Labels(unit="mV", axes=(Axis("time", step=0.5, unit="s"), Axis(), Axis("channel")))
+    shapes = {"night 2": (2, {"star": (5, 1, 3)})}
+    with SeparationWriter(tmp_path / "x.zarr", shapes, 4, labels={"night 2": labels}) as writer:
+        writer.samples["night 2"]["star"][:] = x = RNG.normal(size=(2, 4, 5, 1, 3)).astype(np.float32)
+        writer.chi_square["night 2"][:], writer.diverged["night 2"][:] = 1.0, False
+        writer.average("night 2", {"star": x.mean(1)}, {}, {})
+    (place,) = {path.parent.parent.parent for path in (tmp_path / "x.zarr").glob("*/samples/*/zarr.json")}
+    data = xarray.open_zarr(place / "samples", consolidated=False)
+    (name,) = data
+    assert data[name].dims == ("observation", "draw", "time", "star_axis1", "channel")
+    np.testing.assert_array_equal(data[name], x)
+    named = Separation.open(tmp_path / "x.zarr").to_xarray()
+    assert named["star"].dims[:3] == ("chain", "draw", "observation") and list(named.time) == [0, 0.5, 1, 1.5, 2]

@@ -9,6 +9,7 @@ from dichroic.diffusion import DenoiserPrior
 from dichroic.formats import Axis, Labels, Windows
 from dichroic.problem import Problem, Source, View
 from dichroic.run import RunError, Separation, separate, stitched
+from dichroic.run.stitching import in_pieces
 from dichroic.run.window_keys import window_keys
 
 RNG = np.random.default_rng(0)
@@ -82,6 +83,24 @@ def test_windows_that_are_missing_are_not_made_up():
     )
     with pytest.raises(RunError, match="has 3 of 5 windows"):
         stitched(part)
+
+
+def test_stretches_without_a_gap_are_put_together():
+    records = [np.arange(12.0), 100 + np.arange(12.0)]
+    found, kept = in_windows(records, (4,), (2,)), np.asarray([0, 3, 4, 6, 5])
+    part = Separation(
+        {"v": {"s": found.samples["v"]["s"][kept]}},
+        {"v": np.ones((5, 1))},
+        {"v": np.zeros((5, 1), bool)},
+        1,
+        labels={"v": found.labels["v"].select(kept)},
+    )
+    joined = stitched(in_pieces(part))
+    assert list(joined.labels["v"].ids) == ["0@0", "0@6", "1@0"]
+    mean = joined.mean("v", "s")
+    np.testing.assert_allclose(mean[0, :4], np.arange(4.0))
+    np.testing.assert_allclose(mean[1], 6 + np.arange(6.0))
+    np.testing.assert_allclose(mean[2], np.r_[100 + np.arange(6.0)])
 
 
 def test_windows_share_random_numbers_where_they_overlap():

@@ -4,6 +4,7 @@ Every kind is one adapter, on the field's own library.
 """
 
 from dichroic.formats.audio import Audio
+from dichroic.formats.catalogue import moved, read_catalogue
 from dichroic.formats.dataset import WriteNetCDF, as_dataset
 from dichroic.formats.fits import FITS
 from dichroic.formats.h5ad import H5AD
@@ -22,6 +23,9 @@ from dichroic.formats.windows import Windows
 from dichroic.formats.write_audio import WriteAudio
 from dichroic.formats.write_fits import WriteFITS
 from dichroic.formats.write_h5ad import WriteH5AD
+from dichroic.formats.write_seismic import WriteSeismic
+from dichroic.formats.write_sigmf import WriteSigMF
+from dichroic.formats.write_tiff import WriteTIFF
 from dichroic.formats.writer import Writer
 from dichroic.formats.zarr_store import Zarr
 
@@ -45,6 +49,9 @@ WRITERS: dict[str, Writer] = {
     "fits": WriteFITS(),
     "h5ad": WriteH5AD(),
     "audio": WriteAudio(),
+    "seismic": WriteSeismic(),
+    "tiff": WriteTIFF(),
+    "sigmf": WriteSigMF(),
     "netcdf": WriteNetCDF(),
 }
 
@@ -61,5 +68,7 @@ __all__ = [
     "Writer",
     "as_dataset",
     "check_size",
+    "moved",
     "open_array",
+    "read_catalogue",
 ]

@@ -76,6 +76,7 @@ def as_dataset(name: str, view: ViewResults, said: Mapping[str, str], parts: boo
         if found.seen is not None:
             seen = names_of(source, found.seen.shape[1:])
             keep(f"{source}_seen", ("observation", *seen), found.seen, view.labels.unit)
+    coordinates |= {"chain": ("chain", np.zeros(1, int)), "draw": ("draw", np.arange(view.chi_square.shape[1]))}
     keep("chi_square", ("chain", "draw", "observation"), view.chi_square.T[None])
     keep("diverged", ("chain", "draw", "observation"), view.diverged.T[None].astype(np.int8))
     return xarray.Dataset(variables, coordinates, {"view": name, **said})

@@ -7,6 +7,7 @@ from dichroic.problem.problem import Problem
 from dichroic.problem.save import save_problem
 from dichroic.problem.source import Source, as_complex, as_pairs, blocks_of, describe_source
 from dichroic.problem.view import Observation, View
+from dichroic.problem.windowed import windowed
 
 __all__ = [
     "Observation",
@@ -22,4 +23,5 @@ __all__ = [
     "describe_source",
     "load_problem",
     "save_problem",
+    "windowed",
 ]

@@ -22,7 +22,7 @@ def read_labels(table: ViewTable, arrays: ArrayReader | Cutter, y: Opened) -> La
 
     **Raises:** `ProblemError`.
     """
-    labels = named(table, y, arrays)
+    labels = named(table.rate, y, arrays)
     n, event = np.shape(y.values)[0] if np.ndim(y.values) else 0, np.shape(y.values)[1:]
     if table.ids is not None:
         with located("ids"):

@@ -38,6 +38,7 @@ class ViewTable(_Table):
     axes: list[dict[str, Any]] = []
     window: Any = None
     hop: Any = None
+    at: Any = None
     rate: Any = None
 
 
@@ -85,6 +86,7 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
         "ids": ("id", "names", "name", "identifiers", "labels"),
         "window": ("windows", "length", "segment", "tile", "patch"),
         "hop": ("stride", "step", "shift", "hop_length"),
+        "at": ("cutouts", "positions", "catalogue", "catalog", "centres"),
         "rate": ("sample_rate", "sampling_rate", "samplerate", "fs", "sr"),
         "axes": ("axis", "dims", "dimensions", "coordinates", "coords"),
     },

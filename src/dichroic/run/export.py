@@ -9,7 +9,7 @@ from dichroic.problem import Problem, ProblemError
 from dichroic.run.folder import RunError
 from dichroic.run.separation import Separation
 from dichroic.run.separation_files import check_free, write_npz
-from dichroic.run.stitching import stitched
+from dichroic.run.stitching import in_pieces, stitched
 from dichroic.store import claim
 
 __all__ = ["check_form", "export", "streams"]
@@ -77,7 +77,8 @@ def named_by(separation: Separation, problem: Problem | None) -> Separation:
 
 
 def _joined(separation: Separation) -> Separation:
-    """Records in place of windows, where all of them are there."""
+    """Records in place of windows, or the stretches of series that are there."""
+    separation = in_pieces(separation)
     windows = [labels.windows for labels in separation.labels.values() if labels.windows is not None]
     return stitched(separation) if all(found.whole for found in windows) else separation
 

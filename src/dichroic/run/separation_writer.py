@@ -62,9 +62,9 @@ class SeparationWriter:
         }
         for view, (n, sources) in self._shapes.items():
             self.samples[view] = {
-                s: self._array(self._names[view][s], (n, self._draws, *shape[:-1]), "complex64")
+                s: self._array(self._names[view][s], (n, self._draws, *shape[:-1]), "complex64", self._dims(view, s))
                 if s in self._pairs
-                else self._array(self._names[view][s], (n, self._draws, *shape), "float32")
+                else self._array(self._names[view][s], (n, self._draws, *shape), "float32", self._dims(view, s))
                 for s, shape in sources.items()
             }
             self.chi_square[view] = self._array(f"{self._groups[view]}/chi_square", (n, self._draws), "float32")
@@ -98,7 +98,7 @@ class SeparationWriter:
             kept = getattr(self, kind)[view] = {}
             for s, x in found.items():
                 dtype = "complex64" if np.iscomplexobj(x) else "float32"
-                kept[s] = self._array(self._name(view, kind, s), x.shape, dtype, 1)
+                kept[s] = self._array(self._name(view, kind, s), x.shape, dtype, self._dims(view, s), 1)
                 kept[s][:] = x
         self.shares[view] = dict(shares)
 
@@ -112,7 +112,12 @@ class SeparationWriter:
     def _name(self, view: str, kind: str, source: str) -> str:
         return self._names[view][source].replace("/samples/", f"/{kind}/", 1)
 
-    def _array(self, name: str, shape: tuple[int, ...], dtype: str, axes: int = 2) -> Any:
+    def _dims(self, view: str, source: str) -> list[str]:
+        """Names of the axes of one sample, by which xarray opens the store."""
+        known = self.labels.get(view, Labels())
+        return [known.axis(i).name or f"{source}_axis{i}" for i in range(len(self._shapes[view][1][source]))]
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: str, dims: Collection[str] = (), axes: int = 2) -> Any:
         if self._root is None:
             return np.zeros(shape, dtype)
         from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -124,4 +129,13 @@ class SeparationWriter:
             chunks=(max(min(shape[0], _ROWS), 1), *[1] * (axes - 1), *shape[axes:]),
             compressors=[ZstdCodec(), Crc32cCodec()],
             config={"write_empty_chunks": True},  # so that one that is not there is missing
+            dimension_names=_unique(["observation", "draw"][:axes], dims, len(shape)),
         )
+
+
+def _unique(first: list[str], rest: Collection[str], axes: int) -> list[str]:
+    """Names of all axes of an array, none of them twice."""
+    found = list(first)
+    for i, name in enumerate([*rest, *map("axis{}".format, range(axes))][: axes - len(first)]):
+        found.append(name if name not in found else f"{name}_{i}")
+    return found

@@ -17,7 +17,7 @@ from dichroic.formats import Labels, Windows
 from dichroic.run.folder import RunError
 from dichroic.run.separation import Separation
 
-__all__ = ["stitched"]
+__all__ = ["in_pieces", "stitched"]
 
 
 def stitched(separation: Separation) -> Separation:
@@ -33,6 +33,24 @@ def stitched(separation: Separation) -> Separation:
         if labels.windows is not None:
             found = _stitch(found, view, labels, labels.windows)
     return found
+
+
+def in_pieces(separation: Separation) -> Separation:
+    """The same, every stretch without a gap taken for a record, in views that have some of the windows on series."""
+    found = dict(separation.labels)
+    for view, labels in separation.labels.items():
+        windows = labels.windows
+        if windows is None or windows.whole or not windows.count or len(windows.size) > 1:
+            continue
+        pieces, begins = windows.pieces()
+        whole = labels.records or Labels(labels.unit, axes=labels.axes)
+        names = np.asarray([f"{whole.name(record)}@{begin}" for record, begin in begins])
+        whole = whole.select(np.asarray([record for record, _ in begins]))
+        records = replace(
+            whole, ids=names, columns={**whole.columns, "begin": np.asarray([begin for _, begin in begins])}
+        )
+        found[view] = replace(labels, windows=pieces, records=records)
+    return replace(separation, labels=found)
 
 
 def _stitch(separation: Separation, view: str, labels: Labels, windows: Windows) -> Separation:
