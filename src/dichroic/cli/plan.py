@@ -31,6 +31,7 @@ def plan(
     """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
 
     The stages in closed form are run and a few steps of all others timed on this machine, which takes some minutes.
+    What a fit would refuse is said first.
 
     Parameters
     ----------
@@ -47,22 +48,30 @@ def plan(
         print_json(found)
     else:
         (show_trials if tune else show)(found)
-    return 0
+    return 1 if found.get("refused") else 0
 
 
 def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
-    """The estimates of all settings, and what they are for.
+    """The estimates of all settings, what they are for, and why a fit with those of the file would be refused.
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
     from dichroic.plan import estimate_costs
     from dichroic.problem import load_problem
+    from dichroic.run import Unidentified
+    from dichroic.run.gate import pass_design
     from dichroic.run.mixtures import contrast_of
     from dichroic.settings import PRESETS, settle
 
     loaded = load_problem(path)
     configs = {name: _as_preset(name, loaded.fit) for name in PRESETS}
     configs[_OWN] = settle({}, loaded.fit)
+    refused = ""
+    try:
+        pass_design(loaded.problem, loaded.frozen, configs[_OWN].allow_unidentified, progress.say)
+    except Unidentified as error:
+        refused = str(error)
+        progress.say(f"a fit will be refused: {refused}")
     if (contrast := contrast_of(loaded.problem, loaded.frozen, configs[_OWN])) is not None:
         progress.say(
             f"source '{contrast.source}' is learned by the law of the mixtures; should that turn out to be no better "
@@ -73,9 +82,11 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
         configs,
         held_out=loaded.held_out,
         frozen=loaded.frozen,
-        report=lambda what: progress.advance(0.0, f"timing: {what}"),
+        report=lambda what: progress.say(f"timing: {what}"),
+        found=lambda name, e: progress.say(f"{name}: {e.laps} laps, {in_words(e.total)}"),
     )
     return _heading(loaded) | {
+        "refused": refused,
         "settings": {
             name: {
                 "laps": e.laps,
@@ -105,7 +116,7 @@ def try_out(path: Path, progress: "Progress") -> dict[str, Any]:
         settle({}, loaded.fit),
         held_out=loaded.held_out,
         frozen=loaded.frozen,
-        report=lambda what: progress.advance(0.0, f"timing: {what}"),
+        report=lambda what: progress.say(f"timing: {what}"),
     )
     return _heading(loaded) | {"trials": [asdict(trial) for trial in trials]}
 
@@ -156,6 +167,8 @@ def show(found: Mapping[str, Any]) -> None:
         "Disk is the run folder at its largest, uncompressed and without the report. What presets do not set is as\n"
         "in the file."
     )
+    if found["refused"]:
+        say(f"\nA fit with these settings will be refused: {found['refused']}")
 
 
 def show_trials(found: Mapping[str, Any]) -> None:

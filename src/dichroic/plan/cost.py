@@ -7,7 +7,7 @@ observations are separated. A fit that stops early costs less.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
 from dichroic.em import PASSES, Stage, make_plan, split
 from dichroic.em.passes import BIND
@@ -17,7 +17,7 @@ from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
 from dichroic.run.known import Known, known_priors
 from dichroic.run.mixtures import contrast_of
-from dichroic.run.separating import MOST_DRAWS
+from dichroic.run.separating import expected_draws
 from dichroic.settings import FitConfig
 
 __all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
@@ -75,13 +75,15 @@ def estimate_costs(
     held_out: Problem | float | None = None,
     frozen: Mapping[str, Known] | None = None,
     report: Callable[[str], None] | None = None,
+    found: Callable[[str, Estimate], None] | None = None,
 ) -> dict[str, Estimate]:
     """What fits of a problem with these settings would cost, from a few steps of each kind.
 
     Settings that differ in laps and in numbers of steps only share their measurements.
 
     **Arguments:** `configs`, settings by a name of your choice; the others as for :func:`~dichroic.run.fit`;
-    `report(what)` is called before every measurement.
+    `report(what)` is called before every measurement, `found(name, estimate)` as soon as the settings of a name are
+    priced.
     """
     problem.require_noise("a fit")
     known = known_priors(frozen or {}, problem)
@@ -96,14 +98,16 @@ def estimate_costs(
             if kind not in by_law:
                 by_law[kind] = time_mixtures(contrast, kept, config, report)
             estimates[name] = _price_mixtures(contrast, held, config, by_law[kind])
-            continue
-        plan = make_plan(kept, config.plan, known)
-        passes = count_passes(kept, held, config, plan)
-        kind = _kind(config)
-        if kind not in measured:
-            wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
-            measured[kind] = measure(kept, held, config, plan, known, wanted, report)
-        estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
+        else:
+            plan = make_plan(kept, config.plan, known)
+            passes = count_passes(kept, held, config, plan)
+            kind = _kind(config)
+            if kind not in measured:
+                wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
+                measured[kind] = measure(kept, held, config, plan, known, wanted, report)
+            estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
+        if found is not None:
+            found(name, estimates[name])
     return estimates
 
 
@@ -130,13 +134,15 @@ def count_passes(problem: Problem, held_out: Problem | None, config: FitConfig, 
     for v, view in held.items():
         count(BIND.phase, v, known, 0, 0, 1 if method.training[0] else 0)
         # for means, at most: closed forms beside the priors may spare most of those that are added
-        count("final draws", v, known, len(view), 0, _final_draws(config) if known & set(view.mixing) else config.draws)
+        count(
+            "final draws",
+            v,
+            known,
+            len(view),
+            0,
+            expected_draws(config.draws, config.mean_share) if known & set(view.mixing) else config.draws,
+        )
     return found
-
-
-def _final_draws(config: FitConfig) -> int:
-    """Of a held-out observation, with those that its mean may ask for."""
-    return max(config.draws, min(MOST_DRAWS, ceil(1 / max(config.mean_share, 1e-3)) - 1))
 
 
 def _kind(config: FitConfig) -> str:

@@ -186,7 +186,9 @@ class _Fit:
             self.config.gaussian if self.contrast is None else shortened(self.config.gaussian),
             fixed=fixed,
             seed=self.config.seed,
-            report=lambda lap, laps, _: self._phase("Gaussian EM", CLOSED_FORMS / 2 * lap / laps),
+            report=lambda lap, laps, _: self._phase(
+                f"Gaussian EM, lap {lap} of at most {laps}", CLOSED_FORMS / 2 * lap / laps
+            ),
         )
         self.folder.save_gaussian(result)
         if result.log_likelihood:

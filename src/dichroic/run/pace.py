@@ -5,6 +5,7 @@ from typing import Any
 
 from dichroic.em import Stage
 from dichroic.em.passes import CLOCKS, PASSES, Pass
+from dichroic.run.separating import expected_draws
 from dichroic.settings import FitConfig
 
 __all__ = ["Pace"]
@@ -64,7 +65,7 @@ class Pace:
     def separation(self, records: Sequence[Mapping[str, Any]]) -> float:
         """Seconds that the separation at the end will take."""
         once = self.expected(records, 1)["held_out"] / self._draws("held_out", 1)
-        return self.config.draws * once if self.held_out else 0.0
+        return expected_draws(self.config.draws, self.config.mean_share) * once if self.held_out else 0.0
 
     def _is_cold(self, lap: int) -> bool:
         return lap <= self.config.sampling.cold_laps

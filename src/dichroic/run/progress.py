@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 __all__ = ["CLOSED_FORMS", "Progress", "Quiet", "Terminal", "Watchdog"]
 
-# the stages in closed form take this share of the bar and any share of the time, so that the time left is reckoned from
-# after them: as long as less is done, whatever a run says begins the reckoning anew
+# the stages in closed form take this share of the bar and any share of the time: the time left is reckoned from what
+# comes after them
 CLOSED_FORMS = 0.05
 _ENOUGH = 0.025  # of a run, to reckon from
 
@@ -70,8 +70,6 @@ class Terminal:
         """Prints a line above the bar."""
         from rich.text import Text
 
-        if self._fraction <= CLOSED_FORMS:
-            self._since = None
         elapsed = time.monotonic() - self._begin
         text = Text(f"{_clock(elapsed):>7}", style="dim").append(f"  {line}", style="not dim")
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
@@ -79,9 +77,11 @@ class Terminal:
     def advance(self, fraction: float, what: str) -> None:
         """Moves the bar."""
         now = time.monotonic()
-        self._since = self._since or (now, fraction)  # a resumed run has done the rest at another time
+        # a resumed run has done the rest at another time, and the first sign comes when what follows is compiled
+        self._since = None if fraction <= CLOSED_FORMS else self._since or (now, fraction)
         self._fraction, self._what = fraction, what or self._what
-        left, what = _left(now - self._since[0], fraction, self._since[1]), self._what
+        begin, first = self._since or (now, fraction)
+        left, what = _left(now - begin, fraction, first), self._what
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction, description=what, left=left)
         elif now - self._last >= self._interval:

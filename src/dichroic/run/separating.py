@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dichroic.run.separation_writer import SeparationWriter
 from dichroic.run.window_keys import window_keys
 from dichroic.settings import FitConfig
 
-__all__ = ["MOST_DRAWS", "separate"]
+__all__ = ["MOST_DRAWS", "expected_draws", "separate"]
 
 MOST_DRAWS = 64  # of an observation, for its mean
 
@@ -70,8 +71,7 @@ def separate(
         raise RunError("a fast posterior is distilled for a run, and judged: dichroic distill RUN --posterior")
     point = sampling.returns == "estimate"
     draws = 1 if point else draws
-    total = sum(len(view) for view in problem.views.values()) * draws
-    done = 0
+    done, ahead = 0, sum(len(view) for view in problem.views.values()) * draws
 
     def clipped(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {s: problem.sources[s].clip(x) for s, x in samples.items()}
@@ -86,8 +86,10 @@ def separate(
             bound = own or _bound(sampling, name, view, priors, view_key)
             exact = bound.mean()
             found = MeanOfDraws(None if exact or point or own else stand_in_mean(view, priors))
-            draw, wanted = 0, draws
+            draw, wanted, ahead = 0, draws, ahead - len(view) * draws
+            expected = draws if exact or point else expected_draws(draws, share)
             while draw < wanted:
+                total = done + len(view) * (expected - draw) + ahead
                 drawn = bound.draw(
                     _keys(jax.random.fold_in(view_key, draw), view),
                     report=None if report is None else lambda n, _, done=done, total=total: report(done + n, total),
@@ -97,13 +99,19 @@ def separate(
                 if exact is None:
                     found.add(drawn)
                 draw, done = draw + 1, done + len(view)
-                if draw == wanted and exact is None and not point:
-                    total += (more := found.missing(share, MOST_DRAWS)) * len(view)
-                    wanted += more
+                if exact is None and not point:
+                    missing = found.missing(share, MOST_DRAWS)
+                    wanted += missing if draw == wanted else 0
+                    expected = max(wanted, draw + missing)
             means = clipped(exact or {s: found.mean(s) for s in view.mixing})
             shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
             writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
     return writer.finish()
+
+
+def expected_draws(draws: int, share: float) -> int:
+    """Draws of an observation in all, those for its mean included, before anything is known of it: at most."""
+    return max(draws, min(MOST_DRAWS, ceil(1 / max(share, 1e-3)) - 1))
 
 
 def _keys(key: PRNGKeyArray, view: View) -> Any:
