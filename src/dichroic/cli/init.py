@@ -1,5 +1,6 @@
 """`dichroic init`: a problem file to begin with, from the files there are."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from dichroic.cli.options import Json, Overwrite
 __all__ = ["init", "write"]
 
 # what an HDU with the noise of another one is called, and the key that it is
+_BAD = ("DQ", "MASK", "FLAGS")  # one with what is wrong with the pixels
 _NOISE = {"ERR": "std", "RMS": "std", "SIGMA": "std", "VAR": "variance", "IVAR": "ivar", "WHT": "weight"}
 
 
@@ -89,13 +91,15 @@ def write(files: list[str], out: Path) -> dict[str, Any]:
         shape = (256,) if window else tuple(opened.values.shape[1:])
         name = "alone" if number == 0 and len(files) > 1 else f"mixed{'' if number < 2 else number}"
         noise = _noise_hdu(arrays, file) if opened.kind == "fits" else None
-        views.append((name, spec, opened, shape, window, noise))
-    shape = views[0][3]
+        bad = _beside(arrays, file, _BAD) if opened.kind == "fits" else None
+        views.append((name, spec, opened, shape, window, noise, bad))
+    shape, unit, pairs = views[0][3], views[0][2].unit, np.iscomplexobj(views[0][2].values)
     sources = ["background"] if len(files) == 1 else ["background", "target"]
     lines = ['title = "My problem"', "held_out = 0.1  # keep a tenth of every view for the scores", ""]
     for source in sources:
-        lines += [f"[sources.{source}]", f"shape = {list(shape)}  # of one sample; images: height, width, channels", ""]
-    for name, spec, opened, _, window, noise in views:
+        lines += [f"[sources.{source}]", f"shape = {list(shape)}  # of one sample; images: height, width, channels"]
+        lines += [*(['dtype = "complex"'] * pairs), *([f"unit = {_toml(str(unit))}"] if unit else []), ""]
+    for name, spec, opened, _, window, noise, bad in views:
         lines += [f"[views.{name}]", f"y = {_toml(spec)}  # {_words(opened)}"]
         if window:
             lines += ["window = 256  # entries of an observation, cut from the record", "hop = 128"]
@@ -103,6 +107,8 @@ def write(files: list[str], out: Path) -> dict[str, Any]:
             lines.append(f"noise = {_level(opened):.3g}  # GUESSED from the data: the standard deviation of your noise")
         else:
             lines.append(f"noise = {{ {noise[0]} = {_toml(noise[1])} }}")
+        if bad is not None:
+            lines.append(f"observed = {{ bad = {_toml(bad)} }}  # all but 0; or of some bits: bits = [0, 4]")
         inside = sources if name != "alone" else sources[:1]
         lines += [f"mixing.{source} = 1.0" for source in inside] + [""]
     lines += ["[fit]", "laps = 8  # 0: closed forms alone, a first look within seconds", ""]
@@ -125,15 +131,21 @@ def _words(opened: Any) -> str:
 
 def _noise_hdu(arrays: Any, file: str) -> tuple[str, Any] | None:
     """The HDU of the noise beside that of the data, where it has a usual name."""
+    found = _beside(arrays, file, _NOISE)
+    return None if found is None else (_NOISE[found["hdu"]], found)
+
+
+def _beside(arrays: Any, file: str, known: Iterable[str]) -> dict[str, str] | None:
+    """The first HDU of one of these names, in the files of the data."""
     from dichroic.problem import ProblemError
 
-    for name, key in _NOISE.items():
-        spec: Any = {"files": file, "hdu": name} if "*" in file else {"file": file.split(":")[0], "hdu": name}
+    for name in known:
+        spec = {"files": file, "hdu": name} if "*" in file else {"file": file.split(":")[0], "hdu": name}
         try:
             arrays.open(spec)
         except ProblemError:
             continue
-        return key, spec
+        return spec
     return None
 
 
