@@ -28,6 +28,7 @@ from dichroic.posterior.method import (
     read_method,
     separation_key,
 )
+from dichroic.posterior.methods.basis import BASIS
 from dichroic.posterior.methods.ddnm import DDNM
 from dichroic.posterior.methods.ddrm import DDRM
 from dichroic.posterior.methods.diffpir import DiffPIR
@@ -36,7 +37,12 @@ from dichroic.posterior.methods.lmmse import LMMSE
 from dichroic.posterior.methods.matched_filter import MatchedFilter
 from dichroic.posterior.methods.mcg import MCG
 from dichroic.posterior.methods.mcgdiff import MCGDiff
+from dichroic.posterior.methods.modified_basis import ModifiedBASIS
+from dichroic.posterior.methods.msdm import MSDM
+from dichroic.posterior.methods.msdm_dirac import DiracMSDM
 from dichroic.posterior.methods.red_diff import REDDiff
+from dichroic.posterior.methods.reverse_diffusion import ReverseDiffusion
+from dichroic.posterior.methods.score_distillation import ScoreDistillation
 from dichroic.posterior.methods.snips import SNIPS
 from dichroic.posterior.methods.successive import SuccessiveCancellation
 from dichroic.posterior.methods.tds import TDS
@@ -76,6 +82,12 @@ METHODS.update(
     matched_filter=MatchedFilter,
     successive_cancellation=SuccessiveCancellation,
     lmmse=LMMSE,
+    score_distillation=ScoreDistillation,
+    basis=BASIS,
+    modified_basis=ModifiedBASIS,
+    msdm=MSDM,
+    msdm_dirac=DiracMSDM,
+    reverse_diffusion=ReverseDiffusion,
 )
 # how the likelihood enters in annealing, by its name in the settings; the tests hold each against Gaussian answers
 TARGETS.update(
@@ -93,6 +105,7 @@ TARGETS.update(
 )
 
 __all__ = [
+    "BASIS",
     "COVARIANCES",
     "DAPS",
     "DDNM",
@@ -103,6 +116,7 @@ __all__ = [
     "LMMSE",
     "MCG",
     "METHODS",
+    "MSDM",
     "OPC",
     "PUBLISHED_LEVELS",
     "SDA",
@@ -125,6 +139,7 @@ __all__ = [
     "ClosedForm",
     "Conditional",
     "DiffPIR",
+    "DiracMSDM",
     "Draws",
     "Fast",
     "FastPosterior",
@@ -134,6 +149,7 @@ __all__ = [
     "MCGDiff",
     "MatchedFilter",
     "Method",
+    "ModifiedBASIS",
     "MomentMatching",
     "Moments",
     "PiGDM",
@@ -141,8 +157,10 @@ __all__ = [
     "Projection",
     "REDDiff",
     "RePaint",
+    "ReverseDiffusion",
     "Sampled",
     "Sampler",
+    "ScoreDistillation",
     "SplitGibbs",
     "SuccessiveCancellation",
     "Targeted",

@@ -47,13 +47,18 @@ class Constraint(eqx.Module):
 
     def pull(self, r: Float[Array, " m"], c: Float[Array, ""] | float = 0.0) -> tuple[dict[str, Array], Info]:
         r""":math:`M A^\top (A M A^\top + c I)^{-1} r`, and how well it was solved."""
+        v, info = self.solve(r, c)
+        return self._weighted(v), info
+
+    def solve(self, r: Float[Array, " m"], c: Float[Array, ""] | float = 0.0) -> tuple[Float[Array, " m"], Info]:
+        r""":math:`(A M A^\top + c I)^{-1} r`, and how well it was solved."""
 
         def product(p: Array) -> Array:
             return self.observation.forward(self._weighted(p)) + c * p
 
         diagonal = product(jnp.ones_like(r))  # the whole of it, where the operators multiply entry by entry
         v, residual = solve_products(product, r, diagonal, _MOST)
-        return self._weighted(v), Info(residual, jnp.zeros((), jnp.int32))
+        return v, Info(residual, jnp.zeros((), jnp.int32))
 
     def __call__(self, u: Mapping[str, Array], c: Float[Array, ""] | float = 0.0) -> tuple[dict[str, Array], Info]:
         """The state after the step; sources without a weight stay."""

@@ -187,8 +187,9 @@ class Method(BaseModel, ABC):
     in_laps: ClassVar[bool] = True
     # others than Gaussian noise: where not, they are refused
     any_likelihood: ClassVar[bool] = False
-    # whether it takes data without noise, as a constraint
+    # whether it takes data without noise, as a constraint, and whether it takes no others
     takes_exact: ClassVar[bool] = False
+    needs_exact: ClassVar[bool] = False
 
     kind: str
     batch: PositiveInt | None = None
@@ -223,6 +224,8 @@ class Method(BaseModel, ABC):
         if view.exact and not self.takes_exact:
             able = ", ".join(kind for kind, method in METHODS.items() if method.takes_exact)
             raise ValueError(f"method {self.kind!r} needs noise, and these data have none; without noise: {able}")
+        if self.needs_exact and not view.exact:
+            raise ValueError(f"method {self.kind!r} is for data without noise, which it would take for a source's")
         known = {s: priors[s] for s in view.mixing}
         return self.attach(Task(view.noisy, known, key, pool, report, exact=view.exact))
 

@@ -46,15 +46,11 @@ class MomentMatching(Annealed):
     kind: Literal["annealed"] = "annealed"
     target: Literal["moments"] = "moments"
     """How the likelihood enters."""
-    """How the likelihood enters."""
     covariance: str = "auto"
-    """Covariances of the sources given a noisy state."""
     """Covariances of the sources given a noisy state."""
     iterations: PositiveInt = 4
     """Covariance krylov: iterations of a solve."""
-    """Covariance krylov: iterations of a solve."""
     root_iterations: PositiveInt = 4
-    """Covariance krylov: iterations of a matrix root."""
     """Covariance krylov: iterations of a matrix root."""
 
     @field_validator("covariance")
