@@ -32,6 +32,7 @@ MATRICES = {
 }
 Y = np.array([1.0, -2.0, 0.5])
 EXACT = ["modified_basis", "msdm_dirac"]
+OTHERS = ["msdm", "basis", "reverse_diffusion", "score_distillation"]
 
 
 def known(variances=VARIANCES):
@@ -107,7 +108,7 @@ def test_score_distillation_settles_where_its_loss_is_least():
         FitConfig(sampling=ScoreDistillation())
 
 
-@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.parametrize("noise", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_reverse_diffusion_is_exact_where_the_other_source_is_white(noise):
     n, white = 1024, {"x": np.ones(D), "n": VARIANCES["n"]}
     matrices = {"x": MATRICES["x"], "n": 3 * np.eye(D)}
@@ -124,7 +125,7 @@ def test_reverse_diffusion_is_exact_where_the_other_source_is_white(noise):
         np.testing.assert_allclose(drawn.samples["x"] @ MATRICES["x"].T + 3 * x, np.tile(Y, (n, 1)), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [*EXACT, "msdm", "basis", "reverse_diffusion", "score_distillation"])
+@pytest.mark.parametrize("kind", [*EXACT, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)])
 def test_draws_do_not_depend_on_their_batch_and_meet_the_data(kind):
     table = {"kind": kind, "steps": 4, **({"rounds": 3} if "basis" in kind else {})}
     n, method, data = 6, read_method(table), view(6)
