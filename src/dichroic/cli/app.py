@@ -70,7 +70,6 @@ def main(arguments: list[str] | None = None) -> int:
     stopped by a signal, to be resumed; 130 after Ctrl-C.
     """
     from dichroic.cli.messages import complain, plain
-    from dichroic.faults import first_line
 
     try:
         return app(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
@@ -93,6 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
             return code
         if os.environ.get("DICHROIC_TRACEBACK"):
             raise
+        from dichroic.faults import first_line  # with NumPy, which help does not wait for
+
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             complain("error", f"out of memory: {first_line(error)}")
             return 1
