@@ -19,20 +19,20 @@ import numpy as np
 from dichroic.posterior import METHODS, TARGETS, Method, read_method
 from posterior import EXACT, Pair, Row, energy_distances, measure
 
-# names of rows, and the settings of each; kinds that are no contenders for a given prior are left out
+# kinds that are no contenders here: they choose or combine others, are for discrete sources, or read one off the data
+_OTHER = ("auto", "annealed", "closed_form", "candidates", "amortised", "gibbs", "handover")
+_OTHER += ("alpha_rgs", "reverse_diffusion", "matched_filter", "successive_cancellation", "lmmse")
+# names of rows, and the settings of each
 SETTINGS: dict[str, dict] = {
     "moment matching, decoupled (default)": {"kind": "annealed", "covariance": "exact"},
     "moment matching, ancestral": {"kind": "annealed", "covariance": "exact", "step": "ancestral"},
     **{name: {"kind": "annealed", "target": name} for name in TARGETS if name != "moments"},
-    **{
-        kind: {"kind": kind}
-        for kind in METHODS
-        if kind not in ("auto", "annealed", "closed_form", "candidates", "amortised", "gibbs", "handover")
-    },
+    **{kind: {"kind": kind} for kind, cls in METHODS.items() if kind not in _OTHER and not cls.needs_exact},
     # few particles leave evaluations for steps
     "tds": {"kind": "tds", "particles": 4},
     "tds, opc": {"kind": "tds", "twist": "opc", "particles": 4},
     "mcgdiff": {"kind": "mcgdiff", "particles": 4},
+    "basis": {"kind": "basis", "rounds": 5},
     # what the settings that papers tune per problem do, of which the default was chosen
     **{f"dps, zeta = {zeta:g}": {"kind": "dps", "zeta": zeta} for zeta in (0.1, 0.3)},
     **{f"sda, gamma = {gamma:g}": {"kind": "annealed", "target": "sda", "gamma": gamma} for gamma in (0.01, 1.0)},
