@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.diffusion import NETWORKS, ConvConfig, GaussianDenoiser, MLPConfig, NetworkDenoiser, UNetConfig
+from dichroic.diffusion import (
+    NETWORKS,
+    ConvConfig,
+    DiffWaveConfig,
+    GaussianDenoiser,
+    MLPConfig,
+    NetworkDenoiser,
+    UNetConfig,
+)
 from dichroic.diffusion.networks import convolution, layers
 from oracles import random_covariance
 
@@ -25,6 +33,9 @@ EXAMPLES = {
     "conv": [
         ((7, 9, 2), ConvConfig(channels=(4, 8), depth=1, embedding=8)),
         ((6, 5), ConvConfig(channels=(4, 8), depth=1, embedding=8, axes=1)),
+    ],
+    "diffwave": [
+        ((9, 2), DiffWaveConfig(channels=4, depth=2, embedding=8)),
     ],
 }
 every_network = pytest.mark.parametrize(

@@ -34,11 +34,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Cost, Denoiser, noise_like
+from dichroic.diffusion import Cost, Denoiser, SymbolsDenoiser, noise_like
 from dichroic.posterior.annealed import Sampled
 from dichroic.posterior.constraint import Constraint, squared_gains
 from dichroic.posterior.method import Task
@@ -86,6 +87,11 @@ class AlphaRGS(Sampled):
     alpha: Literal["auto", "map", "balanced"] | PositiveFloat | dict[str, PositiveFloat] = "auto"
     """Weights of the priors: 1 for all (map), the squared gains (balanced), one for all sources but the first, or one
     each; auto is balanced where all priors are discrete and there is no noise, and map elsewhere."""
+    balance: PositiveFloat = 1.0
+    """Times the balanced weights of all sources but the first."""
+    smoothing: Literal["samples", "symbols"] = "samples"
+    """What is smoothed of a train of pulses: its samples, which is exact, or, as published, its symbols, by complex
+    noise of the level. That is the root of half the samples of a symbol times coarser, and weighed all the same."""
     data: Literal["auto", "hard", "proximal", "denoised"] = "auto"
     """How the data enter: as a projection, as a proximal step (auto: by whether there is noise), or through the
     denoised state, where a number as alpha is their own weight."""
@@ -139,6 +145,8 @@ class AlphaRGS(Sampled):
             self.restarts,
             self.nearest,
             self.average,
+            np.asarray(self.balance, np.float32),
+            tuple((s, _coarser(D)) for s, D in denoisers.items() if self.smoothing == "symbols"),
         )
         return core, Cost()
 
@@ -147,11 +155,16 @@ class AlphaRGS(Sampled):
         return f"alpha-RGS, {self.steps} steps, {self.restarts} start{'s' if self.restarts > 1 else ''}"
 
 
+def _coarser(D: Denoiser) -> float:
+    return max(1.0, (D.modulator.gain / 2) ** 0.5) if isinstance(D, SymbolsDenoiser) else 1.0
+
+
 class Descent(Sampler):
     r"""Stochastic gradients of smoothed priors, of one observation.
 
     `names`, of the sources in the order of their view, which compiled programs do not keep: the first one is started
-    from. `power` is the exponent in :math:`(x - D) / \sigma^p`: 2 of the score, 1 of predicted noise.
+    from. `power` is the exponent in :math:`(x - D) / \sigma^p`: 2 of the score, 1 of predicted noise; `coarser`, times
+    the levels at which a source is smoothed, not those that it is weighed by.
     """
 
     denoisers: dict[str, Denoiser]
@@ -165,6 +178,8 @@ class Descent(Sampler):
     restarts: int = eqx.field(static=True)
     decide: bool = eqx.field(static=True)
     average: bool = eqx.field(static=True)
+    balance: ArrayLike = 1.0
+    coarser: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
 
     def draw(self, observation, last, warm, alike, *, key):
         if self.restarts == 1:
@@ -251,10 +266,10 @@ class Descent(Sampler):
         """Of the smoothed priors, at one level and noise of every source, or averaged over them."""
         found = {}
         for number, s in enumerate(self._shown(observation)):
-            D, x = self.denoisers[s], u[s]
+            D, x, c = self.denoisers[s], u[s], dict(self.coarser).get(s, 1.0)
 
-            def one(level: Array, e: Array, D: Denoiser = D, x: Array = x) -> Array:
-                return (x - D(x + level * e, level)) / level**self.power
+            def one(level: Array, e: Array, D: Denoiser = D, x: Array = x, c: float = c) -> Array:
+                return (x - D(x + c * level * e, c * level)) / level**self.power
 
             level, e = self._drawn(levels, jax.random.fold_in(key, number), x)
             if self.average:
@@ -309,7 +324,7 @@ class Descent(Sampler):
 
     def _omega(self, gains: Mapping[str, Array], first: str) -> dict[str, Array]:
         if self.weights == "balanced":
-            return {s: g / gains[first] for s, g in gains.items()}
+            return {s: g / gains[first] * (1.0 if s == first else self.balance) for s, g in gains.items()}
         ones = {s: jnp.ones_like(g) for s, g in gains.items()}
         if isinstance(self.weights, tuple):
             return ones | {s: w * ones[s] for s, w in self.weights if s in ones}

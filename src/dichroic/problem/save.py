@@ -24,10 +24,12 @@ __all__ = ["save_problem"]
 _ARRAYS = "arrays.npz"
 
 
-def save_problem(problem: Problem, folder: str | Path) -> Path:
+def save_problem(problem: Problem, folder: str | Path, priors: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
     """Writes `problem.toml` and `arrays.npz` into a folder, which is made if need be.
 
     Loading them gives a problem with the same :meth:`Problem.fingerprint`, and the same title, units and truth.
+
+    **Arguments:** `priors`, tables that describe those of sources, which are said in the file.
 
     **Returns** the path of `problem.toml`.
 
@@ -43,6 +45,7 @@ def save_problem(problem: Problem, folder: str | Path) -> Path:
             **({"unit": source.unit} if source.unit else {}),
             **({"dtype": "complex"} if source.is_complex else {}),
             **source.known(),
+            **({"prior": dict(priors[name])} if name in (priors or {}) else {}),
         }
         for name, source in problem.sources.items()
     }

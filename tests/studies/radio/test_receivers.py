@@ -13,6 +13,7 @@ from dichroic.studies.radio import (
     SIRS,
     bits_of,
     complex_covariance,
+    demodulated,
     gain,
     interference,
     linear_receiver,
@@ -219,6 +220,17 @@ def test_what_is_not_decided_is_what_the_rest_leaves():
     assert rate_of({"signal": signal}, view, found) == 0
     kappa = gain(6.0, signal, published("qpsk"))
     np.testing.assert_allclose(found.samples["interference"], view.truth["interference"], atol=0.05 / kappa)
+
+
+def test_samples_of_ofdm_are_demodulated_wherever_they_begin():
+    """Letters of unit power up to one turn of all of them, and nothing on the empty carriers."""
+    prior = describe_prior(interference("qpsk", prefix=True), (512, 2), True)
+    carriers, begins = demodulated(as_complex(prior.sample(6, key=jax.random.key(4))).astype(complex))
+    assert carriers.shape == (6, 5, 64) and len(set(begins)) > 1
+    np.testing.assert_allclose(np.abs(carriers[..., :56]), 1, atol=1e-4)
+    np.testing.assert_allclose(carriers[..., 56:], 0, atol=1e-4)
+    fourth = carriers[..., :56] ** 4  # the same for all four letters
+    np.testing.assert_allclose(fourth, np.broadcast_to(fourth[:, :1, :1], fourth.shape), atol=1e-3)
 
 
 def test_intervals_of_error_rates():

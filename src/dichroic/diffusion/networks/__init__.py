@@ -7,12 +7,30 @@ from typing import Annotated
 
 from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.conv import Conv, ConvConfig
+from dichroic.diffusion.networks.diffwave import DiffWave, DiffWaveConfig
 from dichroic.diffusion.networks.mlp import MLP, MLPConfig
 from dichroic.diffusion.networks.unet import UNet, UNetConfig
 from dichroic.kinds import OneOf
 
 # the settings of every network, by their `kind`; they build it
-NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "unet": UNetConfig, "conv": ConvConfig}
+NETWORKS: dict[str, type[NetworkConfig]] = {
+    "mlp": MLPConfig,
+    "unet": UNetConfig,
+    "conv": ConvConfig,
+    "diffwave": DiffWaveConfig,
+}
 AnyNetwork = Annotated[NetworkConfig, OneOf(NETWORKS, "mlp")]
 
-__all__ = ["MLP", "NETWORKS", "AnyNetwork", "Conv", "ConvConfig", "MLPConfig", "NetworkConfig", "UNet", "UNetConfig"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "AnyNetwork",
+    "Conv",
+    "ConvConfig",
+    "DiffWave",
+    "DiffWaveConfig",
+    "MLPConfig",
+    "NetworkConfig",
+    "UNet",
+    "UNetConfig",
+]

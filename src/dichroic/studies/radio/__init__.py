@@ -1,6 +1,7 @@
 """The radio bench: pulse-shaped QPSK under OFDM, receivers, error rates, and what is known of them beforehand."""
 
 from dichroic.studies.radio.bits import bits_of, symbols_of
+from dichroic.studies.radio.demodulate import demodulated
 from dichroic.studies.radio.mixtures import SIGNAL, SIRS, gain, interference, radio_mixtures
 from dichroic.studies.radio.theory import (
     LinearReceiver,
@@ -15,6 +16,7 @@ __all__ = [
     "LinearReceiver",
     "bits_of",
     "complex_covariance",
+    "demodulated",
     "gain",
     "interference",
     "linear_receiver",

@@ -75,7 +75,7 @@ def radio_mixtures(
                 as_complex(prior.sample(count, key=k)).astype(np.complex64)
                 for k, prior in zip(keys, priors.values(), strict=True)
             )
-            kappa = gain(ratio, *priors.values())  # pyright: ignore
+            kappa = gain(float(ratio), *priors.values())  # pyright: ignore
             truth = {"signal": x, "interference": i}
             views[f"SIR {ratio:g} dB"] = View(
                 x + np.float32(kappa) * i, {"signal": 1.0, "interference": kappa}, 0.0, truth=truth

@@ -4,17 +4,20 @@ import json
 import os
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from dichroic.diffusion import Symbols, describe_prior
 from dichroic.em import Diverged
-from dichroic.problem import ProblemError
+from dichroic.problem import ProblemError, as_pairs
 from dichroic.run import Progress, RunError, Separation, Stopped
 from dichroic.run.provenance import provenance
+from dichroic.studies.radio import bits_of
 from dichroic.studies.reproduce.features import features_of
 from dichroic.studies.reproduce.material import ExperimentData, write_json
 from dichroic.studies.reproduce.measures import Estimates, as_dict, measure
@@ -142,14 +145,15 @@ def _scores(
             continue
         prior = method.sample(folder, target.source, scoring.set_size, seed) if scoring.prior else None
         case = Estimates(
-            found.draws(target.view, target.source),
+            as_pairs(found.draws(target.view, target.source)),
             np.asarray(truth),
             prior,
             target.peak,
             found.point,
             features_of(experiment.features, data) if any("frechet" in m for m in experiment.measures) else None,
-            found.mean(target.view, target.source),
+            as_pairs(found.mean(target.view, target.source)),
             _seen(material, found, target.view, target.source),
+            _bits(material, target.source),
         )
         numbers = {}
         for name in experiment.measures:
@@ -171,6 +175,13 @@ def _seen(material: ExperimentData, found: Separation, view: str, source: str) -
     shown, shape = found.seen(view, source), material.test.sources[source].real_shape
     truth = np.asarray(material.test.views[view].truth[source], np.float32).reshape(-1, *shape)
     return None if np.iscomplexobj(shown) else (shown, material.test.views[view].seen(source, truth))
+
+
+def _bits(material: ExperimentData, source: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What reads the bits of a source whose prior is one of symbols."""
+    table, known = material.experiment.priors.get(source), material.test.sources[source]
+    prior = None if table is None else describe_prior(table, known.real_shape, known.is_complex)
+    return partial(bits_of, prior) if isinstance(prior, Symbols) else None
 
 
 def _check_same(folder: Path, identity: Mapping[str, Any]) -> None:

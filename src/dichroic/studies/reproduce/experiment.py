@@ -43,6 +43,7 @@ FAMILIES = (
     "speech",
     "cells",
     "galaxies_psf",
+    "rf",
 )
 
 
@@ -51,11 +52,14 @@ class _Table(BaseModel):
 
 
 class Estimand(_Table):
-    """A source that is scored in a view; `peak` is its dynamic range, for the PSNR."""
+    """A source that is scored in a view; `peak` is its dynamic range, for the PSNR; `at`, where the view lies on the
+    axis of the experiment.
+    """
 
     view: str
     source: str
     peak: PositiveFloat = 1.0
+    at: float | None = None
 
 
 class Published(_Table):
@@ -96,7 +100,8 @@ class Experiment(_Table):
     beside the published row; `methods`, names of methods, and the `settings` of each; `measures`, names of `MEASURES`;
     `features`, of which classifier, for Fréchet distances of features; `design`, whether the identifiability of the
     design is computed; `allow_unidentified`, whether a design that cannot be learned is fitted all the same; `sweep`,
-    the ranges of every method's settings.
+    the ranges of every method's settings; `priors`, tables that describe those of sources, which its problem files then
+    say; `axis`, what its targets lie along: its tables have a column for each of them, and its figure curves.
     """
 
     name: str
@@ -114,6 +119,8 @@ class Experiment(_Table):
     design: bool = False
     published: list[Published] = []
     sweep: dict[str, dict[str, Range]] = {}
+    priors: dict[str, dict[str, Any]] = {}
+    axis: str = ""
     note: str = ""
 
     def settings_of(self, method: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dichroic.studies.experiments import (
     undersampled_mnist,
 )
 from dichroic.studies.experiments.galaxies_psf import FRAME
+from dichroic.studies.radio import radio_mixtures
 
 __all__ = ["GENERATORS", "MissingData", "find_mnist", "generate"]
 
@@ -115,6 +116,7 @@ GENERATORS: dict[str, Generator] = {
     "masked_digits": _in_memory(masked_digits),
     "masked_mnist": _of_mnist(masked_mnist),
     "model_galaxies": _in_memory(model_galaxies),
+    "radio_mixtures": _in_memory(radio_mixtures),
     "speech_over_music": _speech,
     "undersampled_digits": _in_memory(undersampled_digits),
     "undersampled_mnist": _of_mnist(undersampled_mnist),

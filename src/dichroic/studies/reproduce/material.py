@@ -81,8 +81,8 @@ def prepare_material(experiment: Experiment, folder: Path, seed: int, data: Path
             )
         return ExperimentData(folder, experiment)
     problem, held_out = generate(experiment.generator, experiment.arguments, seed, data)
-    save_problem(problem, folder / "train")
-    save_problem(held_out, folder / "test")
+    save_problem(problem, folder / "train", experiment.priors)
+    save_problem(held_out, folder / "test", experiment.priors)
     write_json(note, made)  # goes last: what has it is whole
     return ExperimentData(folder, experiment)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from dichroic.metrics import (
     Interval,
+    binomial_interval,
     bootstrap,
     emd,
     energy_distance,
@@ -32,7 +33,7 @@ from dichroic.metrics import (
 
 __all__ = ["MEASURES", "Estimates", "Measure", "Measured", "measure"]
 
-Kind = Literal["draw", "mean", "pooled", "seen", "spread", "paired", "independent", "prior"]
+Kind = Literal["draw", "mean", "pooled", "seen", "bits", "spread", "paired", "independent", "prior"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Estimates:
     the learned population, shape `(m, ...)`, None where there are none; `peak`, the dynamic range; `point`, whether
     `draws` are point estimates; `features`, what images are turned into for Fréchet distances (None: their pixels);
     `mean`, posterior means, shape `(n, ...)`, where they are not those of the draws; `seen`, means and truth as the
-    view shows them.
+    view shows them; `bits`, what reads those of samples, where they are made of symbols.
     """
 
     draws: np.ndarray
@@ -54,6 +55,7 @@ class Estimates:
     features: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
     mean: np.ndarray | None = None
     seen: tuple[np.ndarray, np.ndarray] | None = None
+    bits: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
 
 
 class Measured(NamedTuple):
@@ -67,10 +69,11 @@ class Measure(NamedTuple):
     """One number and how to read it.
 
     `kind`: one value per observation, of a single `draw` or of the posterior `mean`, averaged; one value of the
-    posterior means of all observations together (`pooled`), of these as the view shows them (`seen`), or of all draws
-    (`spread`); or a distance between sets, of draws and the truth of their own observations (`paired`), of draws and
-    truth of different observations (`independent`), or of samples of the `prior` and truth. `function` takes samples,
-    truth and the estimates; `limits` are those of its values, where an interval ends too.
+    posterior means of all observations together (`pooled`), of these as the view shows them (`seen`), of which of their
+    `bits` are wrong, with its interval, or of all draws (`spread`); or a distance between sets, of draws and the truth
+    of their own observations (`paired`), of draws and truth of different observations (`independent`), or of samples of
+    the `prior` and truth. `function` takes samples, truth and the estimates; `limits` are those of its values, where an
+    interval ends too.
     """
 
     title: str
@@ -93,6 +96,19 @@ def _psnr_of_all(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
 def _psnr_as_seen(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
     assert case.seen is not None
     return float(10 * np.log10(case.seen[1].max() ** 2 / ((x - truth) ** 2).mean()))
+
+
+def _error_db(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
+    """Of complex samples, as pairs along the last axis."""
+    return float(10 * np.log10(max(((x - truth) ** 2).sum(-1).mean(), 1e-12)))
+
+
+def _error_rate(wrong: np.ndarray, *_: Any) -> Interval:
+    return binomial_interval(int(wrong.sum()), wrong.size)
+
+
+def _any_error(wrong: np.ndarray, *_: Any) -> Interval:
+    return binomial_interval(int(wrong.any(1).sum()), len(wrong))
 
 
 def _inflation(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
@@ -144,6 +160,9 @@ MEASURES: dict[str, Measure] = {
     "psnr_pooled": Measure("PSNR of all together, posterior mean", "dB", "higher", "pooled", _psnr_of_all),
     "psnr_seen": Measure("PSNR of all together, as the view shows it", "dB", "higher", "seen", _psnr_as_seen),
     "sdr": Measure("SDR of all together, posterior mean", "dB", "higher", "pooled", _sdr),
+    "ber": Measure("bit error rate", "", "lower", "bits", _error_rate),
+    "any_error": Measure("mixtures with a wrong bit", "share", "lower", "bits", _any_error),
+    "error_db": Measure("squared error", "dB", "lower", "pooled", _error_db),
     "rmse": Measure(
         "rms error, posterior mean",
         "",
@@ -204,6 +223,13 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
         x, truth = case.seen
         usable = np.isfinite(x.reshape(len(x), -1)).all(1)
         return _of_all(wanted, x[usable], truth[usable], case)
+    if wanted.kind == "bits":
+        x = _mean(case.draws) if case.mean is None else case.mean
+        usable = np.isfinite(x.reshape(len(x), -1)).all(1)
+        if case.bits is None or not usable.any():
+            return None
+        wrong = case.bits(x[usable]) != case.bits(case.truth[usable])
+        return Measured(wanted.function(wrong, case.truth, case), int(usable.sum()))
     if wanted.kind == "spread":
         if case.point or case.draws.shape[1] < 2:
             return None

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from dichroic.baselines import BASELINES, Baseline, load_baseline
 from dichroic.faults import did_you_mean, names
-from dichroic.problem import Problem, ProblemError
-from dichroic.run import Progress, Run, RunError, RunFolder, Separation, fit
+from dichroic.posterior import read_method, separation_key
+from dichroic.problem import Problem, ProblemError, load_problem
+from dichroic.run import Progress, Run, RunError, RunFolder, Separation, complete_priors, fit, separate
 from dichroic.run.separation_writer import SeparationWriter
 from dichroic.settings import merge, preset
 from dichroic.studies.experiments.references import oracle_wiener
@@ -95,6 +96,23 @@ class _Fit(Contender):
         }
 
 
+class _Given(Contender):
+    """A way of drawing posteriors, with the priors that the problem file says: nothing is fitted."""
+
+    def __init__(self, name: str, title: str, sampling: Mapping[str, Any], settings: Mapping[str, Any]):
+        self.name, self.title, self.method = name, title, read_method(merge(sampling, settings))
+        self.settings = self.method.model_dump(mode="json", exclude_none=True)
+        self._priors: dict[str, Any] = {}
+
+    def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
+        self._priors = load_problem(file).frozen
+
+    def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
+        priors, out = complete_priors(self._priors, problem), folder / "separated.zarr"
+        how: dict[str, Any] = {"draws": draws, "sampling": self.method, "out": out, "overwrite": True}
+        return separate(problem, priors, key=separation_key(seed), **how)
+
+
 class _Baseline(Contender):
     """A classical method."""
 
@@ -166,10 +184,18 @@ _FITS: dict[str, tuple[str, str]] = {
     "ddprism-gibbs": ("DDPRISM-Gibbs's settings, run here", "ddprism-gibbs"),
     "diem": ("DiEM's settings, run here", "diem"),
 }
+# title, and how posteriors are drawn where priors are given
+_GIVENS: dict[str, tuple[str, dict[str, Any]]] = {
+    "alpha-rgs": ("alpha-RGS", {"kind": "alpha_rgs"}),
+    "alpha-rgs-restarts": ("alpha-RGS, best of six starts", {"kind": "alpha_rgs", "restarts": 6}),
+    "matched-filter": ("matched filter", {"kind": "matched_filter"}),
+    "lmmse": ("best linear estimate", {"kind": "lmmse"}),
+    "successive-cancellation": ("successive cancellation", {"kind": "successive_cancellation"}),
+}
 _REFERENCES = ("oracle-wiener",)
 
 # the name of every method
-METHODS: tuple[str, ...] = (*_FITS, *BASELINES, *_REFERENCES)
+METHODS: tuple[str, ...] = (*_FITS, *_GIVENS, *BASELINES, *_REFERENCES)
 
 
 def method_named(name: str, settings: Mapping[str, Any]) -> Contender:
@@ -182,6 +208,8 @@ def method_named(name: str, settings: Mapping[str, Any]) -> Contender:
     try:
         if name in _FITS:
             return _Fit(name, *_FITS[name], settings)
+        if name in _GIVENS:
+            return _Given(name, *_GIVENS[name], settings)
         return _Baseline(BASELINES[name], settings) if name in BASELINES else _Reference(name, settings)
     except ValidationError as error:
         raise RunError(f"settings of '{name}': {error}") from error

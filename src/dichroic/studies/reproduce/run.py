@@ -145,6 +145,7 @@ def _summary(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "note": experiment.note,
         "targets": [t.model_dump() for t in experiment.targets],
         "measures": experiment.measures,
+        "axis": experiment.axis,
         "published": [p.model_dump() for p in experiment.published],
         "skipped": json.loads(skipped.read_text())["reason"] if skipped.is_file() else None,
         "data": json.loads(made.read_text()) if made.is_file() else None,

@@ -44,6 +44,9 @@ def _experiment(experiment: Mapping[str, Any]) -> list[str]:
     lines += [*_data_line(experiment), ""]
     done = [c for c in experiment["cells"] if c["status"] == "done"]
     keys = [f"{t['view']}/{t['source']}" for t in experiment["targets"]]
+    if experiment.get("axis"):
+        lines += _along(experiment, done)
+        keys = []
     for number, key in enumerate(keys):
         published = experiment["published"] if number == 0 else []
         lines += _scores(key, experiment["measures"], done, published)
@@ -87,6 +90,21 @@ def _scores(
     body = [[f"*{p['method']}, published*", *(_plain(p["numbers"].get(m)) for m in shown)] for p in published]
     body += [[title, *(_number(numbers.get(m)) for m in shown)] for title, numbers in rows]
     return [f"`{source}` in view `{view}`{_counts(rows, shown)}:", "", *_markdown(header, body), ""]
+
+
+def _along(experiment: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One table of a measure: a row per method, a column per target."""
+    lines, targets = [], experiment["targets"]
+    keys = [f"{t['view']}/{t['source']}" for t in targets]
+    for measure in experiment["measures"]:
+        rows = [(c["title"], [c["scores"].get(key, {}).get(measure) for key in keys]) for c in cells]
+        body = [[title, *map(_number, numbers)] for title, numbers in rows if any(numbers)]
+        if body:
+            n = max(number["samples"] for _, numbers in rows for number in numbers if number)
+            header = [experiment["axis"], *(f"{t['at']:g}" for t in targets)]
+            lines += [f"{_heading(measure)} of `{targets[0]['source']}`, *n* = {n} in every column:", ""]
+            lines += [*_markdown(header, body), ""]
+    return lines
 
 
 def _counts(rows: Sequence[tuple[str, Mapping[str, Any]]], shown: Sequence[str]) -> str:

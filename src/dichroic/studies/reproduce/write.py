@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dichroic.studies.radio.figure import draw_rates
 from dichroic.studies.reproduce.figure import draw_results
 from dichroic.studies.reproduce.material import write_json
 from dichroic.studies.reproduce.table import as_markdown
@@ -23,12 +24,20 @@ def write_results(found: Mapping[str, Any], place: Path, docs: Path | None = Non
     written = [place / "results.md", place / "results.json"]
     figure = draw_results(found, place / "results.png")
     written += [figure] if figure else []
+    curves = [
+        drawn
+        for e in found["experiments"]
+        if e.get("axis") and (drawn := draw_rates(e, place / e["name"], place / f"{e['name']}.png"))
+    ]
+    written += curves
     if docs is None:
         return written
     docs.mkdir(parents=True, exist_ok=True)
     name = f"reproduce_{found['scale']}"
     (docs / f"{name}.inc").write_text(as_markdown(found), encoding="utf-8")
     write_json(docs / f"{name}.json", found)
+    for curve in curves:
+        shutil.copyfile(curve, docs / f"{curve.stem}_{found['scale']}.png")
     if figure:
         shutil.copyfile(figure, docs / f"{name}.png")
     return [*written, docs / f"{name}.inc", docs / f"{name}.json"]

@@ -1,0 +1,45 @@
+"""`dichroic reproduce rf`: given priors, rates with their intervals, one table and one figure."""
+
+import json
+
+import pytest
+
+from dichroic.cli import main
+from dichroic.problem import load_problem
+from dichroic.studies.radio import SIGNAL, interference
+from dichroic.studies.reproduce import load_experiment
+
+
+def test_the_experiment_says_the_priors_of_its_mixtures():
+    priors = load_experiment("rf", "laptop").priors
+    assert priors == {"signal": SIGNAL, "interference": interference()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("rf")
+    assert main(["reproduce", "rf", "--scale", "smoke", "--out", str(place), "--docs", str(place / "docs"), "-q"]) == 0
+    return place
+
+
+@pytest.mark.slow
+def test_a_table_of_rates_and_a_figure(place):
+    (found,) = json.loads((place / "smoke" / "results.json").read_text())["experiments"]
+    cells = {c["method"]: c for c in found["cells"]}
+    assert all(c["status"] == "done" for c in cells.values()), cells
+    far = {m: c["scores"]["SIR -24 dB/signal"] for m, c in cells.items()}
+    for method in ("alpha-rgs", "successive-cancellation"):
+        low, rate, high = (far[method]["ber"][end] for end in ("low", "estimate", "high"))
+        assert low == rate == 0 < high < 0.03 and far[method]["any_error"]["estimate"] == 0
+    assert far["matched-filter"]["ber"]["low"] < 0.4004 < far["matched-filter"]["ber"]["high"]
+    assert far["lmmse"]["error_db"]["estimate"] < 0 < far["matched-filter"]["error_db"]["estimate"]
+    table = (place / "docs" / "reproduce_smoke.inc").read_text()
+    assert "| ratio of signal to interference (dB) | -24 | -12 |" in table and "| best linear estimate |" in table
+    for name in ("smoke/rf.png", "docs/rf_smoke.png"):
+        assert (place / name).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_its_problem_file_is_separated_by_itself(place):
+    loaded = load_problem(place / "smoke" / "rf" / "data" / "test")
+    assert set(loaded.frozen) == set(loaded.problem.sources)
