@@ -104,7 +104,7 @@ def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGK
         key=flow_key,
         report=lambda done, total: say("flow of the pool", done, total),
     )
-    x, known = _pairs(contrast, config, state.regression, moved.pool, pair_key)
+    x, known = new_pairs(contrast, config, state.regression, moved.pool, pair_key)
     denoiser, losses = state.denoiser.trained(
         x,
         known,
@@ -130,7 +130,7 @@ def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGK
     return Rounds(pool, state.regression, denoiser, [*state.records, record])
 
 
-def _pairs(
+def new_pairs(
     contrast: Contrast, config: MixturesConfig, regression: Regression, pool: np.ndarray, key: PRNGKeyArray
 ) -> tuple[jax.Array, Known]:
     """Sources and what is known of their simulated observations."""
