@@ -77,7 +77,9 @@ def main() -> None:
         pool = np.asarray(_SCALING.to_scaled(problem.views["mix"].truth["digit"]), np.float32)
         x, known = new_pairs(contrast, config, first.regression, pool, jax.random.fold_in(key, 100))
         how = Descent(config.steps, config.rate)
-        denoiser, _ = first.denoiser.trained(x, known, LEVELS, how, batch=config.batch, key=jax.random.fold_in(key, 101))
+        denoiser, _ = first.denoiser.trained(
+            x, known, LEVELS, how, batch=config.batch, key=jax.random.fold_in(key, 101)
+        )
         spent = before + time.process_time() - begin
         show("oracle, one round of training", Rounds(pool, first.regression, denoiser, first.records))
         spent = before

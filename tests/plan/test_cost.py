@@ -16,7 +16,7 @@ from dichroic.closed import ComponentsFit, GaussianFit
 from dichroic.diffusion import Cost, NetworkDenoiser
 from dichroic.em import make_plan, split
 from dichroic.plan import cost, estimate_costs
-from dichroic.plan.cost import count_passes
+from dichroic.plan.cost import count_passes, price_judge
 from dichroic.plan.timing import BatchTime, Line, Timings
 from dichroic.posterior import Auto, Bound, Draws
 from dichroic.settings import PRESETS, preset
@@ -104,6 +104,22 @@ def test_presets_are_planned_with_the_other_settings_of_the_file():
         assert (config.laps, config.training.steps) == (wanted.laps, wanted.training.steps)
         assert config.sampling == wanted.sampling.model_copy(update={"restart": 0.2})
         assert (config.plan, config.training.batch) == ("sequential", 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n", "seconds"),
+    [
+        # areas of two views, with closed forms and with networks; proofs of the sky in both views, of the star in one
+        ({}, 100, 2 * 3 + 3 * (1 + 3) + (2 * 1 + 9 * 1) + 2 * (2 * 2 + 9 * 3)),
+        ({"judged": "laps"}, 100, 3 * 3 + 2 * 3 * (1 + 3) + (2 * 1 + 9 * 1) + 2 * (2 * 2 + 9 * 3)),
+        ({}, 50, 2 * 3 + 3 * (0.5 + 1.5)),  # too few for proofs
+        ({"laps": 0}, 100, 3),
+    ],
+)
+def test_what_judges_is_priced(changes, n, seconds):
+    held_out, config = tiny_problem(n), tiny_config(**changes)
+    timings = Timings(judge={"empty": 1.0, "both": 2.0}, prior_draw={"sky": 0.01, "star": 0.02})
+    assert price_judge(held_out, config, make_plan(held_out, "joint"), timings) == pytest.approx(seconds)
 
 
 def test_batches_are_priced_whole_and_side_by_side():

@@ -25,10 +25,10 @@ from dichroic.diagnose.case import Case
 from dichroic.diagnose.classifier import Inputs, train_and_score
 from dichroic.diagnose.model import Model
 
-__all__ = ["COPIES", "Nearer", "nearer"]
+__all__ = ["COPIES", "EACH", "Nearer", "nearer"]
 
 COPIES = 4
-_EACH = 2  # simulations of every observation that one of them learns from
+EACH = 2  # simulations of every observation that one of them learns from
 _POOL = 512  # prior draws that say where observations are expected
 _DOUBT = 3.0  # standard errors
 
@@ -66,9 +66,9 @@ def nearer(case: Case, other: Model, view: str) -> Nearer:
     **Arguments:** `other`, the belief `b`; that of the case is `a`. Sources that both believe the same of are drawn
     the same.
     """
-    most = case.budget.law[0] // (COPIES * _EACH)
+    most = case.budget.law[0] // (COPIES * EACH)
     white = case.part_of(view, np.arange(min(most, len(case.views[view]))))
-    n, R = len(white), COPIES * _EACH
+    n, R = len(white), COPIES * EACH
 
     def simulated(model: Model) -> list[np.ndarray]:
         """One more than take part, for the units: all draws at once, by keys that do not know the belief."""
@@ -82,7 +82,7 @@ def nearer(case: Case, other: Model, view: str) -> Nearer:
     inputs = Inputs.of(white, [*of_a, *of_b], unit, pools)
     d, apart = np.empty((COPIES, n)), np.empty((COPIES, n))
     for copy in range(COPIES):
-        own = np.arange(copy * _EACH, (copy + 1) * _EACH)
+        own = np.arange(copy * EACH, (copy + 1) * EACH)
         pairs = 1 + np.stack([R + own, own])
         f = train_and_score(inputs, case.rng("nearer", view, copy).permutation(n), case.key_for(view, copy), pairs)
         g = np.tanh(f / 2)

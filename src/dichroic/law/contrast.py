@@ -2,9 +2,11 @@ r"""What one view adds to another: a source that is seen only together with what
 
 View `v` observes :math:`y = A x + b`, and view `w` what is beside the source there: :math:`b'`, the other sources
 through the same operators, with the same noise. Nothing else is asked of either, neither a likelihood nor a prior.
+Where operators or noise differ from observation to observation, or view `w` has gaps, what is behind its observations
+is seen anew through the operators of view `v` (`dichroic.law.redrawn`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -16,14 +18,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dichroic.diffusion import Scaling
+from dichroic.law.redrawn import Redrawn
 from dichroic.operators import count_samples, take
 from dichroic.problem import Problem, View
 from dichroic.problem.noise import inner_noise
 from dichroic.problem.view import leaves
 
-__all__ = ["Contrast", "find_contrast"]
+__all__ = ["Contrast", "Sources", "find_contrast", "refusals"]
+
+Sources = Callable[[View], Mapping[str, np.ndarray]]  # joint draws of all sources given the observations of a view
 
 _LEAST = 64  # backgrounds of a kind, below which they do not stand for a population
+_MADE = 4096  # backgrounds that are made to say what their mean and their variance are
 
 
 class Contrast(eqx.Module):
@@ -34,7 +40,9 @@ class Contrast(eqx.Module):
     **Fields:** `y`, shape `(n, ...)`, and `kind`, `(n,)`; `seen`, `(n, ...)`, 1 where there is data (None: everywhere);
     `background`, `(m, ...)`, sorted by kind, the ones of a kind being `count` from `begin` on; `operator`, of the
     source in view `v`; `scaling`, of the source; `low` and `high`, its range in scaled units; `turns`, whether turned
-    and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known.
+    and mirrored backgrounds are as likely as the others; `marks`, of the kinds, by which they are known, none where any
+    operators will do; `redrawn`, what makes backgrounds where those of `background` are none for every observation, but
+    made for one of them each.
     """
 
     y: Float[Array, "n ..."]
@@ -55,12 +63,16 @@ class Contrast(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
     turns: bool = eqx.field(static=True)
     marks: tuple[str, ...] = eqx.field(static=True)
+    redrawn: Redrawn | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def beside(self, i: Any, key: PRNGKeyArray) -> Float[Array, "..."]:
         """A background of the kind of observation `i`."""
+        if self.redrawn is not None:
+            b = (self.redrawn(i, key) - self.centre) / self.unit
+            return b if self.seen is None else b * self.seen[i]
         pick, turn, mirror = jax.random.split(key, 3)
         kind = self.kind[i]
         b = self.background[self.begin[kind] + jax.random.randint(pick, (), 0, self.count[kind])]
@@ -108,7 +120,8 @@ class Contrast(eqx.Module):
         if (view.observed is None) != (self.seen is None):
             raise ValueError("missing entries are where there were none, or the other way round")
         numbers = {mark: number for number, mark in enumerate(self.marks)}
-        found = [numbers.get(mark) for mark in _kinds(beside, view.noise, len(view))]
+        noise = view.noise if self.redrawn is None else None
+        found = [numbers.get(mark) if numbers else 0 for mark in _kinds(beside, noise, len(view))]
         if (other := next((i for i, number in enumerate(found) if number is None), None)) is not None:
             raise ValueError(f"the operators or the noise of sample {other} are others than those learned from")
         y = np.asarray((view.y - float(self.centre)) / float(self.unit), np.float32)
@@ -116,9 +129,10 @@ class Contrast(eqx.Module):
         return replace(
             self,
             y=jnp.asarray(y if seen is None else y * seen),
-            kind=jnp.asarray(np.asarray(found, int)),
+            kind=jnp.asarray(np.asarray(found, int) if self.redrawn is None else np.zeros(len(view), int)),
             seen=None if seen is None else jnp.asarray(seen),
             operator=view.mixing[self.source],
+            redrawn=None if self.redrawn is None else replace(self.redrawn, operators=beside, noise=view.noise),
         )
 
     def few(self, most: int) -> "Contrast":
@@ -133,32 +147,59 @@ class Contrast(eqx.Module):
             background=self.background[np.concatenate(parts)],
             begin=jnp.asarray(np.cumsum(count) - count),
             count=jnp.asarray(count),
+            redrawn=self.redrawn and replace(self.redrawn, draws={s: x[:most] for s, x in self.redrawn.draws.items()}),
         )
 
 
-def find_contrast(problem: Problem, source: str, scaling: Scaling) -> Contrast | None:
-    """The views that show a source over something that another view shows alone; None where there are none."""
-    for v, view in problem.views.items():
-        if source not in view.mixing:
-            continue
-        for w, other in problem.views.items():
-            found = _contrast(problem, source, scaling, v, view, w, other)
-            if found is not None:
-                return found
+def find_contrast(
+    problem: Problem, source: str, scaling: Scaling, drawn: Sources | None = None, *, anew: bool = True
+) -> Contrast | None:
+    """The views that show a source over something that another view shows alone; None where there are none.
+
+    **Arguments:** `drawn`, what draws sources given the observations of the other view, where backgrounds have to be
+    made of them; without it these are zero, and the contrast is good for its shapes; `anew`, whether they may be.
+    """
+    found = [(v, w) for v, view in problem.views.items() for w in problem.views if source in view.mixing and v != w]
+    fit = [pair for pair in found if _refusal(problem, source, *pair) is None]
+    for pair in fit:
+        if (contrast := _exact(problem, source, scaling, *pair)) is not None:
+            return contrast
+    return _anew(problem, source, scaling, *fit[0], drawn) if fit and anew else None
+
+
+def refusals(problem: Problem) -> list[str]:
+    """Why sources cannot be learned by what one view adds to another, a sentence for each pair of views."""
+    pairs = [(s, v, w) for s in problem.sources for v in problem.views for w in problem.views if v != w]
+    said = [(s, v, w, _refusal(problem, s, v, w)) for s, v, w in pairs if s in problem.views[v].mixing]
+    return [f"{s}, in '{v}' over what '{w}' shows: {why}" for s, v, w, why in said if why]
+
+
+def _refusal(problem: Problem, source: str, v: str, w: str) -> str | None:
+    """Why not this source in view `v` over what view `w` shows."""
+    view, other = problem.views[v], problem.views[w]
+    beside, shape = set(view.mixing) - {source}, problem.sources[source].real_shape
+    if not beside:
+        return f"'{v}' shows it alone already"
+    if beside != set(other.mixing):
+        return f"'{w}' does not show exactly what is beside it"
+    if not inner_noise(view.noise).additive:
+        return (
+            f"the noise of '{v}' depends on all that is seen, so that what is beside the source has another one alone"
+        )
+    if np.iscomplexobj(view.y) or np.iscomplexobj(other.y):
+        return "the data are complex"
+    if len(view.event_shape) != len(shape):
+        return (
+            f"the data have {len(view.event_shape)} axes, and the source has {len(shape)}: networks see both as images"
+        )
     return None
 
 
-def _contrast(
-    problem: Problem, source: str, scaling: Scaling, v: str, view: View, w: str, other: View
-) -> Contrast | None:
+def _exact(problem: Problem, source: str, scaling: Scaling, v: str, w: str) -> Contrast | None:
+    """With the observations of the other view as they are: of the same shape, operators and noise, without gaps."""
+    view, other = problem.views[v], problem.views[w]
     beside = {s: operator for s, operator in view.mixing.items() if s != source}
-    if not beside or set(beside) != set(other.mixing) or view.event_shape != other.event_shape:
-        return None
-    if not inner_noise(view.noise).additive:  # the noise of what is seen alone is another
-        return None
-    if view.event_shape != problem.sources[source].real_shape or np.iscomplexobj(view.y) or np.iscomplexobj(other.y):
-        return None
-    if other.observed is not None:
+    if view.event_shape != other.event_shape or other.observed is not None:
         return None
     here, there = (_kinds(m, part.noise, len(part)) for m, part in ((beside, view), (other.mixing, other)))
     numbers = {mark: number for number, mark in enumerate(dict.fromkeys(here))}
@@ -168,16 +209,66 @@ def _contrast(
         return None
     order = np.argsort(found, kind="stable")[np.count_nonzero(found < 0) :]
     centre = float(other.y.mean(dtype=float))
-    unit = float((view.y if view.observed is None else view.y[view.observed]).std(dtype=float))
+    background = (other.y[order] - centre) / _unit(view)
+    turns = _turns(problem, beside, view)
+    kind = np.asarray([numbers[mark] for mark in here])
+    return _contrast(problem, source, scaling, (v, w), centre, background, kind, count, tuple(numbers), turns)
+
+
+def _anew(problem: Problem, source: str, scaling: Scaling, v: str, w: str, drawn: Sources | None) -> Contrast:
+    """With backgrounds made of what is behind the observations of the other view."""
+    view, other = problem.views[v], problem.views[w]
+    beside = {s: operator for s, operator in view.mixing.items() if s != source}
+    if drawn is None:
+        draws = {s: np.zeros((len(other), *problem.sources[s].real_shape), np.float32) for s in beside}
+    else:
+        draws = {s: np.asarray(x, np.float32) for s, x in drawn(other).items()}
+    moves = tuple((s, move) for s in beside if (move := problem.sources[s].augmentation) is not None)
+    redrawn = Redrawn({s: jnp.asarray(draws[s]) for s in beside}, beside, view.noise, moves)
+    marks = tuple(dict.fromkeys(_kinds(beside, None, len(view))))
+    marks = marks if len(view) >= _LEAST * len(marks) else ()
+    n = min(len(redrawn), _MADE)
+    made = np.asarray(_backgrounds(redrawn, np.arange(n) % len(view), jax.random.split(jax.random.key(0), n)))
+    centre = float(made.mean(dtype=float))
+    background, kind = (made - centre) / _unit(view), np.zeros(len(view), int)
+    found = _contrast(problem, source, scaling, (v, w), centre, background, kind, np.asarray([n]), marks, False)
+    return replace(found, redrawn=redrawn)
+
+
+@eqx.filter_jit
+def _backgrounds(redrawn: Redrawn, rows: Array, keys: Array) -> Array:
+    return jax.vmap(redrawn)(rows, keys)
+
+
+def _unit(view: View) -> float:
+    return float((view.y if view.observed is None else view.y[view.observed]).std(dtype=float))
+
+
+def _contrast(
+    problem: Problem,
+    source: str,
+    scaling: Scaling,
+    views: tuple[str, str],
+    centre: float,
+    background: np.ndarray,
+    kind: np.ndarray,
+    count: np.ndarray,
+    marks: tuple[str, ...],
+    turns: bool,
+) -> Contrast:
+    """In units of the observations of the first of the views."""
+    v, w = views
+    view = problem.views[v]
+    unit = _unit(view)
     observed = None if view.observed is None else jnp.asarray(view.observed, jnp.float32)
     y = jnp.asarray((view.y - centre) / unit, jnp.float32)
     given = problem.sources[source]
     low, high = given.range or (-np.inf, np.inf)
     return Contrast(
         y=y if observed is None else y * observed,
-        kind=jnp.asarray([numbers[mark] for mark in here]),
+        kind=jnp.asarray(kind),
         seen=observed,
-        background=jnp.asarray((other.y[order] - centre) / unit, jnp.float32),
+        background=jnp.asarray(background, jnp.float32),
         begin=jnp.asarray(np.cumsum(count) - count),
         count=jnp.asarray(count),
         operator=view.mixing[source],
@@ -190,8 +281,8 @@ def _contrast(
         view=v,
         alone=w,
         shape=given.real_shape,
-        turns=_turns(problem, beside, view),
-        marks=tuple(numbers),
+        turns=turns,
+        marks=marks,
     )
 
 

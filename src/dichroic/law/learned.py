@@ -15,6 +15,7 @@ from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.config import MixturesConfig
 from dichroic.law.contrast import Contrast
+from dichroic.law.redrawn import Redrawn
 from dichroic.law.regression import Regression
 from dichroic.law.rounds import Rounds, draw_all
 from dichroic.operators import Identity
@@ -76,6 +77,8 @@ class LearnedPosterior:
             "scaling": [float(c.scaling.shift), float(c.scaling.scale)],
             "turns": c.turns,
             "marks": list(c.marks),
+            "kinds": len(c.count),
+            "redrawn": None if c.redrawn is None else list(c.redrawn.draws),
             "masked": c.seen is not None,
             "precise": self.regression.precise,
             "config": self.config.model_dump(mode="json"),
@@ -90,8 +93,8 @@ class LearnedPosterior:
         """
         arrays, content = load_arrays(Path(path), _FORMAT)
         config = MixturesConfig.model_validate(content["config"])
-        event, kinds = tuple(content["event"]), len(content["marks"])
-        zero = jnp.zeros(())
+        event, kinds = tuple(content["event"]), content.get("kinds", len(content["marks"]))
+        zero, redrawn = jnp.zeros(()), content.get("redrawn")
         contrast = Contrast(
             y=jnp.zeros((1, *event)),
             kind=jnp.zeros(1, int),
@@ -109,10 +112,13 @@ class LearnedPosterior:
             shape=tuple(content["shape"]),
             turns=bool(content["turns"]),
             marks=tuple(content["marks"]),
+            redrawn=None if redrawn is None else Redrawn({s: jnp.zeros(1) for s in redrawn}, {}, None),
         )
         empty = cls(contrast, *_fresh(contrast, config, bool(content["precise"])), config)
         found = filled(empty._parts, arrays)
         contrast = replace(contrast, **found["contrast"])
+        if redrawn is not None:
+            contrast = replace(contrast, redrawn=Redrawn(found["redrawn"], {}, None))
         return cls(contrast, found["regression"], found["denoiser"], config)
 
     @property
@@ -123,6 +129,7 @@ class LearnedPosterior:
             "contrast": {name: getattr(c, name) for name in names},
             "regression": self.regression,
             "denoiser": self.denoiser,
+            **({} if c.redrawn is None else {"redrawn": c.redrawn.draws}),
         }
 
 

@@ -9,18 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from dichroic.diagnose.nearer import COPIES, EACH
 from dichroic.em import PASSES, Stage, make_plan, split
 from dichroic.em.passes import BIND
 from dichroic.law import Contrast
 from dichroic.plan.mixtures import MixturesTimes, time_mixtures
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
+from dichroic.run.judged import SIMULATIONS
 from dichroic.run.known import Known, known_priors
 from dichroic.run.mixtures import contrast_of
+from dichroic.run.proof import LEAST
 from dichroic.run.separating import expected_draws
 from dichroic.settings import FitConfig
 
-__all__ = ["Counted", "Estimate", "count_passes", "estimate_costs"]
+__all__ = ["Counted", "Estimate", "count_passes", "estimate_costs", "price_judge"]
 
 _RECORD = 700  # bytes of a lap's record for one view
 
@@ -190,7 +193,9 @@ def _price(
     hidden = {each.phase for each in PASSES if each.hidden}
     programs = {(p.view, p.learned, p.phase in hidden) for p in passes}
     seconds["compiling"] += sum(timings.draws[view, learned].compiling for view, learned, _ in programs)
-    seconds["compiling"] += sum(timings.compiling[s.name] for s in plan)
+    seconds["compiling"] += sum(timings.compiling[s.name] for s in plan) + timings.compiling.get("judge", 0.0)
+    if timings.judge and held_out is not None:
+        seconds["judge"] = price_judge(held_out, config, plan, timings)
     memory = peak_memory()
     return Estimate(
         laps=sum(laps),
@@ -200,6 +205,24 @@ def _price(
         memory=None if memory is None else memory + _held(problem, held_out, plan),
         disk=_disk(problem, held_out, config, plan, timings),
     )
+
+
+def price_judge(held_out: Problem, config: FitConfig, plan: list[Stage], timings: Timings) -> float:
+    """Of areas, with closed forms at first and then with networks, and of proofs at the end of every stage: these take
+    twice as many classifiers each.
+    """
+    laps = sum(config.laps_of(stage.name) for stage in plan)
+    areas = laps if config.judged == "laps" else min(laps, 1)
+
+    def draws(v: str) -> float:
+        return len(held_out.views[v]) * sum(timings.prior_draw.get(s, 0.0) for s in held_out.views[v].mixing)
+
+    total = sum((1 + areas) * seconds + areas * SIMULATIONS * draws(v) for v, seconds in timings.judge.items())
+    for stage in plan:
+        for s in stage.learn if config.laps_of(stage.name) else ():
+            shown = [v for v in timings.judge if s in held_out.views[v].mixing and len(held_out.views[v]) >= LEAST]
+            total += sum(2 * timings.judge[v] + (1 + COPIES * EACH) * draws(v) for v in shown)
+    return total
 
 
 def _price_mixtures(contrast: Contrast, held_out: Problem | None, config: FitConfig, times: MixturesTimes) -> Estimate:

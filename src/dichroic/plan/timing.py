@@ -22,6 +22,7 @@ from dichroic.em import EMState, Stage, start_state
 from dichroic.em.mstep import measure_errors, new_network
 from dichroic.posterior import Bound, observation_keys
 from dichroic.problem import Problem, View
+from dichroic.run.judged import law_of
 from dichroic.run.known import components_for_fit, population_of
 from dichroic.settings import FitConfig
 from dichroic.white.parallel import side_by_side
@@ -34,6 +35,7 @@ __all__ = [
     "peak_memory",
     "time_closed_form",
     "time_draws",
+    "time_judge",
     "time_training",
 ]
 
@@ -92,8 +94,9 @@ class Timings:
 
     `closed_form`, by stage, of those before the laps, moments of known priors included; `train`, by stage, of an
     optimiser step of all its sources side by side; `spread`, by stage, of measuring their errors; `compiling`, of both,
-    by stage; `draws`, by view and the sources whose priors are networks by then; `prior_bytes`, by source, of a learned
-    prior; `gaussian_bytes`, of all Gaussian ones.
+    by stage; `draws`, by view and the sources whose priors are networks by then; `judge`, by held-out view, of judging
+    closed forms by the law of the mixtures; `prior_draw`, by source, of a draw of a learned prior; `prior_bytes`, by
+    source, of a learned prior; `gaussian_bytes`, of all Gaussian ones.
     """
 
     closed_form: dict[str, float] = field(default_factory=dict)
@@ -101,6 +104,8 @@ class Timings:
     spread: dict[str, float] = field(default_factory=dict)
     compiling: dict[str, float] = field(default_factory=dict)
     draws: dict[tuple[str, frozenset[str]], BatchTime] = field(default_factory=dict)
+    judge: dict[str, float] = field(default_factory=dict)
+    prior_draw: dict[str, float] = field(default_factory=dict)
     prior_bytes: dict[str, int] = field(default_factory=dict)
     gaussian_bytes: int = 0
 
@@ -129,6 +134,8 @@ def measure(
         report(f"draws of {view}")
         priors = {s: networks[s] if s in learned else state.priors[s] for s in problem.views[view].mixing}
         found.draws[view, learned] = time_draws(problem.views[view], priors, config, key)
+    if held_out is not None and config.judged != "never":
+        time_judge(held_out, state.priors, networks, key, found, report)
     found.prior_bytes = {s: _bytes(p) for s, p in {**state.priors, **networks}.items()}
     return found
 
@@ -236,6 +243,31 @@ def time_draws(view: View, priors: Mapping[str, Prior], config: FitConfig, key: 
         more = Line.through((all_few - few) / _THREADS, (all_many - many) / _THREADS)
     evaluations = Line.through(costs[_FEW], costs[_MANY])
     return BatchTime(first, more, evaluations, batch, max(compiling - many, 0.0), pairs)
+
+
+def time_judge(
+    held_out: Problem,
+    priors: Mapping[str, Prior],
+    networks: Mapping[str, Prior],
+    key: PRNGKeyArray,
+    found: Timings,
+    report: Callable[[str], None],
+) -> None:
+    """Times what judges priors by held-out observations, and the draws of learned priors that it asks for."""
+    found.compiling["judge"] = 0.0
+    for v, view in held_out.views.items():
+        part = held_out.select({v: np.arange(len(view))})
+        report(f"judge of {v}")
+        compiling, areas = _timed(lambda part=part: law_of(part, priors, key))
+        if areas:
+            found.judge[v], _ = _timed(lambda part=part: law_of(part, priors, key))
+            found.compiling["judge"] += max(compiling - found.judge[v], 0.0)
+    for s, prior in networks.items() if found.judge else ():
+        report(f"draws of the prior of {s}")
+        compiling, _ = _timed(lambda prior=prior: np.asarray(prior.sample(_SAMPLES, key=key)))
+        again, _ = _timed(lambda prior=prior: np.asarray(prior.sample(_SAMPLES, key=key)))
+        found.prior_draw[s] = again / _SAMPLES
+        found.compiling["judge"] += max(compiling - again, 0.0)
 
 
 def _bind(view: View, priors: Mapping[str, Prior], config: FitConfig, key: PRNGKeyArray) -> tuple[float, Bound]:

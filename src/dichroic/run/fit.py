@@ -20,7 +20,7 @@ from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
 from dichroic.run.judged import law_of, used
 from dichroic.run.known import Known, components_for_fit, known_priors, population_of
-from dichroic.run.mixtures import contrast_of, learn_mixtures, shortened
+from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
 from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.proof import proven
@@ -205,7 +205,8 @@ class _Fit:
             return None
         priors = start_state(gaussian, self.frozen, self.problem, self.config).priors
         scalings = {s: prior.scaling for s, prior in priors.items()}
-        contrast = contrast_of(self.problem, self.frozen, self.config, scalings)
+        drawn = drawn_from(priors, self.config.seed)
+        contrast = contrast_of(self.problem, self.frozen, self.config, scalings, drawn)
         assert contrast is not None
         learned = learn_mixtures(
             contrast,

@@ -17,11 +17,11 @@ from dichroic.diagnose.law import LEAST
 from dichroic.diffusion import Prior
 from dichroic.problem import Problem
 
-__all__ = ["Judged", "judged", "law_of", "used"]
+__all__ = ["SIMULATIONS", "Judged", "judged", "law_of", "used"]
 
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
 
-_REPLICATES = 2  # simulations of every observation
+SIMULATIONS = 3  # of every observation; the first one says what units are
 _TOLERANCE = 0.03  # of an area: less is not worth a word
 _CERTAIN = 2.0  # standard errors
 
@@ -32,7 +32,7 @@ def law_of(held_out: Problem, priors: Mapping[str, Prior], key: PRNGKeyArray) ->
     if most < LEAST:
         return {}
     total = most * len(held_out.views)
-    budget = Budget(law=(total, _REPLICATES))
+    budget = Budget(law=(total, SIMULATIONS - 1))
     found = run_panel(held_out, LearnedModel(priors), key=key, budget=budget, checks=["law"])["law"]
     areas = {part.where: part.value for part in found.parts if part.what == "AUC"}
     errors = {v: float(np.ptp(found.arrays[f"{v}/auc"])) / (2 * 1.96) for v in areas}

@@ -10,14 +10,25 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.closed.gaussian import GaussianConfig
 from dichroic.diffusion import Prior, Scaling
-from dichroic.law import Contrast, LearnedPosterior, Rounds, find_contrast, held_rows, rounds, told_apart
+from dichroic.law import (
+    Contrast,
+    LearnedPosterior,
+    Rounds,
+    Sources,
+    find_contrast,
+    held_rows,
+    refusals,
+    rounds,
+    told_apart,
+)
 from dichroic.law.critic import area_error
 from dichroic.law.prior import pool_prior
-from dichroic.problem import Problem
+from dichroic.posterior import Auto, observation_keys
+from dichroic.problem import Problem, View
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.settings import FitConfig
 
-__all__ = ["BEYOND", "contrast_of", "learn_mixtures", "shortened"]
+__all__ = ["BEYOND", "contrast_of", "drawn_from", "learn_mixtures", "shortened"]
 
 # what "auto" asks for: sides of images, lengths of series, observations of the view and of what it shows alone
 _SIDE, _LENGTH, _MIXTURES, _ALONE = 16, 64, 1024, 512
@@ -26,26 +37,34 @@ BEYOND = 0.03  # two standard errors of an area under a curve of some 400 observ
 
 
 def contrast_of(
-    problem: Problem, frozen: Collection[str], config: FitConfig, scalings: Mapping[str, Scaling] | None = None
+    problem: Problem,
+    frozen: Collection[str],
+    config: FitConfig,
+    scalings: Mapping[str, Scaling] | None = None,
+    drawn: Sources | None = None,
 ) -> Contrast | None:
     """The one source that is to be learned by the law of the mixtures, with the views that show it; None for EM.
 
-    **Arguments:** `scalings`, of the sources, where they are known yet.
+    **Arguments:** `scalings`, of the sources, where they are known yet; `drawn`, what draws sources given a view that
+    shows them without this one, where that is known yet.
 
     **Raises:** `RunError` where the settings ask for the law and no view shows a source over what another shows alone.
     """
     if config.law == "em" or (config.law == "auto" and config.laps == 0):
         return None
+    asked = config.law == "mixtures"
     for s in problem.sources:
-        if s in frozen or (contrast := find_contrast(problem, s, (scalings or {}).get(s, Scaling()))) is None:
+        scaling = (scalings or {}).get(s, Scaling())
+        if s in frozen or (contrast := find_contrast(problem, s, scaling, drawn, anew=asked)) is None:
             continue
         others = set(problem.sources) - {s}
-        if others <= set(problem.views[contrast.alone].mixing) and (config.law == "mixtures" or _many(contrast)):
+        if others <= set(problem.views[contrast.alone].mixing) and (asked or _many(contrast)):
             return contrast
-    if config.law == "mixtures":
+    if asked:
         raise RunError(
-            "law = 'mixtures' needs a view that adds one real source to what another view shows alone, through the "
-            "same operators and with the same noise, its data of the source's shape; there is none. Leave it at 'auto'"
+            "law = 'mixtures' needs a view that adds one real source to what another view shows alone; there is none:\n"
+            + "\n".join(f"  - {why}" for why in refusals(problem))
+            + "\nLeave it at 'auto'"
         )
     return None
 
@@ -55,7 +74,25 @@ def shortened(config: GaussianConfig) -> GaussianConfig:
     return config.model_copy(update={"laps": min(config.laps, _LAPS)})
 
 
+def drawn_from(priors: Mapping[str, Prior], seed: int) -> Sources:
+    """What draws sources from priors in closed form."""
+    key = jax.random.fold_in(jax.random.key(seed), 20)
+
+    def draw(view: View) -> Mapping[str, np.ndarray]:
+        return (
+            Auto()
+            .bind(view, {s: priors[s] for s in view.mixing}, key=key)
+            .draw(observation_keys(key, len(view)))
+            .samples
+        )
+
+    return draw
+
+
 def _many(contrast: Contrast) -> bool:
+    """Whether there is enough of what "auto" was measured with."""
+    if contrast.y.shape[1:] != contrast.shape:
+        return False
     large = contrast.shape[0] >= _LENGTH if len(contrast.shape) == 1 else min(contrast.shape[:2]) >= _SIDE
     return large and len(contrast) >= _MIXTURES and int(contrast.count.min()) >= _ALONE
 
