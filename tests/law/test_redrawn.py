@@ -1,5 +1,7 @@
 """Backgrounds made anew where no observed one fits: gaps, noise maps, operators and shapes of their own."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -91,7 +93,7 @@ def test_what_is_kept_makes_the_same_backgrounds(tmp_path):
     other, _ = problem(1)  # other noise maps and gaps, the same spread
     assert len(read.of(other.views["both"])) == N
     with pytest.raises(ValueError, match="sample 0"):
-        read.of(View(view.y, {"walk": kernel(0.3), "pulse": kernel(0.3)}, 0.1).bind(p.sources))
+        read.of(replace(view, mixing={"walk": kernel(0.3), "pulse": kernel(0.3)}).bind(p.sources))
 
 
 def test_why_not_is_said_in_words():

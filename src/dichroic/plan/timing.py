@@ -104,10 +104,10 @@ class Timings:
     spread: dict[str, float] = field(default_factory=dict)
     compiling: dict[str, float] = field(default_factory=dict)
     draws: dict[tuple[str, frozenset[str]], BatchTime] = field(default_factory=dict)
-    judge: dict[str, float] = field(default_factory=dict)
-    prior_draw: dict[str, float] = field(default_factory=dict)
     prior_bytes: dict[str, int] = field(default_factory=dict)
     gaussian_bytes: int = 0
+    judge: dict[str, float] = field(default_factory=dict)
+    prior_draw: dict[str, float] = field(default_factory=dict)
 
 
 def measure(
