@@ -3,16 +3,20 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dichroic.cli.options import Hosts
 
 __all__ = ["cache_folder", "prepare", "threads_flag_set"]
 
 _THREADS = "--xla_cpu_multi_thread_eigen"
 
 
-def prepare(allow_code: bool = False) -> None:
+def prepare(allow_code: bool = False, hosts: "Hosts | None" = None) -> None:
     """Arranges for the commands that compute; called before anything imports JAX.
 
-    **Arguments:** `allow_code`, whether the functions that problem files name are run.
+    **Arguments:** `allow_code`, whether the functions that problem files name are run; `hosts`, the processes to join.
     """
     # batched factorisations and FFTs can deadlock in XLA's own thread pool on the CPU; devices are not touched by it
     if _THREADS not in os.environ.get("XLA_FLAGS", ""):
@@ -24,6 +28,10 @@ def prepare(allow_code: bool = False) -> None:
 
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    if hosts is not None and hosts.distributed is not None:
+        from dichroic.hosts import join
+
+        join(hosts.distributed, hosts.processes, hosts.process)
     from dichroic.problem.functions import allow_everywhere
 
     allow_everywhere(allow_code)

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Json, ProblemPath, Quiet, Report
+from dichroic.cli.options import AllowCode, Hosts, Json, ProblemPath, Quiet, Report
 from dichroic.cli.progress import meter
 from dichroic.cli.session import finish, resumable
 from dichroic.settings import settle
@@ -33,6 +33,7 @@ def fit_app() -> App:
         quiet: Quiet = False,
         json: Json = False,
         allow_code: AllowCode = False,
+        hosts: Hosts | None = None,
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
         """Learn every source of a problem. A run that was started in the same folder is continued.
@@ -46,8 +47,9 @@ def fit_app() -> App:
         preset
             How much work: draft for a first look, standard, or final; or a published method, such as diem.
         """
-        prepare(allow_code)
+        prepare(allow_code, hosts)
         from dichroic.cli.output import announce_device
+        from dichroic.hosts import told
         from dichroic.problem import load_problem
         from dichroic.run import RunFolder
         from dichroic.run import fit as fit_problem
@@ -56,7 +58,7 @@ def fit_app() -> App:
         loaded = load_problem(problem)
         flags = given(settings) if settings is not None else {}
         config = settle(flags, loaded.fit, preset)
-        folder = out if out is not None else fresh_folder(loaded.problem)
+        folder = out if out is not None else Path(told(str(fresh_folder(loaded.problem))))
         # a run that was started with flags goes on with them, without their being said again
         going_on = RunFolder(folder).exists and not flags and preset is None
         with meter(quiet) as progress, resumable(folder):

@@ -1,11 +1,12 @@
 """Arguments and options that several commands have, each with its help."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["AllowCode", "Flag", "Folder", "Json", "Overwrite", "ProblemPath", "Quiet", "Report", "Words"]
+__all__ = ["AllowCode", "Flag", "Folder", "Hosts", "Json", "Overwrite", "ProblemPath", "Quiet", "Report", "Words"]
 
 Folder = Annotated[Path, Parameter(help="The run folder.")]
 ProblemPath = Annotated[Path, Parameter(help="The problem file, or its folder.")]
@@ -14,6 +15,21 @@ Flag = Annotated[bool, Parameter(negative="")]
 Words = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
 AllowCode = Annotated[bool, Parameter(negative="", help="Run the Python functions that a problem file names.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Hosts:
+    """Which processes work together; each of them is started with the same command."""
+
+    distributed: str | None = None
+    """HOST:PORT of process 0, which all processes reach, or slurm within a job step: work together with others."""
+    processes: int | None = None
+    """With --distributed HOST:PORT: how many processes there are."""
+    process: int | None = None
+    """With --distributed HOST:PORT: which one this is, from 0."""
+
+
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace what is there.")]
 Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="", help="No progress.")]

@@ -12,10 +12,11 @@ __all__ = ["meter"]
 
 @contextmanager
 def meter(quiet: bool) -> "Iterator[Progress]":
-    """Progress on the terminal, or none of it; closed at the end, however it comes."""
+    """Progress on the terminal of the first process, or none of it; closed at the end, however it comes."""
+    from dichroic.hosts import is_first
     from dichroic.run import Quiet, Terminal
 
-    progress = Quiet() if quiet else Terminal()
+    progress = Terminal() if is_first() and not quiet else Quiet()
     try:
         yield progress
     finally:

@@ -1,7 +1,7 @@
 """`dichroic resume`."""
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Json, Quiet, Report
+from dichroic.cli.options import AllowCode, Folder, Hosts, Json, Quiet, Report
 from dichroic.cli.progress import meter
 from dichroic.cli.session import finish, resumable
 
@@ -9,10 +9,16 @@ __all__ = ["resume"]
 
 
 def resume(
-    folder: Folder, *, report: Report = True, quiet: Quiet = False, json: Json = False, allow_code: AllowCode = False
+    folder: Folder,
+    *,
+    report: Report = True,
+    quiet: Quiet = False,
+    json: Json = False,
+    allow_code: AllowCode = False,
+    hosts: Hosts | None = None,
 ) -> int:
     """Continue a run that was stopped."""
-    prepare(allow_code)
+    prepare(allow_code, hosts)
     from dichroic.run import resume as resume_run
 
     with meter(quiet) as progress, resumable(folder):

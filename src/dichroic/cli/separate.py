@@ -7,7 +7,11 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
+<<<<<<< HEAD
 from dichroic.cli.options import AllowCode, Flag, Json, Overwrite, Quiet
+=======
+from dichroic.cli.options import AllowCode, Hosts, Json, Overwrite, Quiet
+>>>>>>> d350cfd (Several processes: each draws its share of the observations, the first decides and writes)
 from dichroic.cli.progress import meter
 
 __all__ = ["separate_app"]
@@ -35,6 +39,7 @@ def separate_app() -> App:
         json: Json = False,
         fast: Flag = False,
         allow_code: AllowCode = False,
+        hosts: Hosts | None = None,
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
         """Draw the sources of observations from their posterior, with the priors of a run or of a problem file.
@@ -53,10 +58,11 @@ def separate_app() -> App:
         fast
             By the posteriors that `dichroic distill --posterior` made, where they may stand in: --sampling.kind fast.
         """
-        prepare(allow_code)
+        prepare(allow_code, hosts)
         from dichroic.cli.export import tell
         from dichroic.cli.messages import complain, say
         from dichroic.cli.output import print_json, show_views
+        from dichroic.hosts import is_first
         from dichroic.posterior import separation_key
         from dichroic.problem import load_problem
         from dichroic.run import Run, RunFolder, complete_priors, export
@@ -95,6 +101,8 @@ def separate_app() -> App:
                 result = separate_problem(observations, priors, key=separation_key(seed), **how)
             else:
                 result = run.separate(observations, seed=seed, **how)
+        if not is_first():
+            return 0
         files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
         views = view_scores(result, observations)
         if json:

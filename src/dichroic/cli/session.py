@@ -22,7 +22,16 @@ def resumable(folder: Path) -> Iterator[None]:
 
 
 def finish(run: Any, report: bool, json: bool) -> int:
-    """The end of a fit: the report, and the scores."""
+    """The end of a fit: the report, and the scores, by the first process."""
+    from dichroic.hosts import alone, is_first
+
+    if not is_first():
+        return 0
+    with alone():
+        return _finish(run, report, json)
+
+
+def _finish(run: Any, report: bool, json: bool) -> int:
     from dichroic.baselines import beside
     from dichroic.cli.output import print_json, show_fit, write_report
     from dichroic.run import judged, summarize

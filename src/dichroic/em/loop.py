@@ -14,6 +14,7 @@ from dichroic.em.passes import CLOCKS, PASSES, Pass
 from dichroic.em.plan import Stage
 from dichroic.em.score import exhausted, judge
 from dichroic.em.state import EMState, Expectation, Lap
+from dichroic.hosts import told
 from dichroic.problem import Problem
 from dichroic.settings import FitConfig
 from dichroic.white.parallel import side_by_side
@@ -87,7 +88,7 @@ def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
     }
     best = state.best
     if lap.scores:
-        best = judge(best, np.concatenate(list(lap.scores.values())), lap.number)
+        best = told(judge(best, np.concatenate(list(lap.scores.values())), lap.number))
         record |= {"score": best["last"], "score_error": best["error"]}
         record |= {key: best[key] for key in ("gain", "gain_error") if key in best}
     record["best_lap"] = best.get("lap", lap.number)

@@ -1,14 +1,15 @@
 """What is drawn: one joint posterior draw of every observation, with what happened on the way."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from dichroic.diffusion import Cost, Prior
+from dichroic.hosts import gathered
 
-__all__ = ["Draws", "far_off", "join"]
+__all__ = ["Draws", "far_off", "join", "of_all"]
 
 _FAR = 10.0  # standard deviations of a source from its mean beyond which a draw has left it
 
@@ -66,6 +67,13 @@ def join(parts: Sequence[tuple[np.ndarray, Draws]]) -> Draws:
     chi_square, residual, stopped, diverged = map(joined, ("chi_square", "residual", "stopped", "diverged"))
     effective = None if draws[0].effective is None else joined("effective")
     return Draws(samples, chi_square, residual, stopped, diverged, largest.cost, largest.shared, effective)
+
+
+def of_all(own: Draws, n: int) -> Draws:
+    """The `n` draws of which each process has made its share."""
+    names = ("chi_square", "residual", "stopped", "diverged", "effective")
+    found = {name: gathered(x, n) for name in names if (x := getattr(own, name)) is not None}
+    return replace(own, samples={s: gathered(x, n) for s, x in own.samples.items()}, **found)
 
 
 def far_off(samples: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> np.ndarray:

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from dichroic import hosts
 from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
 from dichroic.kinds import OneOf
-from dichroic.posterior.draws import Draws
+from dichroic.posterior.draws import Draws, of_all
 from dichroic.posterior.old_settings import modern
 from dichroic.problem import View
 from dichroic.problem.noise import inner_noise
@@ -88,7 +89,8 @@ class Bound(ABC):
     ) -> Draws:
         """Draws every source of every observation once from the joint posterior.
 
-        A draw depends on its key and its observation alone, neither on batches nor on order.
+        A draw depends on its key and its observation alone, neither on batches nor on order. Processes that work
+        together draw a share each, and have all of them.
 
         **Arguments:** `keys`, one per draw, see `observation_keys`; `rows`, the observations drawn (all when None);
         `start`, draws of the same observations before, in the user's units, to go on from, and `warm`, which of them do
@@ -97,7 +99,13 @@ class Bound(ABC):
         n = len(keys)
         rows = np.arange(n) if rows is None else rows
         warm = np.full(n, start is not None) if warm is None or start is None else warm
-        return self.drawn(Wanted(keys, rows, start or {}, warm, report or (lambda done, total: None)))
+        wanted = Wanted(keys, rows, start or {}, warm, report or (lambda done, total: None))
+        if not hosts.several() or n < jax.process_count():
+            return self.drawn(wanted)
+        own = np.arange(n)[hosts.share(n)]
+        with hosts.alone():
+            found = self.drawn(wanted.part(own, rows[own], wanted.report))
+        return of_all(found, n)
 
     @abstractmethod
     def drawn(self, wanted: Wanted) -> Draws:

@@ -15,6 +15,7 @@ from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_
 from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
 from dichroic.faults import did_you_mean, names
+from dichroic.hosts import is_first, several, told, wait
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
@@ -84,14 +85,16 @@ def fit(
     watched = Watchdog(progress)
     try:
         with folder.lock(), _signals() as asked:
+            wait()  # until all have looked at what was there
             if folder.exists:  # by now, perhaps because of another process
-                if (found := _continued(folder, config, description)) != settings:
+                if is_first() and (found := _continued(folder, config, description)) != settings:
                     job = _Fit(problem, held_out, known, folder, found)
             else:
                 if design is not None:
                     folder.save_design(design)
                 folder.create(settings, description, provenance())
             folder.tidy()
+            wait()
             return job.run(watched, asked)
     finally:
         watched.close()
@@ -159,11 +162,14 @@ class _Fit:
         """The stages that are not done yet; `asked` is set when they are to stop."""
         self.progress, self.asked = progress, asked
         run = self.result
-        if not self.folder.finished:
+        learned, separated = self.folder.finished, run.separated.exists()
+        wait()
+        if not learned:
             gaussian = self._gaussian()
             priors = self._mixtures(gaussian) or self._laps(gaussian).priors
             self.folder.save_priors(priors)
-        if self.held_out is not None and not run.separated.exists():
+            wait()
+        if self.held_out is not None and not separated:
             run.separate(
                 self.held_out,
                 draws=self.config.draws,
@@ -177,6 +183,7 @@ class _Fit:
 
     def _gaussian(self) -> GaussianFit:
         done = self.folder.gaussian()
+        wait()
         if done is not None:
             return done
         key = jax.random.fold_in(jax.random.key(self.config.seed), 0)
@@ -220,7 +227,9 @@ class _Fit:
         return priors if learned is None and self.config.law == "mixtures" else learned
 
     def _laps(self, gaussian: GaussianFit) -> EMState:
-        state = self.folder.checkpoint(self.progress.say) or self._start(gaussian)
+        state = self.folder.checkpoint(self.progress.say)
+        wait()
+        state = state or self._start(gaussian)
         self._position(state)
         prove = self._prove if self.held_out is not None and self.config.judged != "never" else None
         context = Expectation(self.problem, self.held_out, self.config, self.plan, self._report, prove)
@@ -230,6 +239,7 @@ class _Fit:
             state = after
             self._judge(state)
             self.folder.save_checkpoint(state)
+            self._stop(told(self.asked.is_set()))
             self._position(state)
             if state.draws:
                 self.progress.say(summary_line(state.records[-1]))
@@ -314,9 +324,12 @@ class _Fit:
         self._phase(what, CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
 
     def _phase(self, what: str, fraction: float) -> None:
-        if self.asked.is_set():
-            raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
+        self._stop(self.asked.is_set() and not several())  # of several processes none stops by itself
         self.progress.advance(fraction, what)
+
+    def _stop(self, now: bool) -> None:
+        if now:
+            raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
 
 
 def _describe(

@@ -18,6 +18,7 @@ from dichroic.design.design_file import load_design, save_design
 from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
 from dichroic.em import EMState, load_state, save_state
+from dichroic.hosts import by_first, is_first
 from dichroic.law import Contrast, LearnedPosterior, MixturesConfig, Rounds, load_rounds, save_rounds
 from dichroic.posterior import FastPosterior
 from dichroic.settings import FitConfig
@@ -72,7 +73,8 @@ class RunFolder:
     """`config.toml`, `problem.json`, `provenance.json`, `design.safetensors`, `gaussian.safetensors`, `metrics.jsonl`,
     `checkpoints/`, `priors/`, `separated.zarr` and `report.html` under one path.
 
-    Every file appears when it is whole, and says which version of its format it has.
+    Every file appears when it is whole, and says which version of its format it has. Of several processes the first one
+    writes.
     """
 
     path: Path
@@ -82,6 +84,7 @@ class RunFolder:
         """Whether a run was started here."""
         return (self.path / "config.toml").is_file()
 
+    @by_first
     def create(self, config: FitConfig, problem: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Starts a run: writes what it is about. The settings are kept twice, once to be read by people."""
         import tomli_w
@@ -137,6 +140,8 @@ class RunFolder:
         try:
             import fcntl
         except ImportError:  # not on Windows
+            fcntl = None
+        if fcntl is None or not is_first():
             yield
             return
         try:
@@ -152,11 +157,13 @@ class RunFolder:
                 pass
             yield
 
+    @by_first
     def tidy(self) -> None:
         """Removes what processes that were killed left half written."""
         for folder in (self.path, *(self.path / name for name in ("checkpoints", "priors", "posteriors", "diagnose"))):
             tidy(folder)
 
+    @by_first
     def save_design(self, report: DesignReport) -> None:
         """Keeps what was found out about the design."""
         save_design(report, self.path / "design.safetensors")
@@ -166,6 +173,7 @@ class RunFolder:
         """The report on the design, None where there is none."""
         return load_design(self.path / "design.safetensors")
 
+    @by_first
     def save_gaussian(self, fit: GaussianFit) -> None:
         """Keeps the Gaussian stage."""
         arrays = {
@@ -203,6 +211,7 @@ class RunFolder:
             left = [np.inf if x is None else x for x in content.get("left", ())]
             return GaussianFit(populations, content["log_likelihood"], content["converged"], *left)
 
+    @by_first
     def save_checkpoint(self, state: EMState) -> None:
         """Keeps the state after a lap, and the one before it."""
         # the records come first: a process killed in between repeats the lap, and writes them again
@@ -210,10 +219,12 @@ class RunFolder:
         save_state(state, self.path / "checkpoints" / f"{len(state.records):06d}_{state.stage:03d}_{state.lap:06d}")
         self._forget_checkpoints(_KEPT)
 
+    @by_first
     def save_records(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes what every lap or round came to."""
         write(self.path / "metrics.jsonl", "".join(json.dumps(_RECORD.mark(record)) + "\n" for record in records))
 
+    @by_first
     def save_rounds(self, state: Rounds) -> None:
         """Keeps the state after a round of the law of the mixtures, and no other."""
         save_rounds(state, self._rounds)
@@ -223,6 +234,7 @@ class RunFolder:
         """The last of those states, None where there is none."""
         return load_rounds(self._rounds, contrast, config) if self._rounds.is_file() else None
 
+    @by_first
     def save_posterior(self, view: str, posterior: LearnedPosterior) -> None:
         """Keeps the posterior that was learned for a view."""
         posterior.save(self.path / "posteriors" / f"{file_names([view])[view]}.safetensors")
@@ -261,6 +273,7 @@ class RunFolder:
         with reading(file):
             return [_RECORD.check(json.loads(line), file) for line in file.read_text(encoding="utf-8").splitlines()]
 
+    @by_first
     def save_priors(self, priors: dict[str, Prior]) -> None:
         """Writes the learned priors, one portable file each, and marks the fit as done."""
         (self.path / "priors").mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic import hosts
 from dichroic.formats import Labels
 from dichroic.problem import as_complex
 from dichroic.run.labels import describe_labels
@@ -22,7 +23,8 @@ _ROWS = 256  # observations in a chunk
 class SeparationWriter:
     """Collects draws one round at a time, in memory or straight into a Zarr store; the sources `pairs` become complex.
 
-    Used in a `with` statement, at the end of which the store appears under its name: what has it is whole.
+    Used in a `with` statement, at the end of which the store appears under its name: what has it is whole. Of several
+    processes the first makes the arrays, and each fills whole chunks of its own.
     """
 
     def __init__(
@@ -54,7 +56,11 @@ class SeparationWriter:
         if self.path is not None:
             import zarr
 
-            self._root = zarr.open_group(str(self._files.enter_context(whole(self.path))), mode="w")
+            if hosts.is_first():
+                self._root = zarr.open_group(place := str(self._files.enter_context(whole(self.path))), mode="w")
+                hosts.told(place)
+            else:
+                self._root = zarr.open_group(hosts.told(None), mode="r+")
         self._groups = file_names(self._shapes)
         self._names = {
             view: {s: f"{self._groups[view]}/samples/{name}" for s, name in file_names(sources).items()}
@@ -73,6 +79,8 @@ class SeparationWriter:
 
     def __exit__(self, *error: Any) -> None:
         if self._root is not None and error[0] is None:
+            hosts.wait()
+        if self._root is not None and error[0] is None and hosts.is_first():
             content = {"views": self._groups, "samples": self._names, "evaluations": self.evaluations}
             content |= {"point": self.point, "shares": self.shares, "units": self.units, "said": self.said}
             content["labels"] = {view: describe_labels(labels) for view, labels in self.labels.items()}
@@ -80,13 +88,16 @@ class SeparationWriter:
                 content[kind] = {v: {s: self._name(v, kind, s) for s in kept} for v, kept in views.items()}
             self._root.attrs.update(SEPARATION.mark(content))
         self._files.__exit__(*error)
+        if self._root is not None and error[0] is None:
+            hosts.wait()
 
     def write(self, view: str, draw: int, drawn: Any) -> None:
         """One draw of every observation of a view."""
+        own = self._own(len(drawn.diverged))
         for s, x in drawn.samples.items():
-            self.samples[view][s][:, draw] = as_complex(x) if s in self._pairs else x
-        self.chi_square[view][:, draw] = drawn.chi_square
-        self.diverged[view][:, draw] = drawn.diverged
+            self.samples[view][s][own, draw] = as_complex(x[own]) if s in self._pairs else x[own]
+        self.chi_square[view][own, draw] = drawn.chi_square[own]
+        self.diverged[view][own, draw] = drawn.diverged[own]
         self.evaluations = max(self.evaluations, round(drawn.evaluations(self._draws)))
 
     def average(
@@ -99,7 +110,8 @@ class SeparationWriter:
             for s, x in found.items():
                 dtype = "complex64" if np.iscomplexobj(x) else "float32"
                 kept[s] = self._array(self._name(view, kind, s), x.shape, dtype, self._dims(view, s), 1)
-                kept[s][:] = x
+                own = self._own(len(x))
+                kept[s][own] = x[own]
         self.shares[view] = dict(shares)
 
     def finish(self) -> Separation:
@@ -120,9 +132,14 @@ class SeparationWriter:
     def _array(self, name: str, shape: tuple[int, ...], dtype: str, dims: Collection[str] = (), axes: int = 2) -> Any:
         if self._root is None:
             return np.zeros(shape, dtype)
+        import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
 
-        return self._root.create_array(
+        if not hosts.is_first():
+            hosts.wait()
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                return self._root[name]
+        array = self._root.create_array(
             name,
             shape=shape,
             dtype=dtype,
@@ -131,6 +148,12 @@ class SeparationWriter:
             config={"write_empty_chunks": True},  # so that one that is not there is missing
             dimension_names=_unique(["observation", "draw"][:axes], dims, len(shape)),
         )
+        hosts.wait()
+        return array
+
+    def _own(self, n: int) -> slice:
+        """The rows that this process fills."""
+        return slice(0, n) if self._root is None else hosts.share(n, _ROWS)
 
 
 def _unique(first: list[str], rest: Collection[str], axes: int) -> list[str]:
