@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dichroic.diffusion.leaves import named_arrays
 from dichroic.faults import ProblemError
 from dichroic.hosts import alone, gathered, is_first, join, several, share, told
 from dichroic.run import Run, Separation
@@ -63,7 +62,7 @@ def ended(processes: list[subprocess.Popen]) -> list[int]:
 
 def numbers(folder: Path) -> dict[str, np.ndarray]:
     """Weights of the priors and draws of what was held out."""
-    found = {f"prior {s} {name}": x for s, p in Run(folder).priors.items() for name, x in named_arrays(p).items()}
+    found = {f"prior {s} {name}": x for s, p in Run(folder).priors.items() for name, x in p.content()[1].items()}
     result = Separation.open(folder / "separated.zarr")
     return found | {f"draws {v} {s}": np.asarray(x) for v, each in result.samples.items() for s, x in each.items()}
 

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Hosts, Json, ProblemPath, Quiet, Report
+from dichroic.cli.options import AllowCode, Hosts, Json, ProblemPath, Quiet, Report, Track
 from dichroic.cli.progress import meter
 from dichroic.cli.session import finish, resumable
 from dichroic.settings import settle
@@ -34,6 +34,7 @@ def fit_app() -> App:
         json: Json = False,
         allow_code: AllowCode = False,
         hosts: Hosts | None = None,
+        track: Track = (),
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
         """Learn every source of a problem. A run that was started in the same folder is continued.
@@ -73,6 +74,7 @@ def fit_app() -> App:
                 frozen=loaded.frozen,
                 progress=progress,
                 source_file=loaded.path,
+                track=track,
             )
         return finish(run, report, json)
 

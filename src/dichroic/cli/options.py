@@ -6,7 +6,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["AllowCode", "Flag", "Folder", "Hosts", "Json", "Overwrite", "ProblemPath", "Quiet", "Report", "Words"]
+__all__ = [
+    "AllowCode",
+    "Flag",
+    "Folder",
+    "Hosts",
+    "Json",
+    "Overwrite",
+    "ProblemPath",
+    "Quiet",
+    "Report",
+    "Track",
+    "Words",
+]
 
 Folder = Annotated[Path, Parameter(help="The run folder.")]
 ProblemPath = Annotated[Path, Parameter(help="The problem file, or its folder.")]
@@ -33,4 +45,8 @@ class Hosts:
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace what is there.")]
 Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="", help="No progress.")]
+Track = Annotated[
+    tuple[str, ...],
+    Parameter(help="Send the numbers of every lap to tensorboard, mlflow or wandb.", consume_multiple=True),
+]
 Report = Annotated[bool, Parameter(help="Write the report at the end.")]

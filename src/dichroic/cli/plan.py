@@ -24,6 +24,8 @@ def plan(
     problem: ProblemPath,
     *,
     tune: Flag = False,
+    slurm: Path | None = None,
+    devices: int = 1,
     quiet: Quiet = False,
     json: Json = False,
     allow_code: AllowCode = False,
@@ -37,6 +39,10 @@ def plan(
     ----------
     tune
         In place of that, time batch sizes, precisions and routes of convolutions, and say what is fastest here.
+    slurm
+        A file: write a batch script of a fit with the file's settings, too.
+    devices
+        With --slurm: devices of the job, one task each.
     """
     prepare(allow_code)
     from dichroic.cli.output import announce_device, print_json
@@ -44,11 +50,24 @@ def plan(
     with meter(quiet) as progress:
         announce_device(progress)
         found = try_out(problem, progress) if tune else work_out(problem, progress)
+    if slurm is not None and not tune:
+        _write_batch(slurm, found, devices)
     if json:
         print_json(found)
     else:
         (show_trials if tune else show)(found)
     return 1 if found.get("refused") else 0
+
+
+def _write_batch(path: Path, found: Mapping[str, Any], devices: int) -> None:
+    import jax
+
+    from dichroic.plan import batch_script
+    from dichroic.run.fit import free_folder
+    from dichroic.store import write
+
+    own, gpu, out = found["settings"][_OWN], jax.default_backend() != "cpu", free_folder(found["title"])
+    write(path, batch_script(Path(found["file"]), out, own["seconds"]["total"], own["memory"] or 4e9, devices, gpu))
 
 
 def work_out(path: Path, progress: "Progress") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`dichroic resume`."""
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Hosts, Json, Quiet, Report
+from dichroic.cli.options import AllowCode, Folder, Hosts, Json, Quiet, Report, Track
 from dichroic.cli.progress import meter
 from dichroic.cli.session import finish, resumable
 
@@ -16,11 +16,12 @@ def resume(
     json: Json = False,
     allow_code: AllowCode = False,
     hosts: Hosts | None = None,
+    track: Track = (),
 ) -> int:
     """Continue a run that was stopped."""
     prepare(allow_code, hosts)
     from dichroic.run import resume as resume_run
 
     with meter(quiet) as progress, resumable(folder):
-        run = resume_run(folder, progress=progress)
+        run = resume_run(folder, progress=progress, track=track)
     return finish(run, report, json)

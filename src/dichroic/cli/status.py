@@ -25,6 +25,7 @@ def describe(path: Folder) -> dict[str, Any]:
     **Raises:** `RunError` where there is no run.
     """
     from dichroic.run import RunError, RunFolder
+    from dichroic.run.heartbeat import life_of
     from dichroic.run.summary import stages_of
 
     folder = RunFolder(path)
@@ -39,6 +40,9 @@ def describe(path: Folder) -> dict[str, Any]:
     else:
         lap = f"stopped after lap {checkpoint.lap}" if checkpoint else "stopped after the Gaussian stage"
         state, then = (lap if checkpoint or gaussian else "just begun"), f"dichroic resume {path}"
+    life = life_of(path)
+    if life is not None:
+        state, then = ("stale" if life.stale else "alive"), then if life.stale else f"dichroic status {path}"
     seconds = sum(float(x or 0) for record in records for x in (record.get("seconds") or {}).values())
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     separated = (path / "separated.zarr").is_dir()
@@ -50,6 +54,7 @@ def describe(path: Folder) -> dict[str, Any]:
         "sources": list(problem["sources"]),
         "observations": {name: view["observations"] for name, view in problem["views"].items()},
         "stages": stages_of(records),
+        "life": life and {**vars(life), "stale": life.stale},
         "seconds": seconds,
         "bytes": size,
         "separated": separated,
@@ -60,6 +65,7 @@ def describe(path: Folder) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     """Prints it."""
     from dichroic.cli.output import show_stages
+    from dichroic.cli.plan import in_words
 
     say(f"{found['title'] or 'Untitled'}: {found['state']}")
     say(f"problem:  {found['file'] or 'from Python'}")
@@ -67,5 +73,9 @@ def show(found: dict[str, Any]) -> None:
     say(f"learns:   {', '.join(found['sources'])} from {seen}")
     minutes = f"{found['seconds'] / 60:.1f} min in laps"
     say(f"spent:    {minutes}, {found['bytes'] / 1e6:.1f} MB")
+    if life := found["life"]:
+        left = "" if life["left"] is None or life["stale"] else f", {in_words(life['left'])} left"
+        say(f"lately:   {life['fraction']:.0%}, {life['what']}{left}")
+        say(f"heard of: {in_words(max(life['age'], 0.1))} ago, as process {life['process']} of {life['host']}")
     show_stages(found["stages"])
     say(f"next:     {found['next']}")

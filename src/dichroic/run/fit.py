@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ from dichroic.hosts import is_first, several, told, wait
 from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
+from dichroic.run.heartbeat import Heartbeat
 from dichroic.run.judged import law_of, used
 from dichroic.run.known import Known, components_for_fit, known_priors, population_of
 from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
@@ -29,8 +30,9 @@ from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
 from dichroic.settings import FitConfig
 from dichroic.store import claim, readable
+from dichroic.track import TRACKERS, open_trackers
 
-__all__ = ["Stopped", "fit", "fresh_folder", "resume"]
+__all__ = ["Stopped", "fit", "free_folder", "fresh_folder", "resume"]
 
 
 class Stopped(Exception):
@@ -46,6 +48,7 @@ def fit(
     frozen: Mapping[str, Known] | None = None,
     progress: Progress | None = None,
     source_file: str | Path | None = None,
+    track: Iterable[str] = (),
 ) -> Run:
     """Learns a prior for every source of a problem, from its mixtures alone.
 
@@ -57,7 +60,7 @@ def fit(
     rule and the scores, as a problem with the same sources and views or as a share of every view (default: the one in
     the settings); `frozen`, priors (or their files, or tables that describe them) that are known and take part without
     being learned; `progress`, told what happens; `source_file`, where the problem was read from, so that `resume` can
-    read it again.
+    read it again; `track`, names of `TRACKERS` that take the numbers of every lap.
 
     **Returns:** the finished `Run`.
 
@@ -95,7 +98,11 @@ def fit(
                 folder.create(settings, description, provenance())
             folder.tidy()
             wait()
-            return job.run(watched, asked)
+            beating = closing(Heartbeat(watched, folder.path)) if is_first() else nullcontext(watched)
+            kept = job.config.model_dump(mode="json")
+            wanted = track if is_first() else ()
+            with beating as seen, open_trackers(TRACKERS, wanted, folder.path, kept, watched.say) as log:
+                return job.run(seen, asked, log)
     finally:
         watched.close()
 
@@ -107,11 +114,12 @@ def resume(
     held_out: Problem | float | None = None,
     frozen: Mapping[str, Known] | None = None,
     progress: Progress | None = None,
+    track: Iterable[str] = (),
 ) -> Run:
     """Continues the run in a folder; a finished one is returned as it is.
 
     **Arguments:** `problem`, `held_out` and `frozen` as they were given to `fit`; not needed when the problem came from
-    a file that is still there.
+    a file that is still there; `track` as for `fit`.
 
     **Raises:** `RunError` when there is no run, or its problem cannot be found or has changed.
     """
@@ -124,7 +132,8 @@ def resume(
             raise RunError(f"the run in {path} was started from Python: resume(path, problem) needs the problem again")
         loaded = load_problem(source_file)
         problem, held_out, frozen = loaded.problem, loaded.held_out, loaded.frozen
-    return fit(problem, out=path, held_out=held_out, frozen=frozen, progress=progress, source_file=source_file)
+    how = {"held_out": held_out, "frozen": frozen, "progress": progress, "source_file": source_file, "track": track}
+    return fit(problem, out=path, **how)
 
 
 class _Fit:
@@ -158,9 +167,9 @@ class _Fit:
         """Whether there is nothing left to do."""
         return self.folder.finished and (self.held_out is None or self.result.separated.exists())
 
-    def run(self, progress: Progress, asked: threading.Event) -> Run:
-        """The stages that are not done yet; `asked` is set when they are to stop."""
-        self.progress, self.asked = progress, asked
+    def run(self, progress: Progress, asked: threading.Event, log: Callable[[int, Mapping[str, Any]], None]) -> Run:
+        """The stages that are not done yet; `asked` is set when they are to stop, `log` takes the record of a lap."""
+        self.progress, self.asked, self.log = progress, asked, log
         run = self.result
         learned, separated = self.folder.finished, run.separated.exists()
         wait()
@@ -242,6 +251,7 @@ class _Fit:
             self._stop(told(self.asked.is_set()))
             self._position(state)
             if state.draws:
+                self.log(len(state.records), state.records[-1])
                 self.progress.say(summary_line(state.records[-1]))
         return state
 
@@ -372,7 +382,12 @@ def _continued(folder: RunFolder, config: FitConfig | None, description: Mapping
 
 def fresh_folder(problem: Problem) -> Path:
     """The next free folder under `runs/`, named after the problem."""
-    stem = readable(problem.title.lower()).replace("_", "-").strip("-") or "run"
+    return free_folder(problem.title)
+
+
+def free_folder(title: str) -> Path:
+    """The next free folder under `runs/` for a title."""
+    stem = readable(title.lower()).replace("_", "-").strip("-") or "run"
     number = 1
     while (path := Path("runs") / f"{stem}-{number}").exists():
         number += 1

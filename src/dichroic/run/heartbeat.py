@@ -1,0 +1,112 @@
+"""A sign of life of a run, for whoever asks from another shell or host."""
+
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dichroic.run.progress import Progress
+from dichroic.store import Format, StoreError, load_json, write
+
+__all__ = ["Heartbeat", "Life", "life_of"]
+
+_LIFE = Format("dichroic sign of life", 1)
+_FILE = ".alive.json"
+_EVERY, _LATE = 20.0, 120.0  # seconds between two signs, and after which one is missed
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a run last said of itself: `age`, seconds since; `stale`, whether it should have said more by now."""
+
+    host: str
+    process: int
+    what: str
+    fraction: float
+    left: float | None
+    age: float
+
+    @property
+    def stale(self) -> bool:
+        """Whether it has fallen silent."""
+        return self.age > _LATE
+
+
+class Heartbeat:
+    """Passes progress on, and says so in the run folder; the file goes when the run ends, of whatever but a kill."""
+
+    def __init__(self, inner: Progress, folder: Path):
+        self._inner, self._file = inner, folder / _FILE
+        self._what, self._fraction, self._first = "starting", 0.0, None
+        self._stop = threading.Event()
+        self._write()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def say(self, line: str) -> None:
+        """Passed on."""
+        self._inner.say(line)
+
+    def advance(self, fraction: float, what: str) -> None:
+        """Passed on."""
+        self._first = self._first or (time.monotonic(), fraction)
+        self._fraction, self._what = fraction, what or self._what
+        self._inner.advance(fraction, what)
+
+    def close(self) -> None:
+        """The end."""
+        self._stop.set()
+        self._file.unlink(missing_ok=True)
+        self._inner.close()
+
+    def _left(self) -> float | None:
+        """Seconds left, by what was done since the first sign."""
+        begin, first = self._first or (0.0, 1.0)
+        done = self._fraction - first
+        return None if done < 0.02 else (time.monotonic() - begin) * (1 - self._fraction) / done
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_EVERY):
+            self._write()
+
+    def _write(self) -> None:
+        said: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid(), "what": self._what}
+        said |= {"fraction": self._fraction, "left": self._left()}
+        with suppress(OSError):  # a full disk ends the run elsewhere, in words
+            write(self._file, json.dumps(_LIFE.mark(said)) + "\n")
+
+
+def life_of(folder: Path) -> Life | None:
+    """The last sign of life of a run, None where it has ended or was not begun.
+
+    Its age is by the clock of the file system, the same for all hosts.
+    """
+    file = folder / _FILE
+    try:
+        said = load_json(file, _LIFE)
+        found = Life(**{name: said[name] for name in ("host", "process", "what", "fraction", "left")}, age=_age(file))
+    except (OSError, StoreError, KeyError, TypeError):
+        return None
+    if found.host == socket.gethostname() and not _runs(found.process):
+        return Life(**{**vars(found), "age": max(found.age, 2 * _LATE)})
+    return found
+
+
+def _age(file: Path) -> float:
+    return max(time.time() - file.stat().st_mtime, 0.0)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # elsewhere, asking may end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
