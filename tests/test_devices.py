@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from devices_cases import N, found
+from devices_cases import SHAPES, N, found, given
 from dichroic.devices import own_rows, total, whole
+from dichroic.posterior import batched, observation_keys
 
 CASES = Path(__file__).with_name("devices_cases.py")
 
@@ -42,3 +44,32 @@ def test_a_single_device_has_everything():
     np.testing.assert_array_equal(rows, np.arange(5))
     assert counts.all() and whole(5) == 5 and jax.device_count() == 1
     assert total(jnp.float32(3)) == 3
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
+    tried = []
+
+    def draw(sampler, scalings, observations, previous, warm, keys, static):
+        tried.append(len(keys))
+        if len(keys) > 16:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        y = np.asarray(observations.y.value)[:, 0]
+        info = SimpleNamespace(residual=y, stopped=np.zeros(len(y), int), effective=np.ones(len(y)))
+        return {s: np.broadcast_to(y[:, None], (len(y), *shape)) for s, shape in SHAPES.items()}, info, y
+
+    _, bound = given()
+    monkeypatch.setattr(batched, "_draw", draw)
+    with pytest.warns(UserWarning, match="out of memory: going on with 16 observations") as said:
+        drawn = bound.draw(observation_keys(jax.random.key(0), N))
+    assert len(said) == 2 and tried == [64, 32, 16, 16, 16]
+    np.testing.assert_array_equal(drawn.samples["a"][:, 0], bound.view.y[:, 0])
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    def draw(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    _, bound = given()
+    monkeypatch.setattr(batched, "_draw", draw)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        bound.draw(observation_keys(jax.random.key(0), N))

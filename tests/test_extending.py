@@ -103,7 +103,20 @@ def run(entered, tmp_path_factory) -> Run:
     (folder / "problem.toml").write_text(PROBLEM)
     loaded = load_problem(folder / "problem.toml")
     config = FitConfig.model_validate({**SETTINGS, "sampling": {"kind": "annealed", **SETTINGS["sampling"]}})
-    return fit(loaded.problem, config, out=folder / "run", frozen=loaded.frozen, source_file=folder / "problem.toml")
+    return fit(
+        loaded.problem,
+        config,
+        out=folder / "run",
+        frozen=loaded.frozen,
+        source_file=folder / "problem.toml",
+        track=["lines"],
+    )
+
+
+def test_the_tracker_of_the_page_takes_every_lap(run):
+    lines = [json.loads(line) for line in (run.path / "lines.jsonl").read_text().splitlines()]
+    assert [line["lap"] for line in lines] == [1, 2] == list(range(1, len(run.records) + 1))
+    assert lines[1]["views/both/chi_square"] == run.records[1]["views"]["both"]["chi_square"]
 
 
 def test_a_fit_uses_every_part(entered, run):

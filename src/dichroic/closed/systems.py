@@ -20,7 +20,7 @@ from dichroic.algebra.small import cholesky, solve_lower, solve_upper
 from dichroic.closed.combinations import component_tree, gaussians, likeliest
 from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.problem import View
-from dichroic.white.arrays import stack_samples, stacked
+from dichroic.white.arrays import in_blocks, stack_samples, stacked
 from dichroic.white.parallel import side_by_side
 
 __all__ = ["Systems", "system_operations"]
@@ -29,7 +29,8 @@ _SOME = 64  # combinations that are kept otherwise
 _SYSTEMS = 1 << 14  # small systems side by side: what fits into the cache of a core
 _SLOW = 20.0  # time of an operation on small systems, in units of one in a matrix product
 _SEARCH = 0.25  # time of a density in units of one with its derivatives
-_JOBS = 4  # shares of a view that are worked on side by side
+_JOBS = 4  # shares of a view that are worked on side by side, at least
+_MOST = 1 << 16  # observations in a share: each is copied
 
 
 def system_operations(n: int, m: int) -> float:
@@ -47,8 +48,7 @@ class Systems(Evidence):
 
     def __init__(self, view: View, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(view, shapes)
-        A, y, self.count = stacked(view, shapes)
-        self.A, self.y = np.asarray(A), np.asarray(y)
+        self.A, self.y, self.count = stacked(view, shapes)
         self.constant = 0.5 * np.log(2 * np.pi) * self.count
 
     def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
@@ -69,8 +69,14 @@ class Systems(Evidence):
     def _statistics_of_one(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
         mean = np.concatenate([components[s].means[0] for s in self.sources])
         S = scipy.linalg.block_diag(*[components[s].covariances[0] for s in self.sources])
-        with jax.enable_x64(True):
-            value, first, second = (np.asarray(a) for a in _derivatives_of_one(self.A, self.y, mean, S))
+        value, first, second = 0.0, 0.0, 0.0
+        for rows in in_blocks(self.n):
+            A, y = (self.A, self.y) if len(rows) == self.n else (self.A[rows], self.y[rows])
+            if (again := np.diff(rows, prepend=-1) == 0).any():  # filled up: they are to say nothing
+                A[again], y[again] = 0, 0
+            with jax.enable_x64(True):
+                part = (np.asarray(a) for a in _derivatives_of_one(A, y, mean, S))
+                value, first, second = (a + b for a, b in zip((value, first, second), part, strict=True))
         found = {s: ComponentStatistics.of_one(self.n, first[b], second[b, b]) for s, b in self.blocks.items()}
         return float(value) - float(self.constant.sum()), found
 
@@ -107,8 +113,9 @@ class Systems(Evidence):
         every = self.combinations(components)
         search = every > self.exhaustive
         systems = _SOME * 2 ** len(self.sources) if search else every
-        block = max(1, min(-(-self.n // _JOBS), _SYSTEMS // systems))
-        blocks = -(-self.n // (_JOBS * block))
+        jobs = max(_JOBS, -(-self.n // _MOST))
+        block = max(1, min(-(-self.n // jobs), _SYSTEMS // systems))
+        blocks = -(-self.n // (jobs * block))
         with jax.enable_x64(True):
             parts = [
                 (
@@ -130,8 +137,8 @@ class Systems(Evidence):
                 out = function(parts, trees, A, jnp.asarray(y), jnp.asarray(kept), *[e[rows] for e in each])
                 return jax.tree.map(np.asarray, out)
 
-        found = dict(side_by_side(call, range(_JOBS), alike=True))
-        return [found[job] for job in range(_JOBS)]
+        found = dict(side_by_side(call, range(jobs), alike=True))
+        return [found[job] for job in range(jobs)]
 
 
 def _chosen(parts, trees, A, y):

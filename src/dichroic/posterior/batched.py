@@ -1,5 +1,6 @@
 """From one observation to a view: the one place with `vmap`, padding, batches, threads and devices."""
 
+import warnings
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -38,7 +39,7 @@ def batched(view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: C
 
 
 class Batched(Bound):
-    """A view drawn in batches of one size, which one program serves."""
+    """A view drawn in batches of one size, which one program serves; of half the size where memory runs out."""
 
     def __init__(self, view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int):
         self.view, self.priors, self.sampler, self.shared, self.batch = view, priors, sampler, shared, whole(batch)
@@ -52,6 +53,16 @@ class Batched(Bound):
         return batched(view.noisy, self.priors, self.sampler, Cost(), self.batch)
 
     def drawn(self, wanted: Wanted) -> Draws:
+        try:
+            return self._drawn(wanted)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) or self.batch <= jax.local_device_count():
+                raise
+        self.batch = whole(self.batch // 2)
+        warnings.warn(f"out of memory: going on with {self.batch} observations side by side", stacklevel=2)
+        return self.drawn(wanted)
+
+    def _drawn(self, wanted: Wanted) -> Draws:
         n, done, warm = len(wanted.rows), 0, wanted.warm
         samples = {s: np.empty((n, *shape), np.float32) for s, shape in self.shapes.items()}
         chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)

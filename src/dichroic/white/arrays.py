@@ -1,6 +1,6 @@
 """A view as plain arrays: white data and dense matrices, one per observation or one per group of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from dichroic.operators import DiagonalNoise, Identity, take
+from dichroic.operators import DiagonalNoise, Identity, select, take
 from dichroic.problem import Observation, View
 from dichroic.white.layout import diagonal_noise, group_alike, peel, shared_cores
 from dichroic.white.observation import WhitenedObservation
@@ -20,6 +20,7 @@ __all__ = [
     "chi_square_of_groups",
     "factored",
     "grouped",
+    "in_blocks",
     "stack_samples",
     "stacked",
     "weighted",
@@ -27,6 +28,8 @@ __all__ = [
     "white_matrices",
     "widen",
 ]
+
+_BLOCK = 1 << 16  # observations whose matrices are made, and summed over, together
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of sources, as compiled programs know them
 
@@ -57,16 +60,28 @@ class Group:
 
 def stacked(
     view: View, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[Float[Array, "n m d"], Float[Array, "n m"], Float[np.ndarray, " n"]]:
+) -> tuple[Float[np.ndarray, "n m d"], Float[np.ndarray, "n m"], Float[np.ndarray, " n"]]:
     """Every observation with its own matrix, in double precision; sources side by side in the order of the view's
     mixing.
 
     **Returns:** the matrices, the data, and the counts of observed values.
     """
+    n, parts = len(view), []
     with jax.enable_x64(True):
-        wide = widen(view.observations)
-        A, y, count = _every(np.arange(len(view)), wide, _static(view, shapes))
-    return A, y, np.asarray(count)
+        for rows in in_blocks(n):
+            some = widen(select(view.observations, rows) if len(rows) < n else view.observations)
+            parts.append([np.asarray(a) for a in _every(np.arange(len(rows)), some, _static(view, shapes))])
+    A, y, count = parts[0] if len(parts) == 1 else (np.concatenate(part)[:n] for part in zip(*parts, strict=True))
+    return A, y, count
+
+
+def in_blocks(n: int) -> Iterator[np.ndarray]:
+    """The rows of `n` observations, so many at a time that what is made of them takes little memory; the last of them
+    fill up the last block.
+    """
+    size = min(n, _BLOCK)
+    for begin in range(0, n, size):
+        yield np.minimum(np.arange(begin, begin + size), n - 1)
 
 
 def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.ndarray] | None = None) -> list[Group]:
