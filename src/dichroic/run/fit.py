@@ -132,7 +132,13 @@ def resume(
             raise RunError(f"the run in {path} was started from Python: resume(path, problem) needs the problem again")
         loaded = load_problem(source_file)
         problem, held_out, frozen = loaded.problem, loaded.held_out, loaded.frozen
-    how = {"held_out": held_out, "frozen": frozen, "progress": progress, "source_file": source_file, "track": track}
+    how: dict[str, Any] = {
+        "held_out": held_out,
+        "frozen": frozen,
+        "progress": progress,
+        "source_file": source_file,
+        "track": track,
+    }
     return fit(problem, out=path, **how)
 
 

@@ -137,11 +137,12 @@ class RunFolder:
 
         **Raises:** `RunError` when another one does.
         """
+        if not is_first():
+            yield
+            return
         try:
             import fcntl
         except ImportError:  # not on Windows
-            fcntl = None
-        if fcntl is None or not is_first():
             yield
             return
         try:

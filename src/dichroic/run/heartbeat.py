@@ -42,7 +42,8 @@ class Heartbeat:
 
     def __init__(self, inner: Progress, folder: Path):
         self._inner, self._file = inner, folder / _FILE
-        self._what, self._fraction, self._first = "starting", 0.0, None
+        self._what, self._fraction = "starting", 0.0
+        self._first: tuple[float, float] | None = None  # moment and fraction that the time left is reckoned from
         self._stop = threading.Event()
         self._write()
         threading.Thread(target=self._beat, daemon=True).start()
