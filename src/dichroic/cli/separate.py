@@ -7,11 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-<<<<<<< HEAD
-from dichroic.cli.options import AllowCode, Flag, Json, Overwrite, Quiet
-=======
-from dichroic.cli.options import AllowCode, Hosts, Json, Overwrite, Quiet
->>>>>>> d350cfd (Several processes: each draws its share of the observations, the first decides and writes)
+from dichroic.cli.options import AllowCode, Flag, Hosts, Json, Overwrite, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["separate_app"]
