@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dichroic import Problem, Source, View, fit, load_problem
 from dichroic.design import check_data, check_design
 from dichroic.diagnose import Budget
+from dichroic.problem import ProblemError
 from dichroic.report import report
 from dichroic.run import diagnose
 from run_cases import tiny_arrays, tiny_config
@@ -24,7 +25,7 @@ N = 48
 BUDGET = Budget(observations=12, prior=64, replicates=2)
 CHECKS = ("replay", "chi_square")
 PLAIN = ("sky", "star", "empty", "both")
-DULL = {"zero": 0.0, "missing": np.nan, "half": (1.0, np.nan), "far": (1e3, -1e3)}
+DULL = {"zero": 0.0, "half": (1.0, np.nan), "far": (1e3, -1e3)}
 
 
 def observations(dull: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
@@ -166,6 +167,13 @@ def agrees(plain, folder, holder, names, unit, dull):
 )
 def test_a_problem_stated_otherwise_gives_the_same(plain, tmp_path, holder, names, unit, dull):
     agrees(plain, tmp_path, holder, names, unit, dull)
+
+
+def test_observations_without_data_are_refused():
+    empty = observations()["both"]
+    empty[3] = np.nan
+    with pytest.raises(ProblemError, match="sample 3 has no observed entry at all; remove them"):
+        Problem({"sky": Source((2,))}, {"both": View(empty, {"sky": 1.0}, 0.1)})
 
 
 @pytest.mark.slow
