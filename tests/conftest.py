@@ -1,6 +1,7 @@
 """Fixtures shared by all tests. The shape and type checks of the package are switched on in `pyproject.toml`."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import jax
@@ -26,6 +27,23 @@ def pytest_configure(config):
     known = jax.__version_info__[:2] == QUICK_RELEASE
     if known and config.option.markexpr == "not slow":  # as pyproject.toml has it
         os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICK]).strip()
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
+def pytest_collection_modifyitems(items):
+    """Of the tests marked `crossed`, the fewest in which every value of every parameter occurs; the others are slow."""
+    crossed = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("crossed"):
+            crossed[item.nodeid.partition("[")[0]].append(item)
+    for combinations in crossed.values():
+        values = {item: {(name, id(value)) for name, value in item.callspec.params.items()} for item in combinations}
+        unseen = set().union(*values.values())
+        while unseen:
+            most = max(values, key=lambda item: len(unseen & values[item]))
+            unseen -= values.pop(most)
+        for item in values:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -89,7 +89,7 @@ def test_what_no_second_moment_shows_is_seen(shape, rng):
 
 
 def test_noise_maps_and_gaps_are_simulated_as_they_are(rng):
-    shape, n = (6, 6, 1), 200
+    shape, n = (6, 6, 1), 100
     std = rng.uniform(0.2, 3, (n, *shape))
     y = rng.normal(size=(n, *shape)) + std * rng.normal(size=(n, *shape))
     y[rng.random(y.shape) < 0.3] = np.nan
