@@ -69,7 +69,7 @@ class Systems(Evidence):
     def _statistics_of_one(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
         mean = np.concatenate([components[s].means[0] for s in self.sources])
         S = scipy.linalg.block_diag(*[components[s].covariances[0] for s in self.sources])
-        value, first, second = 0.0, 0.0, 0.0
+        value, first, second = 0.0, np.zeros(len(mean)), np.zeros((len(mean), len(mean)))
         for rows in in_blocks(self.n):
             A, y = (self.A, self.y) if len(rows) == self.n else (self.A[rows], self.y[rows])
             if (again := np.diff(rows, prepend=-1) == 0).any():  # filled up: they are to say nothing

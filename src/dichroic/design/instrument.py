@@ -207,7 +207,7 @@ class _Gram:
                 outer = np.einsum("ak,bk->kab", R[s][:, i], R[s][:, j])
                 found.append((outer + outer.swapaxes(1, 2)).reshape(len(i), -1))
         for dM in moved:
-            D = sum(Q.T @ dM[s] @ self.covariances[s] @ R[s].T for s in sources)
+            D = np.sum([Q.T @ dM[s] @ self.covariances[s] @ R[s].T for s in sources], 0)
             found.append((D + D.T).reshape(1, -1))
         J = np.concatenate(found).T if found else np.zeros((Q.shape[1] ** 2, 0))
         if noise:
@@ -279,7 +279,7 @@ def _listed(unknowns: Sequence[str]) -> str:
 
 
 @eqx.filter_jit
-def _chosen(observations: Any, index: Array, shapes: Any, units: dict[str, Array]) -> dict[str, Array]:
+def _chosen(observations: Any, index: Array | np.ndarray, shapes: Any, units: dict[str, Array]) -> dict[str, Array]:
     """The columns of every source's white operator that belong to some patterns, `(n, m, r)`."""
 
     def one(i):

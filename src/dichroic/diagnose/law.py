@@ -51,7 +51,8 @@ def law(case: Case, report: Report) -> Result:
         for half, other in (halves, halves[::-1]):
             f = train_and_score(inputs, half[: len(white) // 2], case.key_for("law", name, len(values)))
             found = area(f[other, 0], f[other, 1:])
-            values.append(found[0]), p.append(found[1]), variance.append(found[2])
+            for each, value in zip((values, p, variance), found, strict=True):
+                each.append(value)
         auc = float(np.mean(values))
         parts.append(Question(name, "AUC", auc, 0.5, min(1.0, 2 * min(p)), 0.03, 0.25))
         half_width = 1.96 * float(np.sqrt(np.mean(variance)))

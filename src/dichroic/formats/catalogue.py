@@ -89,7 +89,8 @@ def _text_table(path: Path) -> dict[str, np.ndarray]:
         found = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8")
     except ValueError as error:
         raise ProblemError([f"'{path.name}' is no table of text with commas: {str(error).splitlines()[0]}"]) from None
-    if found.dtype.names is None:
+    names = found.dtype.names
+    if names is None:
         raise ProblemError([f"'{path.name}' has no line of names"])
     found = np.atleast_1d(found)
-    return {name: found[name] for name in found.dtype.names}
+    return {name: found[name] for name in names}

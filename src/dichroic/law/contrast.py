@@ -236,7 +236,7 @@ def _anew(problem: Problem, source: str, scaling: Scaling, v: str, w: str, drawn
 
 
 @eqx.filter_jit
-def _backgrounds(redrawn: Redrawn, rows: Array, keys: Array) -> Array:
+def _backgrounds(redrawn: Redrawn, rows: Array | np.ndarray, keys: Array) -> Array:
     return jax.vmap(redrawn)(rows, keys)
 
 

@@ -37,7 +37,7 @@ def open_container(value: Any) -> Opened:
     if hasattr(value, "units") and (hasattr(value, "magnitude") or hasattr(value, "to_value")):  # pint, unyt
         plain = value.magnitude if hasattr(value, "magnitude") else np.asarray(value)
         return replace(open_container(plain), unit=value.units)
-    if isinstance(value, np.ndarray) and getattr(value, "unit", None) is not None:  # Column
+    if issubclass(type(value), np.ndarray) and getattr(value, "unit", None) is not None:  # Column
         return Opened(np.asarray(value), unit=value.unit)
     if hasattr(value, "index") and hasattr(value, "iloc"):  # DataFrame, Series
         columns = getattr(value, "columns", None)

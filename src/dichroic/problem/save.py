@@ -45,7 +45,7 @@ def save_problem(problem: Problem, folder: str | Path, priors: Mapping[str, Mapp
             **({"unit": source.unit} if source.unit else {}),
             **({"dtype": "complex"} if source.is_complex else {}),
             **source.known(),
-            **({"prior": dict(priors[name])} if name in (priors or {}) else {}),
+            **({"prior": dict(priors[name])} if priors and name in priors else {}),
         }
         for name, source in problem.sources.items()
     }

@@ -39,7 +39,7 @@ def draw_rates(experiment: Mapping[str, Any], folder: Path, file: Path) -> Path 
     best = min(curves, key=lambda name: sum(r["estimate"] for r in curves[name][1] if r))
     hardest = max(range(len(keys)), key=lambda i: sum(c[i]["estimate"] for _, c in curves.values() if c[i]))
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.55, 1))
+    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(1.55, 1)))
     _curves(left.subplots(), curves, [t["at"] for t in targets], experiment["axis"])
     panels = right.subplots(2, 1)
     chosen = sorted({hardest, 0})[:2] if hardest else [0]
@@ -78,8 +78,8 @@ def _constellations(folder: Path, method: str, target: Mapping[str, Any]) -> dic
     prior = complete_priors(loaded.frozen, loaded.problem)[s]
     found = Separation.open(folder / method / "separated.zarr")
     rest = sum(found.seen(target["view"], other) for other in view.mixing if other != s)
-    found = {"before": view.y, "after": view.y - rest}
-    pairs = {name: np.stack([y.real, y.imag], -1) for name, y in found.items()}
+    shown = {"before": view.y, "after": view.y - rest}
+    pairs = {name: np.stack([np.real(y), np.imag(y)], -1) for name, y in shown.items()}
     return {name: symbols_of(prior, y).reshape(-1, 2)[:_SHOWN] for name, y in pairs.items()}  # pyright: ignore
 
 
