@@ -35,7 +35,7 @@ EXAMPLES = {
         ((6, 5), ConvConfig(channels=(4, 8), depth=1, embedding=8, axes=1)),
     ],
     "diffwave": [
-        ((9, 2), DiffWaveConfig(channels=4, depth=2, embedding=8)),
+        ((9, 2), DiffWaveConfig(width=4, depth=2, embedding=8)),
     ],
 }
 every_network = pytest.mark.parametrize(

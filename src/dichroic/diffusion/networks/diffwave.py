@@ -20,7 +20,7 @@ class DiffWaveConfig(NetworkConfig):
     """Settings of a `DiffWave`; of the published radio priors: 64 to 256 channels, 30 blocks, a cycle of 10."""
 
     kind: Literal["diffwave"] = "diffwave"
-    channels: PositiveInt = 32
+    width: PositiveInt = 32
     """Channels of a block."""
     depth: Annotated[int, Field(gt=0, le=1024)] = 10
     """Residual blocks."""
@@ -55,7 +55,7 @@ class DiffWave(eqx.Module):
             raise ValueError(f"DiffWave is for series (length,) or (length, channels), got {shape}")
         values = shape[1] if len(shape) == 2 else 1
         keys = iter(jax.random.split(key, 4 + config.depth))
-        c, e = config.channels, config.embedding
+        c, e = config.width, config.embedding
         self.enter, self.embed = linear(values, c, key=next(keys)), linear(e, e, key=next(keys))
         self.join, self.last = linear(c, c, key=next(keys)), linear(c, values, key=next(keys), scale=out_scale)
         self.blocks = [_Block(c, e, 2 ** (i % config.cycle), key=next(keys)) for i in range(config.depth)]
