@@ -412,11 +412,15 @@ class TestEndings:
         monkeypatch.setattr("dichroic.run.fit", fail)
         assert cli("fit", ready, "--out", "run", "-q") == (code, "", message)
 
-    def test_errors_of_this_program_show_where(self, cli, ready, monkeypatch):
+    def test_errors_of_this_program_are_a_sentence_and_show_where_when_asked(self, cli, ready, monkeypatch):
         def fail(*_, **__):
             raise ZeroDivisionError("a fault of ours")
 
         monkeypatch.setattr("dichroic.run.fit", fail)
+        monkeypatch.delenv("DICHROIC_TRACEBACK", raising=False)
+        code, out, err = cli("fit", ready, "--out", "run", "-q")
+        assert (code, out) == (70, "") and "a fault of dichroic, not of yours" in err and "a fault of ours" in err
+        monkeypatch.setenv("DICHROIC_TRACEBACK", "1")
         with pytest.raises(ZeroDivisionError):
             cli("fit", ready, "--out", "run", "-q")
 
