@@ -1,6 +1,6 @@
 """How sure a share of errors is."""
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from dichroic.metrics.bootstrap import Interval
 
@@ -18,6 +18,6 @@ def binomial_interval(errors: int, trials: int, level: float = 0.95) -> Interval
     if not 0 <= errors <= trials or trials < 1:
         raise ValueError(f"binomial_interval: expected errors among trials, got {errors} of {trials}")
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, errors, trials - errors + 1)) if errors else 0.0
-    high = float(beta.ppf(1 - tail, errors + 1, trials - errors)) if errors < trials else 1.0
+    low = float(betaincinv(errors, trials - errors + 1, tail)) if errors else 0.0
+    high = float(betaincinv(errors + 1, trials - errors, 1 - tail)) if errors < trials else 1.0
     return Interval(low, errors / trials, high)

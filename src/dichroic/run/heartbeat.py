@@ -46,7 +46,8 @@ class Heartbeat:
         self._first: tuple[float, float] | None = None  # moment and fraction that the time left is reckoned from
         self._stop = threading.Event()
         self._write()
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
 
     def say(self, line: str) -> None:
         """Passed on."""
@@ -61,6 +62,7 @@ class Heartbeat:
     def close(self) -> None:
         """The end."""
         self._stop.set()
+        self._thread.join()  # a sign that is being written would stand there after the end
         self._file.unlink(missing_ok=True)
         self._inner.close()
 
