@@ -15,7 +15,8 @@ def state(finished) -> EMState:
     draws = {"both": {"sky": np.arange(6, dtype=np.float32).reshape(3, 2), "usable": np.array([True, False, True])}}
     best = {"lap": 1, "lowest": 0.1 + 0.2, "level": 1e-17}
     priors = dict(finished.priors)
-    return EMState(0, 1, priors, draws, {}, best, {"sky": priors["sky"]}, first_priors=priors, records=[{"lap": 0}, {"lap": 1}])
+    records = [{"lap": 0}, {"lap": 1}]
+    return EMState(0, 1, priors, draws, {}, best, {"sky": priors["sky"]}, priors, records)
 
 
 def test_a_state_comes_back_as_it_was(state, tmp_path):
