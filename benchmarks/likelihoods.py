@@ -102,19 +102,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--observations", type=int, default=256)
     parser.add_argument("--draws", type=int, default=16)
+    parser.add_argument("--only", choices=["counts", "grass", "manifolds"], default=None)
     args = parser.parse_args()
-    for level in (3.0, 30.0):
+    for level in (3.0, 30.0) if args.only in (None, "counts") else ():
         counts(level, args.observations, args.draws)
+    if args.only in (None, "grass"):
+        grass(args.observations, args.draws)
+    if args.only in (None, "manifolds"):
+        sources = components_along_manifolds()
+        view, _ = components_view(sources, args.observations)
+        known = {s: exact_prior(c, Schedule(5e-3, 20.0)) for s, c in sources.items()}
+        outliers("manifolds", view, 0.01, dict(view.truth), known, Candidates(), args.draws)
+
+
+def grass(n: int, draws: int) -> None:
+    """Outliers on digits over grass."""
     learned, held_out = grassy_digits()
     name = max(held_out.views, key=lambda v: len(held_out.views[v].mixing))
-    view, known = held_out.views[name].select(np.arange(args.observations)), learned.views[name]
+    view, known = held_out.views[name].select(np.arange(n)), learned.views[name]
     priors = {s: gaussian_prior(known.truth[s]) for s in view.mixing}
     truth = {s: view.truth[s] for s in view.mixing}
-    outliers("digits over grass", view, float(view.noise.std), truth, priors, Auto(), args.draws)
-    sources = components_along_manifolds()
-    view, _ = components_view(sources, args.observations)
-    known = {s: exact_prior(c, Schedule(5e-3, 20.0)) for s, c in sources.items()}
-    outliers("manifolds", view, 0.01, dict(view.truth), known, Candidates(), args.draws)
+    outliers("digits over grass", view, float(view.noise.std), truth, priors, Auto(), draws)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from dichroic.operators import Censored, DenseNoise, DiagonalNoise, Laplace, Likelihood, Poisson, ScaledNoise, StudentT
+from dichroic.operators import (
+    Censored,
+    DenseNoise,
+    DiagonalNoise,
+    Laplace,
+    Likelihood,
+    Poisson,
+    Response,
+    ScaledNoise,
+    StudentT,
+)
 
 RNG = np.random.default_rng(11)
 _ROOT = RNG.normal(size=(6, 6))
@@ -32,6 +42,16 @@ IN_ONE_DIMENSION: dict[str, Likelihood] = {
     "scaled": ScaledNoise(DiagonalNoise(0.4), 3.0),
 }
 
+
+def saturating(m):
+    """A response that levels off at 3."""
+    return m / (1 + (m / 3) ** 2) ** 0.5
+
+
+def identity(m):
+    return m
+
+
 # those that are not Gaussian; what their data are is a list of values, where they are no continuum
 OTHERS: dict[str, tuple[Likelihood, np.ndarray | None]] = {
     "student_t": (StudentT(0.4, 3), None),
@@ -39,6 +59,7 @@ OTHERS: dict[str, tuple[Likelihood, np.ndarray | None]] = {
     "laplace": (Laplace(0.4), None),
     "counts": (Poisson(1.0), np.arange(60.0)),
     "counts with a gain": (Poisson(0.25), np.arange(200) * 0.25),
+    "behind a response": (Response(0.4, saturating), None),
     "clipped": (Censored(0.5, (0.0, 1.0)), None),
     "rounded": (Censored(0.5, step=0.5), np.arange(-20, 20) * 0.5),
     "clipped and rounded": (Censored(0.5, (-1, 1), 0.5), np.arange(-1, 1.25, 0.5)),

@@ -21,6 +21,7 @@ _HOME = {
     "Mask": "operators",
     "Operator": "operators",
     "PerSample": "operators",
+    "Response": "operators",
     "Scale": "operators",
     "Unknown": "operators",
     "Problem": "problem",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         Mask,
         Operator,
         PerSample,
+        Response,
         Scale,
         Unknown,
     )

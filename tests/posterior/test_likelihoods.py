@@ -7,8 +7,9 @@ import pytest
 
 from dichroic import Problem, Source, View
 from dichroic.diffusion import DenoiserPrior, GaussianDenoiser, Scaling, Schedule
-from dichroic.operators import Censored, Dense, DiagonalNoise, Laplace, Poisson, StudentT
+from dichroic.operators import Censored, Dense, DiagonalNoise, Laplace, Poisson, Response, StudentT
 from dichroic.posterior import METHODS, Handover, MomentMatching, observation_keys, read_method
+from likelihood_cases import identity, saturating
 from posterior_cases import make_case, whiten
 
 N = 2048
@@ -35,6 +36,7 @@ def _std(p, grid, mean):
         pytest.param(StudentT(0.3, 3), 2.0, (0.0, 1.0), id="an outlier, perhaps"),
         pytest.param(Laplace(0.3), 1.0, (0.0, 1.0), id="laplace", marks=pytest.mark.slow),
         pytest.param(Poisson(1.0, 1.0), 3.0, (5.0, 2.0), id="three counts"),
+        pytest.param(Response(0.3, saturating), 1.8, (0.0, 1.5), id="behind a response"),
         pytest.param(Censored(0.5, (-np.inf, 1.0)), 1.0, (0.0, 1.0), id="clipped"),
         pytest.param(Censored(0.3, step=0.5), 1.0, (0.0, 1.0), id="rounded", marks=pytest.mark.slow),
     ],
@@ -51,10 +53,10 @@ def test_draws_have_the_moments_of_the_posterior(likelihood, y, prior, getkey):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("likelihood", [StudentT(0.4, np.inf), Poisson(1e-9, 0.4)])
+@pytest.mark.parametrize("likelihood", [StudentT(0.4, np.inf), Poisson(1e-9, 0.4), Response(0.4, identity)])
 @pytest.mark.parametrize("way", ["exact", pytest.param("surrogate", marks=pytest.mark.slow)])
 def test_it_agrees_with_the_gaussian_path(likelihood, way, rng):
-    """Infinite freedom, counts without end: the mean is that of the Gaussian target."""
+    """Infinite freedom, counts without end, a response that is none: the mean is that of the Gaussian target."""
     case = make_case({"b": Dense(rng.normal(size=(3, 3))), "a": Dense(rng.normal(size=(3, 2)))}, std=0.4)
     x_t = {s: jnp.asarray(rng.normal(size=op.in_shape)) for s, op in case.mixing.items()}
     means, kinds = [], []

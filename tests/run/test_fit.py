@@ -252,6 +252,29 @@ class TestKnownPriors:
         assert not (tmp_path / "run").exists()
 
 
+class TestWhereLearningBegins:
+    def test_a_start_is_learned_further(self, finished, prior, tmp_path):
+        """The first draws are made with it, and its network is trained on."""
+        file = write_tiny(tmp_path, laps=1)
+        file.write_text(file.read_text().replace("[sources.sky]", f"[sources.sky]\nstart = '{prior.name}'"))
+        loaded = load_problem(file)
+        run = fit(loaded.problem, tiny_config(laps=1), out=tmp_path / "run", start=loaded.start)
+        assert set(run.records[-1]["loss"]) == {"sky", "star"}
+        cold = fit(loaded.problem, tiny_config(laps=1), out=tmp_path / "cold")
+        assert run.records[-1]["loss"]["sky"] < cold.records[-1]["loss"]["sky"]
+        with pytest.raises(RunError, match="other priors to begin at"):
+            fit(loaded.problem, tiny_config(laps=1), out=tmp_path / "run")
+
+    def test_what_is_known_is_not_learned(self, prior, tmp_path):
+        with pytest.raises(RunError, match="cannot begin at another"):
+            fit(tiny_problem(), tiny_config(), out=tmp_path / "run", frozen={"sky": prior}, start={"sky": prior})
+        file = write_tiny(tmp_path, laps=1)
+        both = f"[sources.sky]\nprior = '{prior.name}'\nstart = '{prior.name}'"
+        file.write_text(file.read_text().replace("[sources.sky]", both))
+        with pytest.raises(ValueError, match="not learned"):
+            load_problem(file)
+
+
 class TestPlans:
     def test_sequential(self, tmp_path):
         run = fit(tiny_problem(), tiny_config(plan="sequential", laps={"sky": 1, "star": 2}), out=tmp_path / "run")

@@ -72,6 +72,7 @@ def fit_app() -> App:
                 out=folder,
                 held_out=loaded.held_out,
                 frozen=loaded.frozen,
+                start=loaded.start,
                 progress=progress,
                 source_file=loaded.path,
                 track=track,

@@ -2,12 +2,15 @@
 
 from dichroic.closed.components import ComponentsConfig, ComponentsFit, components_em
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
+from dichroic.closed.instrument import InstrumentFit, learn_instrument
 
 __all__ = [
     "ComponentsConfig",
     "ComponentsFit",
     "GaussianConfig",
     "GaussianFit",
+    "InstrumentFit",
     "components_em",
     "gaussian_em",
+    "learn_instrument",
 ]

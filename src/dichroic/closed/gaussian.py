@@ -114,13 +114,15 @@ def gaussian_em(
     config: GaussianConfig | None = None,
     *,
     fixed: Mapping[str, Gaussian] | None = None,
+    start: Mapping[str, Gaussian] | None = None,
     seed: int = 0,
     report: Callable[[int, int, float], None] | None = None,
 ) -> GaussianFit:
     """Fits a Gaussian to every source of a problem, from the mixtures alone.
 
-    **Arguments:** `fixed`, populations that are known and stay as they are; `seed`, for the matrix-free path, which
-    draws; `report(lap, laps, log_likelihood)` is called after every lap.
+    **Arguments:** `fixed`, populations that are known and stay as they are; `start`, populations that learning
+    begins at; `seed`, for the matrix-free path, which draws; `report(lap, laps, log_likelihood)` is called
+    after every lap.
 
     **Returns:** a `GaussianFit`, in the user's units.
     """
@@ -138,6 +140,7 @@ def gaussian_em(
     threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
     with threadpool_limits(threads, "blas"):
         populations = _best_start(views, shapes, {s: scaled(x, 1 / units[s]) for s, x in fixed.items()}, families)
+        populations |= {s: scaled(x, 1 / units[s]) for s, x in (start or {}).items() if s not in fixed}
         ends = {s: x for s, x in populations.items() if s not in fixed}
         ascent = Ascent({} if drawn else {s: Components.of(x) for s, x in ends.items()}, families)
         for lap in range(config.laps):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dichroic.design.finding import Finding, worst_first
+from dichroic.design.response import check_response
 from dichroic.faults import samples
 from dichroic.operators import Censored, take
 from dichroic.problem import Problem, View
@@ -31,6 +32,8 @@ def check_data(problem: Problem, held_out: Problem | None = None) -> list[Findin
             if shared:
                 text = f"{shared} of {len(held_out.views[name])} held-out observations are in the training data too"
                 found.append(Finding("amber", where, f"{text}: scores on them mean nothing", "DC106"))
+        if (response := check_response(name, view)) is not None:
+            found.append(response)
         if len(view) < 64:
             found.append(
                 Finding("green", where, f"{len(view)} observations are few to learn a population from", "DC107")

@@ -16,7 +16,7 @@ from dichroic.em.plan import Stage
 from dichroic.em.score import prediction_scores
 from dichroic.em.state import Lap
 from dichroic.metrics.psnr import psnr
-from dichroic.posterior import Bound, Draws, Method, observation_keys, observation_uniforms
+from dichroic.posterior import Bound, Draws, Method, bind_instrument, observation_keys, observation_uniforms
 from dichroic.problem import View
 
 __all__ = ["BIND", "CLOCKS", "PASSES", "Diverged", "Pass"]
@@ -76,7 +76,9 @@ def _bind(lap: Lap, view: str, report: Report) -> None:
             if (augment := lap.context.problem.sources[s].augmentation) is not None:
                 keys = jax.random.split(jax.random.fold_in(lap.key(8, view), number), len(x))
                 pool[s] = np.asarray(jax.vmap(augment)(jnp.asarray(x), keys))
-    lap.bounds[view] = method.bind(mixed, lap.priors, key=key, pool=pool, report=report)
+    shared = {name: unknown.value for name, unknown in mixed.unknowns.items() if not unknown.per_sample}
+    known = mixed.at(shared) if shared else mixed
+    lap.bounds[view] = bind_instrument(method, known, lap.priors, key=key, pool=pool, report=report)
 
 
 def _draw(lap: Lap, view: str, report: Report) -> None:

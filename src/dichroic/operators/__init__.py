@@ -14,6 +14,7 @@ from dichroic.operators.mask import Mask
 from dichroic.operators.noise import DenseNoise, DiagonalNoise
 from dichroic.operators.per_sample import count_samples, cut, select, take
 from dichroic.operators.poisson import Poisson
+from dichroic.operators.response import Response
 from dichroic.operators.scale import Identity, Scale
 from dichroic.operators.student_t import StudentT
 from dichroic.operators.unknown import LEARN, Unknown
@@ -74,6 +75,7 @@ __all__ = [
     "Operator",
     "PerSample",
     "Poisson",
+    "Response",
     "Scale",
     "ScaledNoise",
     "StudentT",

@@ -16,6 +16,7 @@ from dichroic.posterior.fast import Fast
 from dichroic.posterior.fast_posterior import FastPosterior
 from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
 from dichroic.posterior.handover import Handover
+from dichroic.posterior.instrument import bind_instrument, given_sources
 from dichroic.posterior.method import (
     METHODS,
     AnyMethod,
@@ -166,7 +167,9 @@ __all__ = [
     "Targeted",
     "Task",
     "ViewPosterior",
+    "bind_instrument",
     "gibbs_rounds",
+    "given_sources",
     "observation_keys",
     "observation_uniforms",
     "read_method",

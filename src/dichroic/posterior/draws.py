@@ -22,7 +22,8 @@ class Draws:
     for an exact posterior; `residual`, the largest relative residual of its linear solves; `stopped`, how many of them
     met non-positive curvature; `diverged`, true where a draw is not finite or far outside its population; `cost`,
     network evaluations per draw and source; `shared`, evaluations per source before the first draw, for all of them
-    together; `effective`, the smallest share of particles that counted behind each draw, 1 where there are none.
+    together; `effective`, the smallest share of particles that counted behind each draw, 1 where there are none;
+    `instrument`, `{name: (n, ...)}`, the unknowns of the view that each was drawn with.
     """
 
     samples: dict[str, Float[np.ndarray, "n ..."]]
@@ -33,6 +34,7 @@ class Draws:
     cost: Cost
     shared: Cost = field(default_factory=Cost)
     effective: Float[np.ndarray, " n"] | None = None
+    instrument: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def evaluations(self, times: int = 1) -> float:
         """Network evaluations per draw and source, where every observation is drawn so many times in all."""

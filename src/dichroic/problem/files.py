@@ -13,6 +13,7 @@ from dichroic.problem.arrays import ArrayReader, expand, find_file
 from dichroic.problem.containers import open_container
 from dichroic.problem.functions import FunctionReader, allow
 from dichroic.problem.labels_table import read_labels
+from dichroic.problem.noise import through_response
 from dichroic.problem.noise_table import read_noise
 from dichroic.problem.observed_table import read_observed
 from dichroic.problem.operator_table import OperatorReader
@@ -33,7 +34,8 @@ class ProblemFile:
 
     `problem`; `held_out`, data kept for scores: a problem with the same sources and views, the fraction of each view to
     hold out, or None; `fit`, the table `[fit]` as it stands in the file; `path`, of the file; `frozen`, the sources'
-    known priors, `{source: path}` of those in files and `{source: table}` of those described, with arrays read.
+    known priors, `{source: path}` of those in files and `{source: table}` of those described, with arrays read;
+    `start`, the same of priors that learning begins at.
     """
 
     problem: Problem
@@ -41,6 +43,7 @@ class ProblemFile:
     fit: dict[str, Any]
     path: Path
     frozen: dict[str, Path | dict[str, Any]] = field(default_factory=dict)
+    start: dict[str, Path | dict[str, Any]] = field(default_factory=dict)
 
 
 def load_problem(path: str | Path, *, allow_code: bool | None = None) -> ProblemFile:
@@ -57,7 +60,7 @@ def load_problem(path: str | Path, *, allow_code: bool | None = None) -> Problem
     with allow(allow_code):
         problem = _problem(table, path)
         held_out = _held_out(table.held_out, problem, path)
-    return ProblemFile(problem, held_out, table.fit, path, _frozen(table, path))
+    return ProblemFile(problem, held_out, table.fit, path, *_priors(table, path))
 
 
 def _locate(path: Path) -> Path:
@@ -87,22 +90,28 @@ def _parse(path: Path) -> ProblemTable:
         raise ProblemError([f"'{path.name}' is not valid TOML: {first_line(error)}"]) from None
 
 
-def _frozen(table: ProblemTable, path: Path) -> dict[str, Path | dict[str, Any]]:
+def _priors(table: ProblemTable, path: Path) -> tuple[dict[str, Path | dict[str, Any]], ...]:
+    """The known priors, and those that learning begins at."""
     faults: list[str] = []
-    frozen: dict[str, Path | dict[str, Any]] = {}
+    found: dict[str, dict[str, Path | dict[str, Any]]] = {"prior": {}, "start": {}}
     arrays = ArrayReader(path.parent)
     for name, source in table.sources.items():
-        if source.prior is not None:
-            with collect(faults, f"source '{name}': prior"):
-                if isinstance(source.prior, dict):
-                    frozen[name] = arrays.read_within(source.prior)
-                elif isinstance(source.prior, str):
-                    frozen[name] = find_file(path.parent, source.prior)
-                else:
-                    raise ProblemError([f"expected a file, or a table that describes it, got {source.prior!r}"])
+        if source.prior is not None and source.start is not None:
+            faults.append(
+                f"source '{name}': a known prior is not learned (prior), one that learning begins at is (start)"
+            )
+        for key, priors in found.items():
+            if (said := getattr(source, key)) is not None:
+                with collect(faults, f"source '{name}': {key}"):
+                    if isinstance(said, dict):
+                        priors[name] = arrays.read_within(said)
+                    elif isinstance(said, str):
+                        priors[name] = find_file(path.parent, said)
+                    else:
+                        raise ProblemError([f"expected a file, or a table that describes it, got {said!r}"])
     if faults:
         raise ProblemError(faults)
-    return frozen
+    return tuple(found.values())
 
 
 def _problem(table: ProblemTable, path: Path) -> Problem:
@@ -110,7 +119,7 @@ def _problem(table: ProblemTable, path: Path) -> Problem:
     sources: dict[str, Source] = {}
     for name, source in table.sources.items():
         with collect(faults, f"source '{name}'"):
-            said = {key: value for key, value in source.model_dump().items() if key not in ("shape", "prior")}
+            said = {key: value for key, value in source.model_dump().items() if key not in ("shape", "prior", "start")}
             sources[name] = Source(tuple(source.shape), **said)
     reader = _ViewReader(path.parent, sources, list(table.sources))
     views = {}
@@ -130,7 +139,8 @@ class _ViewReader:
         self.sources = sources
         self.names = names
         self.arrays = ArrayReader(folder)
-        self.operators = OperatorReader(self.arrays, FunctionReader(folder))
+        self.functions = FunctionReader(folder)
+        self.operators = OperatorReader(self.arrays, self.functions)
 
     def read(self, table: ViewTable) -> View:
         faults: list[str] = []
@@ -150,6 +160,8 @@ class _ViewReader:
                 view = View(y, mixing, 1.0, observed, truth, labels=read_labels(table, arrays, opened))
         with collect(faults, "noise"):
             noise = beside(self._noise(table, view, arrays, opened), opened, np.inf)
+            if table.response is not None:
+                noise = through_response(noise, self.functions.read(table.response))
             if view is not None and not faults:
                 return replace(view, noise=noise)
         raise ProblemError(faults)

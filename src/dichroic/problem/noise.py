@@ -4,22 +4,36 @@ A view may give its noise as a number, an array or an object. Here it becomes a 
 whose parameters are finite everywhere, also at entries that were never measured.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dichroic.faults import ProblemError
-from dichroic.operators import DenseNoise, DiagonalNoise, Likelihood, PerSample
+from dichroic.operators import DenseNoise, DiagonalNoise, Likelihood, PerSample, Response, Unknown
 from dichroic.problem.values import as_numbers
 
-__all__ = ["bind_noise", "dense_bytes", "entrywise", "inner_noise", "unmeasured", "where_observed"]
+__all__ = ["bind_noise", "dense_bytes", "entrywise", "inner_noise", "through_response", "unmeasured", "where_observed"]
 
 
 def inner_noise(noise: Any) -> Any:
     """A likelihood for what a view's `noise` is: numbers are standard deviations; `PerSample` taken off."""
     inner = noise.value if isinstance(noise, PerSample) else noise
     return inner if isinstance(inner, Likelihood) else DiagonalNoise(inner)
+
+
+def through_response(noise: Any, function: Callable[[Any], Any]) -> Any:
+    """Independent Gaussian noise behind a response.
+
+    **Raises:** `ProblemError` for other noise.
+    """
+    inner = noise.value if isinstance(noise, PerSample) else noise
+    inner = DiagonalNoise(as_numbers(inner)) if not isinstance(inner, Likelihood | Unknown) else inner
+    if not isinstance(inner, DiagonalNoise):
+        raise ProblemError(["a response takes noise of known standard deviations"])
+    response = Response(inner.std, function)
+    return PerSample(response) if isinstance(noise, PerSample) else response
 
 
 def entrywise(likelihood: Likelihood) -> dict[str, Any]:

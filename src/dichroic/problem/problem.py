@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dichroic.faults import ProblemError, names
-from dichroic.operators import LinearFunction
+from dichroic.faults import ProblemError
+from dichroic.operators import LinearFunction, Response
 from dichroic.problem.source import Source
 from dichroic.problem.unknowns import Parameter
 from dichroic.problem.validate import check_names, check_view, has_controls
@@ -92,16 +92,6 @@ class Problem:
                 [f"view '{v}' has no noise (noise = 0): {what} needs some; only separating takes it" for v in exact]
             )
 
-    def require_known(self, what: str) -> None:
-        """Refuses unknowns of the instrument.
-
-        **Raises:** `ProblemError`, where a view has any.
-        """
-        if self.unknowns:
-            raise ProblemError(
-                [f"view '{v}': {names(unknowns)}: {what} takes no unknowns" for v, unknowns in self.unknowns.items()]
-            )
-
     def select(self, indices: Mapping[str, np.ndarray]) -> "Problem":
         """The problem restricted to some observations of each view; views without any are left out."""
         views = {name: self.views[name].select(i) for name, i in indices.items() if len(i)}
@@ -115,6 +105,14 @@ class Problem:
     def at(self, values: Mapping[str, Mapping[str, Any]]) -> "Problem":
         """The same through an instrument whose unknowns have these values, by view and name."""
         views = {name: view.at(values[name]) if name in values else view for name, view in self.views.items()}
+        return Problem(self.sources, views, self.title)
+
+    def restated(self, values: Mapping[str, Mapping[str, Any]], stds: Mapping[str, Mapping[str, Any]]) -> "Problem":
+        """The same with unknowns at such values, and such uncertainties stated of them."""
+        views = {
+            name: view.restated(values[name], stds[name]) if name in values else view
+            for name, view in self.views.items()
+        }
         return Problem(self.sources, views, self.title)
 
     def knowing(self, sources: Mapping[str, Source]) -> "Problem":
@@ -166,14 +164,14 @@ class Problem:
                 _update(digest, leaf)
             if view.unknowns:
                 digest.update(repr(dict(view.unknowns)).encode())
-            for function in _functions(view.mixing):
+            for function in _functions((view.mixing, view.noise)):
                 _update_function(digest, function)
         return digest.hexdigest()
 
 
 def _functions(tree: Any) -> list[Callable]:
-    nodes = jax.tree.leaves(tree, is_leaf=lambda n: isinstance(n, LinearFunction))
-    return [node.function for node in nodes if isinstance(node, LinearFunction)]
+    nodes = jax.tree.leaves(tree, is_leaf=lambda n: isinstance(n, LinearFunction | Response))
+    return [node.function for node in nodes if isinstance(node, LinearFunction | Response)]
 
 
 def _update(digest: Any, leaf: np.ndarray) -> None:

@@ -24,6 +24,7 @@ class SourceTable(_Table):
     range: Any = None
     positive: Any = False
     prior: Any = None
+    start: Any = None
 
 
 class ViewTable(_Table):
@@ -31,6 +32,7 @@ class ViewTable(_Table):
 
     y: Any
     noise: Any
+    response: Any = None
     mixing: dict[str, Any]
     observed: Any = None
     truth: dict[str, Any] = {}
@@ -63,6 +65,7 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
         "range": ("limits", "bounds", "interval", "min", "max", "clip"),
         "positive": ("nonnegative", "non_negative", "positivity"),
         "prior": ("known", "law", "distribution", "alphabet", "atoms"),
+        "start": ("initial", "init", "warm_start", "pretrained", "begin"),
     },
     ViewTable: {
         "y": ("data", "image", "images", "values", "observations", "x"),
@@ -80,6 +83,7 @@ _MEANT: dict[type[_Table], dict[str, tuple[str, ...]]] = {
             "weights",
             "covariance",
         ),
+        "response": ("detector", "nonlinearity", "saturation", "gain_curve", "transfer"),
         "observed": ("mask", "flag", "flags", "good", "valid", "weight_mask"),
         "mixing": ("sources", "operators", "operator", "psf", "kernel", "gain", "amplitude"),
         "truth": ("true", "ground_truth"),

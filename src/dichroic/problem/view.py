@@ -1,7 +1,7 @@
 """Views: sets of observations of the same mixture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -193,6 +193,21 @@ class View:
         """The same with unit noise where there is none."""
         kept = self.observed, self.truth, self.common_mask, self.labels, self.unknowns
         return View(self.y, self.mixing, DiagonalNoise(1.0), *kept) if self.exact else self
+
+    def restated(self, values: Mapping[str, Any], stds: Mapping[str, Any]) -> "View":
+        """The same with unknowns at such values, and such uncertainties stated of them (bound views only).
+
+        What the view does not know is passed over, as is a noise of which something is stated: saying it twice is once.
+        """
+        unknowns = dict(self.unknowns)
+        new = [name for name in values if name in unknowns and (name != NOISE or unknowns[name].learned)]
+        values = {name: values[name] for name in new}
+        known = self.at(values)
+        for name, value in values.items():
+            value, std = np.asarray(value, float), np.asarray(stds[name], float)
+            scale = value if name == NOISE else 1.0  # it is a factor on the noise that is stated from now on
+            unknowns[name] = replace(unknowns[name], value=np.asarray(value / scale), std=np.asarray(std / scale))
+        return replace(known, unknowns=unknowns)
 
     def hide(self, hidden: np.ndarray) -> "View":
         """The same observations without the entries where `hidden`, of the shape of one observation, is true."""

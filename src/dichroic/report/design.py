@@ -46,7 +46,8 @@ def design_section(material: Material, part: Callable[[str, Callable[[], Any]], 
         "findings": [
             {"level": f.level, "text": f"{f.where}: {f.text}"[:1].upper() + f"{f.where}: {f.text}"[1:], "code": f.code}
             for f in findings
-        ],
+        ]
+        + [{"level": "green", "text": sentence.capitalize(), "code": ""} for sentence in _instrument(material)],
         "fixes": report.fixes,
         "rows": [_row("means", report.means), _row("covariances", report.covariances)],
         "sources": list(report.shapes),
@@ -56,6 +57,12 @@ def design_section(material: Material, part: Callable[[str, Callable[[], Any]], 
         ],
         "figure": part("the patterns that the data cannot see", lambda: null_figure(report, material)),
     }
+
+
+def _instrument(material: Material) -> list[str]:
+    """What was learned of the instrument."""
+    found = RunFolder(material.path).instrument()
+    return [] if found is None else found.sentences()
 
 
 def null_figure(report: DesignReport, material: Material | None = None) -> Figure | None:

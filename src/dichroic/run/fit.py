@@ -4,6 +4,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +22,7 @@ from dichroic.problem import Problem, describe_source, load_problem
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
 from dichroic.run.heartbeat import Heartbeat
+from dichroic.run.instrument import instrument_of
 from dichroic.run.judged import law_of, used
 from dichroic.run.known import Known, components_for_fit, known_priors, population_of
 from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
@@ -46,6 +49,7 @@ def fit(
     out: str | Path | None = None,
     held_out: Problem | float | None = None,
     frozen: Mapping[str, Known] | None = None,
+    start: Mapping[str, Known] | None = None,
     progress: Progress | None = None,
     source_file: str | Path | None = None,
     track: Iterable[str] = (),
@@ -59,8 +63,9 @@ def fit(
     **Arguments:** `out`, the run folder (default: a new one under `runs/`); `held_out`, observations for the stopping
     rule and the scores, as a problem with the same sources and views or as a share of every view (default: the one in
     the settings); `frozen`, priors (or their files, or tables that describe them) that are known and take part without
-    being learned; `progress`, told what happens; `source_file`, where the problem was read from, so that `resume` can
-    read it again; `track`, names of `TRACKERS` that take the numbers of every lap.
+    being learned; `start`, the same of priors that learning begins at; `progress`, told what happens; `source_file`,
+    where the problem was read from, so that `resume` can read it again; `track`, names of `TRACKERS` that take the
+    numbers of every lap.
 
     **Returns:** the finished `Run`.
 
@@ -70,10 +75,12 @@ def fit(
     """
     problem.require_noise("a fit")
     folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
-    known = known_priors(frozen or {}, problem)
-    description = _describe(problem, held_out, known, source_file)
+    known, begun = known_priors(frozen or {}, problem), known_priors(start or {}, problem)
+    if both := [s for s in begun if s in known]:
+        raise RunError(f"source '{both[0]}': a known prior is not learned, so learning cannot begin at another")
+    description = _describe(problem, held_out, known, begun, source_file)
     settings = _continued(folder, config, description) if folder.exists else config or FitConfig()
-    job = _Fit(problem, held_out, known, folder, settings)
+    job = _Fit(problem, held_out, known, begun, folder, settings)
     progress = progress or Quiet()
     try:
         claim(folder.path / "config.toml" if folder.path.is_dir() else folder.path)
@@ -83,7 +90,6 @@ def fit(
         progress.advance(1.0, "done")
         return job.result
     design = None if folder.exists else pass_design(problem, known, settings.allow_unidentified, progress.say)
-    problem.require_known("a fit")
     folder.path.mkdir(parents=True, exist_ok=True)
     watched = Watchdog(progress)
     try:
@@ -91,7 +97,7 @@ def fit(
             wait()  # until all have looked at what was there
             if folder.exists:  # by now, perhaps because of another process
                 if is_first() and (found := _continued(folder, config, description)) != settings:
-                    job = _Fit(problem, held_out, known, folder, found)
+                    job = _Fit(problem, held_out, known, begun, folder, found)
             else:
                 if design is not None:
                     folder.save_design(design)
@@ -113,13 +119,14 @@ def resume(
     *,
     held_out: Problem | float | None = None,
     frozen: Mapping[str, Known] | None = None,
+    start: Mapping[str, Known] | None = None,
     progress: Progress | None = None,
     track: Iterable[str] = (),
 ) -> Run:
     """Continues the run in a folder; a finished one is returned as it is.
 
-    **Arguments:** `problem`, `held_out` and `frozen` as they were given to `fit`; not needed when the problem came from
-    a file that is still there; `track` as for `fit`.
+    **Arguments:** `problem`, `held_out`, `frozen` and `start` as they were given to `fit`; not needed when the problem
+    came from a file that is still there; `track` as for `fit`.
 
     **Raises:** `RunError` when there is no run, or its problem cannot be found or has changed.
     """
@@ -131,10 +138,11 @@ def resume(
         if source_file is None:
             raise RunError(f"the run in {path} was started from Python: resume(path, problem) needs the problem again")
         loaded = load_problem(source_file)
-        problem, held_out, frozen = loaded.problem, loaded.held_out, loaded.frozen
+        problem, held_out, frozen, start = loaded.problem, loaded.held_out, loaded.frozen, loaded.start
     how: dict[str, Any] = {
         "held_out": held_out,
         "frozen": frozen,
+        "start": start,
         "progress": progress,
         "source_file": source_file,
         "track": track,
@@ -150,17 +158,19 @@ class _Fit:
         problem: Problem,
         held_out: Problem | float | None,
         frozen: dict[str, Prior],
+        start: dict[str, Prior],
         folder: RunFolder,
         config: FitConfig,
     ):
-        self.folder, self.frozen, self.config = folder, frozen, config
+        self.folder, self.frozen, self.start, self.config = folder, frozen, start, config
         self.problem, self.held_out = split(problem, held_out, self.config)
         self.plan = make_plan(self.problem, self.config.plan, frozen)
         stages = [stage.name for stage in self.plan]
         if isinstance(config.laps, dict) and (unknown := [name for name in config.laps if name not in stages]):
             hint = did_you_mean(unknown[0], stages)
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
-        self.contrast = contrast_of(self.problem, frozen, config)
+        # the law of the mixtures has no use for where learning begins
+        self.contrast = None if start and config.law == "auto" else contrast_of(self.problem, frozen, config)
         self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0
 
     @property
@@ -176,14 +186,15 @@ class _Fit:
     def run(self, progress: Progress, asked: threading.Event, log: Callable[[int, Mapping[str, Any]], None]) -> Run:
         """The stages that are not done yet; `asked` is set when they are to stop, `log` takes the record of a lap."""
         self.progress, self.asked, self.log = progress, asked, log
-        run = self.result
-        learned, separated = self.folder.finished, run.separated.exists()
+        learned, separated = self.folder.finished, self.result.separated.exists()
         wait()
         if not learned:
+            self._instrument()
             gaussian = self._gaussian()
             priors = self._mixtures(gaussian) or self._laps(gaussian).priors
             self.folder.save_priors(priors)
             wait()
+        run = self.result
         if self.held_out is not None and not separated:
             run.separate(
                 self.held_out,
@@ -196,6 +207,14 @@ class _Fit:
         self.progress.advance(1.0, "done")
         return run
 
+    def _instrument(self) -> None:
+        """What all observations share of the instrument and is unknown; from then on it stands at what was found."""
+        tick = partial(self._phase, "instrument", 0.0)
+        found = instrument_of(self.problem, self.frozen, self.config, self.folder, self.progress.say, tick)
+        if found is not None:
+            self.problem = self.problem.restated(found.values, found.stds)
+            self.held_out = self.held_out and self.held_out.restated(found.values, found.stds)
+
     def _gaussian(self) -> GaussianFit:
         done = self.folder.gaussian()
         wait()
@@ -207,6 +226,7 @@ class _Fit:
             self.problem,
             self.config.gaussian if self.contrast is None else shortened(self.config.gaussian),
             fixed=fixed,
+            start={s: population_of(prior, key) for s, prior in self.start.items()},
             seed=self.config.seed,
             report=lambda lap, laps, _: self._phase(
                 f"Gaussian EM, lap {lap} of at most {laps}", CLOSED_FORMS / 2 * lap / laps
@@ -313,7 +333,8 @@ class _Fit:
         parts = ", ".join(f"{s} {n}" for s, n in found.sizes.items())
         what = f"none: {found.refused}" if found.refused else f"{len(found.log_likelihood)} laps; components: {parts}"
         self.progress.say(f"components stage: {what}")
-        return start_state(gaussian, self.frozen, self.problem, self.config, found.components)
+        state = start_state(gaussian, self.frozen, self.problem, self.config, found.components)
+        return replace(state, priors={**state.priors, **self.start})
 
     def _say_components(self, found: ComponentsFit) -> None:
         components, likelihood = found.held_out[-1]
@@ -349,7 +370,11 @@ class _Fit:
 
 
 def _describe(
-    problem: Problem, held_out: Problem | float | None, frozen: Mapping[str, Prior], file: str | Path | None
+    problem: Problem,
+    held_out: Problem | float | None,
+    frozen: Mapping[str, Prior],
+    start: Mapping[str, Prior],
+    file: str | Path | None,
 ) -> dict[str, Any]:
     return {
         "title": problem.title,
@@ -357,6 +382,7 @@ def _describe(
         "fingerprint": problem.fingerprint(),
         "held_out": held_out.fingerprint() if isinstance(held_out, Problem) else held_out,
         "frozen": {s: frozen[s].fingerprint() for s in sorted(frozen)},
+        **({"start": {s: start[s].fingerprint() for s in sorted(start)}} if start else {}),
         "sources": {s: describe_source(source) for s, source in problem.sources.items()},
         "views": {
             name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}
@@ -375,8 +401,9 @@ def _continued(folder: RunFolder, config: FitConfig | None, description: Mapping
         ("fingerprint", "observations"),
         ("held_out", "held-out observations"),
         ("frozen", "known priors"),
+        ("start", "priors to begin at"),
     ):
-        if before[what] != description[what]:
+        if before.get(what) != description.get(what):
             raise RunError(f"the run in {folder.path} was started with other {name}; choose another folder")
     settings = folder.config()
     if config is not None and config != settings:

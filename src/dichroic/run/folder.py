@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from dichroic.algebra import Gaussian
-from dichroic.closed import GaussianFit
+from dichroic.closed import GaussianFit, InstrumentFit
 from dichroic.design.design_file import load_design, save_design
 from dichroic.design.report import DesignReport
 from dichroic.diffusion import Prior
@@ -40,6 +40,7 @@ __all__ = ["RunError", "RunFolder"]
 _CONFIG = Format("dichroic settings", 1, unmarked=True)
 _PROBLEM = Format("dichroic problem of a run", 1, unmarked=True)
 _PROVENANCE = Format("dichroic provenance", 1, unmarked=True)
+_INSTRUMENT = Format("dichroic instrument", 1)
 _GAUSSIAN = Format("dichroic Gaussian stage", 2)
 _RECORD = Format("dichroic record of a lap", 1, unmarked=True)
 _PRIORS = Format("dichroic list of priors", 2, unmarked=True)
@@ -173,6 +174,31 @@ class RunFolder:
     def design(self) -> DesignReport | None:
         """The report on the design, None where there is none."""
         return load_design(self.path / "design.safetensors")
+
+    @by_first
+    def save_instrument(self, found: InstrumentFit) -> None:
+        """Keeps what was learned of the instrument."""
+        content = {
+            "converged": found.converged,
+            **{
+                kind: {v: {name: x.tolist() for name, x in unknowns.items()} for v, unknowns in values.items()}
+                for kind, values in (("values", found.values), ("stds", found.stds))
+            },
+        }
+        save_json(self.path / "instrument.json", content, _INSTRUMENT)
+
+    @_in_words
+    def instrument(self) -> InstrumentFit | None:
+        """What was learned of the instrument, None where nothing was."""
+        path = self.path / "instrument.json"
+        if not path.is_file():
+            return None
+        content = load_json(path, _INSTRUMENT)
+        values, stds = (
+            {v: {name: np.asarray(x, float) for name, x in unknowns.items()} for v, unknowns in content[kind].items()}
+            for kind in ("values", "stds")
+        )
+        return InstrumentFit(values, stds, bool(content["converged"]))
 
     @by_first
     def save_gaussian(self, fit: GaussianFit) -> None:

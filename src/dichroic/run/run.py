@@ -122,6 +122,8 @@ class Run:
             problem = problem.knowing(
                 {s: Source(**{**said, "shape": tuple(said["shape"])}) for s, said in sources.items()}
             )
+            if (found := self.folder.instrument()) is not None:
+                problem = problem.restated(found.values, found.stds)
         fast = isinstance(sampling, Fast)
         return separate(
             self.problem if problem is None else problem,
@@ -191,4 +193,8 @@ class Run:
             if loaded.problem.fingerprint() != self.folder.problem()["fingerprint"]:
                 raise RunError(f"{file} has changed since the run in {self.path} was started")
             self._problem, self._held_out = split(loaded.problem, loaded.held_out, self.config)
+        if (found := self.folder.instrument()) is not None:
+            problem, held_out = self._problem, self._held_out
+            self._problem = problem.restated(found.values, found.stds)
+            self._held_out = None if held_out is None else held_out.restated(found.values, found.stds)
         return self._problem, self._held_out

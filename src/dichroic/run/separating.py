@@ -13,7 +13,16 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.diffusion import Prior
 from dichroic.faults import did_you_mean, names
-from dichroic.posterior import Auto, Bound, Fast, Method, ViewPosterior, observation_keys, stand_in_mean
+from dichroic.posterior import (
+    Auto,
+    Bound,
+    Fast,
+    Method,
+    ViewPosterior,
+    bind_instrument,
+    observation_keys,
+    stand_in_mean,
+)
 from dichroic.problem import Problem, View
 from dichroic.run.folder import RunError
 from dichroic.run.mean import MeanOfDraws
@@ -55,7 +64,6 @@ def separate(
 
     **Raises:** `RunError` for a source without a prior, or of another shape, and when `out` is taken.
     """
-    problem.require_known("separating")
     for s, source in problem.sources.items():
         if s not in priors:
             raise RunError(f"there is no prior for source '{s}'; there are: {names(priors)}{did_you_mean(s, priors)}")
@@ -128,7 +136,7 @@ def _bound(method: Method, name: str, view: View, priors: Mapping[str, Prior], k
     **Raises:** `RunError` where it is not for such observations or priors.
     """
     try:
-        return method.bind(view, priors, key=key)
+        return bind_instrument(method, view, priors, key=key)
     except ValueError as error:
         raise RunError(f"view '{name}': {error}") from error
 

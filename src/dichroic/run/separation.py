@@ -29,7 +29,8 @@ class Separation:
     posterior means, and those as the view shows them; `shares`, `{view: {source: share}}`, the Monte-Carlo share of the
     squared error of the means, 0 for exact ones. These three are empty where they were not kept (older stores).
     `labels`, what the observations of a view and their entries are called; `units`, of the sources; `said`, where the
-    draws came from, in words.
+    draws came from, in words; `instrument`, `{view: {name: (n, draws, ...)}}`, what was drawn of its unknowns
+    beside the sources.
     """
 
     samples: Mapping[str, Mapping[str, Any]]
@@ -43,6 +44,7 @@ class Separation:
     labels: Mapping[str, Labels] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
+    instrument: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def draws(self, view: str, source: str) -> np.ndarray:
         """All draws of a source, NaN where one diverged: shape `(n, draws, ...)`."""
@@ -76,7 +78,7 @@ class Separation:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything by name: `VIEW/SOURCE/mean`, `/std`, `/draws` and, where it was kept, `/seen`;
-        `VIEW/chi_square`, `/diverged` and `/ids`.
+        `VIEW/chi_square`, `/diverged` and `/ids`; draws of what was unknown of the instrument, `VIEW/noise`, say.
         """
         found = {}
         for view, sources in self.samples.items():
@@ -88,6 +90,7 @@ class Separation:
                     found[f"{view}/{source}/seen"] = self.seen(view, source)
             if view in self.labels and self.labels[view].ids is not None:
                 found[f"{view}/ids"] = np.asarray(self.labels[view].ids).astype(str)
+            found |= {f"{view}/{name}": np.asarray(x) for name, x in self.instrument.get(view, {}).items()}
             found[f"{view}/chi_square"] = np.asarray(self.chi_square[view])
             found[f"{view}/diverged"] = np.asarray(self.diverged[view])
         return found
@@ -164,4 +167,5 @@ class Separation:
                 {view: read_labels(said) for view, said in content.get("labels", {}).items()},
                 content.get("units", {}),
                 content.get("said", {}),
+                every("instrument"),
             )

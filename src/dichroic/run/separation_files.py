@@ -70,7 +70,7 @@ def described(path: Path) -> dict[str, Any]:
         }
     else:
         content = SEPARATION.check(content, path)
-    kinds = ("samples", "means", "appearances")
+    kinds = ("samples", "means", "appearances", "instrument")
     known = [name for kind in kinds for sources in content.get(kind, {}).values() for name in sources.values()]
     if not first:  # version 1 left out chunks of nothing but zeros
         known += [f"{group}/{kind}" for group in content["views"].values() for kind in ("chi_square", "diverged")]

@@ -49,6 +49,7 @@ class SeparationWriter:
         self.means: dict[str, dict[str, Any]] = {}
         self.appearances: dict[str, dict[str, Any]] = {}
         self.shares: dict[str, dict[str, float]] = {}
+        self.instrument: dict[str, dict[str, Any]] = {}
         if path is not None:
             check_free(path, overwrite)
 
@@ -86,6 +87,10 @@ class SeparationWriter:
             content["labels"] = {view: describe_labels(labels) for view, labels in self.labels.items()}
             for kind, views in (("means", self.means), ("appearances", self.appearances)):
                 content[kind] = {v: {s: self._name(v, kind, s) for s in kept} for v, kept in views.items()}
+            content["instrument"] = {
+                v: {name: f"{self._groups[v]}/instrument/{i}" for i, name in enumerate(kept)}
+                for v, kept in self.instrument.items()
+            }
             self._root.attrs.update(SEPARATION.mark(content))
         self._files.__exit__(*error)
         if self._root is not None and error[0] is None:
@@ -96,6 +101,12 @@ class SeparationWriter:
         own = self._own(len(drawn.diverged))
         for s, x in drawn.samples.items():
             self.samples[view][s][own, draw] = as_complex(x[own]) if s in self._pairs else x[own]
+        for number, (name, x) in enumerate(drawn.instrument.items()):
+            kept = self.instrument.setdefault(view, {})
+            if name not in kept:
+                shape = len(x), self._draws, *x.shape[1:]
+                kept[name] = self._array(f"{self._groups[view]}/instrument/{number}", shape, "float32")
+            kept[name][own, draw] = x[own]
         self.chi_square[view][own, draw] = drawn.chi_square[own]
         self.diverged[view][own, draw] = drawn.diverged[own]
         self.evaluations = max(self.evaluations, round(drawn.evaluations(self._draws)))
@@ -119,7 +130,8 @@ class SeparationWriter:
         if self.path is not None:
             return Separation.open(self.path)
         shown = self.means, self.appearances, self.shares, self.labels, self.units, self.said
-        return Separation(self.samples, self.chi_square, self.diverged, self.evaluations, self.point, *shown)
+        found = self.samples, self.chi_square, self.diverged, self.evaluations, self.point
+        return Separation(*found, *shown, instrument=self.instrument)
 
     def _name(self, view: str, kind: str, source: str) -> str:
         return self._names[view][source].replace("/samples/", f"/{kind}/", 1)

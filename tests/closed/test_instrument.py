@@ -1,0 +1,68 @@
+"""Unknowns of an instrument by the profile likelihood: closed forms where one source is known, and stated noise that is
+wrong.
+"""
+
+import numpy as np
+import pytest
+
+from dichroic import Dense, PerSample, Problem, Scale, Source, Unknown, View
+from dichroic.algebra import Gaussian
+from dichroic.closed import learn_instrument
+
+N, S = 400, 1.7  # observations of one number, and the variance of its source
+KNOWN = {"x": Gaussian(np.zeros(1), np.eye(1), np.array([S]), 0.0)}
+
+
+def alone(gain, noise, seed=0):
+    y = np.random.default_rng(seed).normal(size=(N, 1)) * np.sqrt(S * 0.6**2 + 0.5**2)
+    return Problem({"x": Source((1,))}, {"v": View(y, {"x": gain}, noise)}), float(np.mean(y**2))
+
+
+def test_noise_beside_a_known_source_is_what_is_left_of_the_variance():
+    problem, power = alone(0.6, Unknown(0.3))
+    found = learn_instrument(problem, fixed=KNOWN)
+    variance = power - 0.36 * S
+    assert found.converged
+    assert found.values["v"]["noise"] == pytest.approx(np.sqrt(variance) / 0.3, rel=1e-3)
+    # the information about log sigma is 2 n (sigma^2 / (sigma^2 + g^2 s))^2
+    expected = np.sqrt(variance) / 0.3 * power / (variance * np.sqrt(2 * N))
+    assert found.stds["v"]["noise"] == pytest.approx(expected, rel=0.05)
+
+
+def test_the_gain_of_a_known_source():
+    problem, power = alone(Unknown(1.0), 0.5)
+    found = learn_instrument(problem, fixed=KNOWN)
+    gain = np.sqrt((power - 0.25) / S)
+    assert found.values["v"]["mixing.x"] == pytest.approx(gain, rel=1e-3)
+    assert found.stds["v"]["mixing.x"] == pytest.approx(power / (gain * S * np.sqrt(2 * N)), rel=0.05)
+
+
+def test_a_stated_gain_moves_as_far_as_the_data_say():
+    """To the highest point of the posterior, on a grid."""
+    problem, power = alone(Unknown(1.0, 0.05), 0.5)
+    found = learn_instrument(problem, fixed=KNOWN)
+    g = np.linspace(0.3, 1.3, 100001)
+    C = g**2 * S + 0.25
+    log = -N / 2 * (np.log(C) + power / C) - (g - 1) ** 2 / 2 / 0.05**2
+    assert found.values["v"]["mixing.x"] == pytest.approx(g[log.argmax()], abs=1e-3)
+    assert found.stds["v"]["mixing.x"] < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [0.7, 1.4])
+def test_stated_noise_that_is_wrong_comes_back(times):
+    """Three other rows of five numbers in every observation: what the table says can be learned."""
+    rng, d, n = np.random.default_rng(0), 5, 4096
+    roots = [np.linalg.cholesky(B @ B.T / d + 0.1 * np.eye(d)) for B in rng.normal(size=(2, d, d))]
+    views = {}
+    for v, amplitudes in enumerate([(1.0, 0.0), (1.0, 0.5)]):
+        rows = rng.normal(size=(n, 3, d))
+        rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+        x = sum(a * rng.normal(size=(n, d)) @ L.T for a, L in zip(amplitudes, roots, strict=True))
+        y = np.einsum("nab,nb->na", rows, x) + 0.3 * rng.normal(size=(n, 3))
+        shown = {s: PerSample(Dense(rows)) @ Scale(a, (d,)) for s, a in zip("xz", amplitudes, strict=True) if a}
+        views[f"v{v}"] = View(y, shown, Unknown(0.3 * times))
+    found = learn_instrument(Problem({"x": Source((d,)), "z": Source((d,))}, views))
+    for unknowns, stds in zip(found.values.values(), found.stds.values(), strict=True):
+        assert times * unknowns["noise"] == pytest.approx(1.0, abs=0.03)
+        assert abs(times * unknowns["noise"] - 1) < 3 * times * stds["noise"]
