@@ -44,7 +44,8 @@ def test_a_stated_gain_moves_as_far_as_the_data_say():
     g = np.linspace(0.3, 1.3, 100001)
     C = g**2 * S + 0.25
     log = -N / 2 * (np.log(C) + power / C) - (g - 1) ** 2 / 2 / 0.05**2
-    assert found.values["v"]["mixing.x"] == pytest.approx(g[log.argmax()], abs=1e-3)
+    # steps end where less than a thousandth is to gain: a twentieth of the standard deviation
+    assert abs(found.values["v"]["mixing.x"] - g[log.argmax()]) < 0.05 * found.stds["v"]["mixing.x"]
     assert found.stds["v"]["mixing.x"] < 0.05
 
 
