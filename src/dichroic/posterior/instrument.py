@@ -103,7 +103,7 @@ def given_sources(
         if keys is not None:
             data: Any = jax.random.key_data(keys[:1])
             weight = np.random.default_rng(np.asarray(data).ravel()).chisquare(weight)
-        new[NOISE] = np.sqrt(total / weight)
+        new[NOISE] = np.asarray(np.sqrt(total / weight))
     return new
 
 
@@ -174,7 +174,7 @@ def _stated(view: View, keys: Array) -> Values:
         z = np.asarray(_normal(_folded(keys, 2 * _OWN + number), unknown.size), float)
         z = (z if unknown.per_sample else z[0]).reshape(unknown.value.shape)
         z = np.where(np.isfinite(unknown.std), unknown.std, 0.0) * z
-        found[name] = unknown.value * np.exp(z) if name == NOISE else unknown.value + z
+        found[name] = np.asarray(unknown.value * np.exp(z) if name == NOISE else unknown.value + z)
     return found
 
 
