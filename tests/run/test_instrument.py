@@ -21,6 +21,7 @@ def problem(gain=0.5, empty=0.1, clean=True):
     return Problem(SOURCES, views)
 
 
+@pytest.mark.slow
 def test_a_gain_is_learned_and_its_posterior_is_in_the_separated_file(tmp_path):
     """Sixteen clean examples of the star are what lets its amplitude be learned."""
     run = fit(problem(Unknown(0.8)), tiny_config(laps=0), out=tmp_path / "run")
