@@ -268,6 +268,6 @@ class _Weighed(Build):
     tuples: int = eqx.field(static=True)
 
     def __call__(self, observation, alike):
-        if (found := linearised(self, observation, several=True)) is not None:
+        if (found := linearised(self, observation)) is not None:
             return found
         return CandidatePosterior.create(self.mixtures, observation, self.tuples)

@@ -7,13 +7,11 @@ What stands for :math:`p(y \mid m)` near a mean has its score there, so iteratin
 from what the Gaussian near the data says on ends where the posterior given :math:`x_t` is largest (iteratively
 reweighted least squares, Gauss and Newton). For a draw the auxiliary variables of the likelihood are drawn given
 :math:`\hat m`, then the sources given them: data augmentation (Tanner and Wong, 1987), exact in the limit of many turns
-where :math:`p(x_0 \mid x_t)` is a Gaussian. A noise level takes one, for it begins where the one before ended. Where it
-has several modes its mean lies in none of them, and good data are taken for outliers: then the turns are draws as well.
+where :math:`p(x_0 \mid x_t)` is a Gaussian. A noise level takes one, for it begins where the one before ended.
 """
 
 from dataclasses import replace
 
-import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -25,21 +23,18 @@ from dichroic.white import WhitenedObservation
 __all__ = ["Linearised", "linearised"]
 
 _ROUNDS = 2  # of the mean; two and one draw after them do as well as more of either
-_TURNS = 4  # of draws
 
 Sources = dict[str, Array]
 
 
 class Linearised(MomentTarget):
-    r"""The joint posterior of one observation of any likelihood.
+    """The joint posterior of one observation of any likelihood.
 
-    **Arguments:** `build`, makes the target of a Gaussian observation; `observation`, with its own likelihood;
-    `several`, whether :math:`p(x_0 \mid x_t)` has several modes.
+    **Arguments:** `build`, makes the target of a Gaussian observation; `observation`, with its own likelihood.
     """
 
     build: Build
     observation: WhitenedObservation
-    several: bool = eqx.field(static=True, default=False)
 
     def mean(self, x_t: Sources, sigma: Float[Array, ""]) -> tuple[Sources, Info]:
         x, info = self.build(self._near, False).mean(x_t, sigma)
@@ -50,21 +45,9 @@ class Linearised(MomentTarget):
 
     def draw(self, x_t: Sources, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[Sources, Info]:
         auxiliary_key, draw_key = jax.random.split(key)
-        if self.several:
-            return self._turns(x_t, sigma, key)
         x, info = self.mean(x_t, sigma)
         x, new = self._moments(self.observation.at(x, auxiliary_key)).draw(x_t, sigma, draw_key)
         return x, info.merge(new)
-
-    def _turns(self, x_t: Sources, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[Sources, Info]:
-        def turn(k, state):
-            x, info = state
-            auxiliary_key, draw_key = jax.random.split(jax.random.fold_in(key, k))
-            x, new = self._moments(self.observation.at(x, auxiliary_key)).draw(x_t, sigma, draw_key)
-            return x, info.merge(new)
-
-        first = self._moments(self._near).draw(x_t, sigma, jax.random.fold_in(key, _TURNS))
-        return jax.lax.fori_loop(0, _TURNS, turn, first)
 
     def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> Sources:
         return self.build(self._near, False).start(sigma, key)
@@ -84,10 +67,9 @@ class Linearised(MomentTarget):
 
     @property
     def draw_cost(self) -> Cost:
-        one = self._moments(self._near).draw_cost
-        return one * (1 + _TURNS) if self.several else self.mean_cost + one
+        return self.mean_cost + self._moments(self._near).draw_cost
 
 
-def linearised(build: Build, observation: WhitenedObservation, several: bool = False) -> Target | None:
+def linearised(build: Build, observation: WhitenedObservation) -> Target | None:
     """The target of an observation whose likelihood is not Gaussian; None for others."""
-    return None if observation.stated is None else Linearised(build, observation, several)
+    return None if observation.stated is None else Linearised(build, observation)
