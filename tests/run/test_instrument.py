@@ -35,6 +35,7 @@ def test_a_gain_is_learned_and_its_posterior_is_in_the_separated_file(tmp_path):
     assert len(np.unique(np.asarray(drawn)[0])) > 1
 
 
+@pytest.mark.slow
 def test_a_gain_of_every_observation_is_drawn(tmp_path):
     run = fit(problem(PerSample(Unknown(0.5, 0.1))), tiny_config(laps=1), out=tmp_path / "run")
     drawn = run.separate(draws=2).instrument["both"]["mixing.star"]
