@@ -380,7 +380,7 @@ def test_a_run_that_another_process_begins_meanwhile_is_not_mixed(tmp_path, monk
     real = fit_module.pass_design
 
     def late(problem, known, allowed, say):
-        RunFolder(tmp_path / "run").create(tiny_config(seed=1), _describe(problem, None, {}, None), {})
+        RunFolder(tmp_path / "run").create(tiny_config(seed=1), _describe(problem, None, {}, {}, None), {})
         return real(problem, known, allowed, say)
 
     monkeypatch.setattr(fit_module, "pass_design", late)
