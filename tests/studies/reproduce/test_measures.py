@@ -20,11 +20,11 @@ def estimates(n=40, draws=4, error=0.1, seed=0, **options):
 def test_every_number_has_an_interval_and_its_number_of_samples(name):
     pytest.importorskip("ot")
     case = estimates()
-    case = replace(case, seen=(case.draws.mean(1), case.truth))
+    case = replace(case, seen=(case.draws.mean(1), case.truth), bits=lambda x: x > 0)
     found = measure(name, case, set_size=16, replicates=4)
     assert found is not None
     assert found.interval.low <= found.interval.estimate <= found.interval.high
-    assert found.samples == (40 if MEASURES[name].kind in ("draw", "mean", "pooled", "seen", "spread") else 16)
+    assert found.samples == (40 if MEASURES[name].kind in ("draw", "mean", "pooled", "seen", "bits", "spread") else 16)
 
 
 def test_draws_means_and_peaks():
