@@ -24,7 +24,7 @@ def run(tmp_path):
     """A finished run with Gaussian priors, made by hand."""
     loaded = load_problem(write_tiny(tmp_path / "problem", n=96))
     folder = RunFolder(tmp_path / "run")
-    description = _describe(loaded.problem, loaded.held_out, {}, loaded.path)
+    description = _describe(loaded.problem, loaded.held_out, {}, {}, loaded.path)
     folder.create(tiny_config(held_out_limit=4), description, {})
     fit = make_gaussian(loaded.problem)
     folder.save_priors({s: fit.prior(s, x.shape, Schedule()) for s, x in loaded.problem.sources.items()})
