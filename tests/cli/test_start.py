@@ -40,12 +40,15 @@ assert code == {2 if arguments == ["fitt"] else 0}, code
 
 def test_the_cache_is_used_and_says_nothing(tmp_path, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)  # what compiles as quickly as in the tests is not worth keeping
-    runs = [call(["doctor"], tmp_path / "cache") for _ in range(2)]
+    runs, kept = [], []
+    for _ in range(2):
+        runs.append(call(["doctor"], tmp_path / "cache"))
+        kept.append(len(list((tmp_path / "cache").glob("*-cache"))))
     assert [run.returncode for run in runs] == [0, 0]
     assert str(tmp_path / "cache") in runs[1].stdout
-    programs = len(list((tmp_path / "cache").glob("*-cache")))
-    assert programs > 0
-    assert f"{programs} compiled programs" in runs[1].stdout
+    assert kept[0] > 0
+    # on a busy machine the second one finds another program that took long enough to be kept
+    assert any(f"{n} compiled programs" in runs[1].stdout for n in range(kept[0], kept[1] + 1))
     # warnings of the compiler about a cache would frighten: what is said here is about the missing GPU alone
     for run in runs:
         assert all(line.startswith("NO GPU") for line in run.stderr.splitlines()), run.stderr

@@ -1,5 +1,6 @@
 """Fast posteriors of a run: trained, judged, kept, and used only where they may stand in."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,13 @@ from dichroic.run import RunError, separate
 from dichroic.run.distillation import distill_posterior
 
 METHOD = Fast(pair_steps=8, pair_batch=16, pair_width=8, evaluations=2)
+
+
+@pytest.fixture
+def finished(finished):
+    """As others find it afterwards."""
+    yield finished
+    shutil.rmtree(finished.path / "fast", ignore_errors=True)
 
 
 def test_a_fast_posterior_is_used_where_it_was_accepted(finished):
