@@ -59,7 +59,7 @@ def test_laps_are_judged_by_what_was_held_out(tmp_path):
 def test_which_laps_are_judged(which, laps, monkeypatch, tmp_path):
     monkeypatch.setattr(sys.modules["dichroic.run.fit"], "law_of", lambda *_: {"both": [0.5, 0.1]})
     problem = tiny_problem(48)
-    job = _Fit(problem, None, {}, RunFolder(tmp_path), tiny_config(judged=which))
+    job = _Fit(problem, None, {}, {}, RunFolder(tmp_path), tiny_config(judged=which))
     job.progress, job.asked = Quiet(), threading.Event()
     records = [{"stage": "joint", "lap": lap, "best_lap": min(lap, 1), "seconds": {}} for lap in range(3)]
     for lap in range(3):
