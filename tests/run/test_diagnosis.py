@@ -12,7 +12,7 @@ from dichroic.diffusion import Schedule
 from dichroic.problem import load_problem
 from dichroic.report import report
 from dichroic.run import Run, RunError, RunFolder, diagnose
-from dichroic.run.fit import _describe
+from dichroic.run.description import describe_run
 from report_cases import make_gaussian
 from run_cases import tiny_config, write_tiny
 
@@ -24,7 +24,7 @@ def run(tmp_path):
     """A finished run with Gaussian priors, made by hand."""
     loaded = load_problem(write_tiny(tmp_path / "problem", n=96))
     folder = RunFolder(tmp_path / "run")
-    description = _describe(loaded.problem, loaded.held_out, {}, {}, loaded.path)
+    description = describe_run(loaded.problem, loaded.held_out, {}, {}, loaded.path)
     folder.create(tiny_config(held_out_limit=4), description, {})
     fit = make_gaussian(loaded.problem)
     folder.save_priors({s: fit.prior(s, x.shape, Schedule()) for s, x in loaded.problem.sources.items()})

@@ -14,7 +14,8 @@ import pytest
 from dichroic import Prior, Problem, ProblemError, Run, fit, load_problem, resume
 from dichroic.report import report
 from dichroic.run import RunError, RunFolder, Separation, Stopped, diagnose
-from dichroic.run.fit import _describe, fresh_folder
+from dichroic.run.description import describe_run
+from dichroic.run.fit import fresh_folder
 from run_cases import results, tiny_config, tiny_problem, write_tiny
 
 fit_module, write_module = import_module("dichroic.run.fit"), import_module("dichroic.report.write")
@@ -380,7 +381,7 @@ def test_a_run_that_another_process_begins_meanwhile_is_not_mixed(tmp_path, monk
     real = fit_module.pass_design
 
     def late(problem, known, allowed, say):
-        RunFolder(tmp_path / "run").create(tiny_config(seed=1), _describe(problem, None, {}, {}, None), {})
+        RunFolder(tmp_path / "run").create(tiny_config(seed=1), describe_run(problem, None, {}, {}, None), {})
         return real(problem, known, allowed, say)
 
     monkeypatch.setattr(fit_module, "pass_design", late)

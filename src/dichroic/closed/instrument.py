@@ -14,6 +14,7 @@ logarithm of its factor.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,23 @@ class InstrumentFit:
     values: Values
     stds: Values
     converged: bool = True
+
+    def described(self) -> dict[str, Any]:
+        """Itself in numbers and lists, to be written."""
+        kinds = {"values": self.values, "stds": self.stds}
+        return {"converged": self.converged} | {
+            kind: {v: {name: x.tolist() for name, x in unknowns.items()} for v, unknowns in values.items()}
+            for kind, values in kinds.items()
+        }
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "InstrumentFit":
+        """From what `described` gave."""
+        values, stds = (
+            {v: {name: np.asarray(x, float) for name, x in unknowns.items()} for v, unknowns in content[kind].items()}
+            for kind in ("values", "stds")
+        )
+        return cls(values, stds, bool(content["converged"]))
 
     def sentences(self) -> list[str]:
         """What was found, each unknown in a sentence; of arrays the range."""

@@ -23,7 +23,7 @@ from dichroic.em.mstep import measure_errors, new_network
 from dichroic.posterior import Bound, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.run.judged import law_of
-from dichroic.run.known import components_for_fit, population_of
+from dichroic.run.known import components_for_fit, populations_of
 from dichroic.settings import FitConfig
 from dichroic.white.parallel import side_by_side
 
@@ -153,7 +153,7 @@ def time_closed_form(
     if frozen:
         report("known priors")
     begin = perf_counter()
-    fixed = {s: population_of(prior, key) for s, prior in frozen.items()}
+    fixed = populations_of(frozen, key)
     report("Gaussian stage")
     fit = gaussian_em(problem, config.gaussian, fixed=fixed, seed=config.seed)
     found.closed_form["Gaussian stage"] = perf_counter() - begin

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra import Info, solve_products
+from dichroic.diffusion import Cost, Denoiser, Target, pure_noise
 from dichroic.white import WhitenedObservation
 
-__all__ = ["Constraint", "squared_gains"]
+__all__ = ["Constrained", "Constraint", "squared_gains"]
 
 _MOST = 64  # iterations of a solve
 
@@ -68,3 +69,18 @@ class Constraint(eqx.Module):
     def _weighted(self, v: Array) -> dict[str, Array]:
         back = self.observation.adjoint(v)
         return {s: w * back[s] for s, w in self.weights.items()}
+
+
+class Constrained(Target):
+    """Sources whose states are on the data of one observation from the start on."""
+
+    denoisers: dict[str, Denoiser]
+    constraint: Constraint
+
+    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
+        observation = self.constraint.observation
+        return self.constraint(pure_noise(key, observation.shapes, sigma, observation.dtype))[0]
+
+    @property
+    def mean_cost(self) -> Cost:
+        return Cost(1)

@@ -1,9 +1,8 @@
 """The main job: from a problem to learned priors, in a run folder that survives anything."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,21 @@ from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
 from dichroic.faults import did_you_mean, names
 from dichroic.hosts import is_first, several, told, wait
-from dichroic.problem import Problem, describe_source, load_problem
+from dichroic.problem import Problem, load_problem
+from dichroic.run.description import continued, describe_run
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
 from dichroic.run.heartbeat import Heartbeat
 from dichroic.run.instrument import instrument_of
 from dichroic.run.judged import law_of, used
-from dichroic.run.known import Known, components_for_fit, known_priors, population_of
+from dichroic.run.known import Known, components_for_fit, known_priors, populations_of
 from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
 from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.proof import proven
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
+from dichroic.run.signals import stop_signals
 from dichroic.settings import FitConfig
 from dichroic.store import claim, readable
 from dichroic.track import TRACKERS, open_trackers
@@ -78,8 +79,8 @@ def fit(
     known, begun = known_priors(frozen or {}, problem), known_priors(start or {}, problem)
     if both := [s for s in begun if s in known]:
         raise RunError(f"source '{both[0]}': a known prior is not learned, so learning cannot begin at another")
-    description = _describe(problem, held_out, known, begun, source_file)
-    settings = _continued(folder, config, description) if folder.exists else config or FitConfig()
+    description = describe_run(problem, held_out, known, begun, source_file)
+    settings = continued(folder, config, description) if folder.exists else config or FitConfig()
     job = _Fit(problem, held_out, known, begun, folder, settings)
     progress = progress or Quiet()
     try:
@@ -93,10 +94,10 @@ def fit(
     folder.path.mkdir(parents=True, exist_ok=True)
     watched = Watchdog(progress)
     try:
-        with folder.lock(), _signals() as asked:
+        with folder.lock(), stop_signals() as asked:
             wait()  # until all have looked at what was there
             if folder.exists:  # by now, perhaps because of another process
-                if is_first() and (found := _continued(folder, config, description)) != settings:
+                if is_first() and (found := continued(folder, config, description)) != settings:
                     job = _Fit(problem, held_out, known, begun, folder, found)
             else:
                 if design is not None:
@@ -221,12 +222,11 @@ class _Fit:
         if done is not None:
             return done
         key = jax.random.fold_in(jax.random.key(self.config.seed), 0)
-        fixed = {s: population_of(prior, key) for s, prior in self.frozen.items()}
         result = gaussian_em(
             self.problem,
             self.config.gaussian if self.contrast is None else shortened(self.config.gaussian),
-            fixed=fixed,
-            start={s: population_of(prior, key) for s, prior in self.start.items()},
+            fixed=populations_of(self.frozen, key),
+            start=populations_of(self.start, key),
             seed=self.config.seed,
             report=lambda lap, laps, _: self._phase(
                 f"Gaussian EM, lap {lap} of at most {laps}", CLOSED_FORMS / 2 * lap / laps
@@ -369,50 +369,6 @@ class _Fit:
             raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
 
 
-def _describe(
-    problem: Problem,
-    held_out: Problem | float | None,
-    frozen: Mapping[str, Prior],
-    start: Mapping[str, Prior],
-    file: str | Path | None,
-) -> dict[str, Any]:
-    return {
-        "title": problem.title,
-        "file": None if file is None else str(Path(file).resolve()),
-        "fingerprint": problem.fingerprint(),
-        "held_out": held_out.fingerprint() if isinstance(held_out, Problem) else held_out,
-        "frozen": {s: frozen[s].fingerprint() for s in sorted(frozen)},
-        **({"start": {s: start[s].fingerprint() for s in sorted(start)}} if start else {}),
-        "sources": {s: describe_source(source) for s, source in problem.sources.items()},
-        "views": {
-            name: {"observations": len(view), "shape": list(view.event_shape), "sources": list(view.mixing)}
-            for name, view in problem.views.items()
-        },
-    }
-
-
-def _continued(folder: RunFolder, config: FitConfig | None, description: Mapping[str, Any]) -> FitConfig:
-    """The settings of the run in a folder, which must be of the same observations and, where any are given, of these.
-
-    **Raises:** `RunError` otherwise.
-    """
-    before = folder.problem()
-    for what, name in (
-        ("fingerprint", "observations"),
-        ("held_out", "held-out observations"),
-        ("frozen", "known priors"),
-        ("start", "priors to begin at"),
-    ):
-        if before.get(what) != description.get(what):
-            raise RunError(f"the run in {folder.path} was started with other {name}; choose another folder")
-    settings = folder.config()
-    if config is not None and config != settings:
-        old, new = settings.model_dump(), config.model_dump()
-        changed = ", ".join(key for key in new if new[key] != old[key])
-        raise RunError(f"the run in {folder.path} was started with other settings ({changed}); choose another folder")
-    return settings
-
-
 def fresh_folder(problem: Problem) -> Path:
     """The next free folder under `runs/`, named after the problem."""
     return free_folder(problem.title)
@@ -425,23 +381,3 @@ def free_folder(title: str) -> Path:
     while (path := Path("runs") / f"{stem}-{number}").exists():
         number += 1
     return path
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Turns SIGTERM, SIGUSR1 and SIGHUP into a request to stop at the next occasion (in the main thread only).
-
-    Those that are ignored, as under nohup, stay so.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
-    wanted = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in wanted}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

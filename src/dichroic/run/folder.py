@@ -178,27 +178,13 @@ class RunFolder:
     @by_first
     def save_instrument(self, found: InstrumentFit) -> None:
         """Keeps what was learned of the instrument."""
-        content = {
-            "converged": found.converged,
-            **{
-                kind: {v: {name: x.tolist() for name, x in unknowns.items()} for v, unknowns in values.items()}
-                for kind, values in (("values", found.values), ("stds", found.stds))
-            },
-        }
-        save_json(self.path / "instrument.json", content, _INSTRUMENT)
+        save_json(self.path / "instrument.json", found.described(), _INSTRUMENT)
 
     @_in_words
     def instrument(self) -> InstrumentFit | None:
         """What was learned of the instrument, None where nothing was."""
         path = self.path / "instrument.json"
-        if not path.is_file():
-            return None
-        content = load_json(path, _INSTRUMENT)
-        values, stds = (
-            {v: {name: np.asarray(x, float) for name, x in unknowns.items()} for v, unknowns in content[kind].items()}
-            for kind in ("values", "stds")
-        )
-        return InstrumentFit(values, stds, bool(content["converged"]))
+        return InstrumentFit.of(load_json(path, _INSTRUMENT)) if path.is_file() else None
 
     @by_first
     def save_gaussian(self, fit: GaussianFit) -> None:

@@ -8,7 +8,7 @@ from dichroic.closed import InstrumentFit, learn_instrument
 from dichroic.diffusion import Prior
 from dichroic.problem import Problem
 from dichroic.run.folder import RunError, RunFolder
-from dichroic.run.known import population_of
+from dichroic.run.known import populations_of
 from dichroic.settings import FitConfig
 
 __all__ = ["instrument_of"]
@@ -32,7 +32,7 @@ def instrument_of(
     found = folder.instrument()
     if found is None:
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
-        fixed = {s: population_of(prior, key) for s, prior in frozen.items()}
+        fixed = populations_of(frozen, key)
         try:
             found = learn_instrument(
                 problem, config.gaussian, fixed=fixed, seed=config.seed, report=lambda share: tick()

@@ -13,7 +13,7 @@ from dichroic.faults import did_you_mean, names
 from dichroic.problem import Problem
 from dichroic.run.folder import RunError
 
-__all__ = ["Known", "complete_priors", "components_for_fit", "known_priors", "population_of"]
+__all__ = ["Known", "complete_priors", "components_for_fit", "known_priors", "populations_of"]
 
 _SAMPLES = 2048
 _MOST = 64  # components of a known prior that take part in the components stage of a fit
@@ -60,13 +60,17 @@ def complete_priors(given: Mapping[str, Known], problem: Problem) -> dict[str, P
     return known
 
 
-def population_of(prior: Prior, key: PRNGKeyArray) -> Gaussian:
-    """The Gaussian with the moments of a known prior, by its draws."""
-    x = np.asarray(prior.sample(_SAMPLES, key=key)).reshape(_SAMPLES, -1)
-    return Gaussian.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))
+def populations_of(priors: Mapping[str, Prior], key: PRNGKeyArray) -> dict[str, Gaussian]:
+    """The Gaussians with the moments of known priors, by their draws."""
+    return {s: _population(prior, key) for s, prior in priors.items()}
 
 
 def components_for_fit(prior: Prior) -> Components | None:
     """A known prior as components, where these are few enough to be combined with those of other sources."""
     found = prior.components()
     return found if found is not None and len(found) <= _MOST else None
+
+
+def _population(prior: Prior, key: PRNGKeyArray) -> Gaussian:
+    x = np.asarray(prior.sample(_SAMPLES, key=key)).reshape(_SAMPLES, -1)
+    return Gaussian.of(x.mean(0, dtype=float), np.cov(x.T, dtype=float).reshape(x.shape[1], x.shape[1]))

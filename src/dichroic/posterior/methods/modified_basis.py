@@ -5,13 +5,13 @@ from typing import ClassVar, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Cost, Denoiser, Step, Target, noise_like, pure_noise
+from dichroic.diffusion import Cost, Denoiser, Step, Target, noise_like
 from dichroic.posterior.annealed import Stepped, leg
-from dichroic.posterior.constraint import Constraint, squared_gains
+from dichroic.posterior.constraint import Constrained, Constraint, squared_gains
 from dichroic.posterior.modelled import Sources
 from dichroic.posterior.sampler import Build
 from dichroic.white import WhitenedObservation
@@ -68,22 +68,11 @@ class _OnData(Build):
         return OnData({s: self.denoisers[s] for s in observation.shapes}, constraint)
 
 
-class OnData(Target):
+class OnData(Constrained):
     """The priors of all sources, and the data of one observation."""
-
-    denoisers: dict[str, Denoiser]
-    constraint: Constraint
 
     def mean(self, x_t: Sources, sigma: Float[Array, ""]) -> tuple[Sources, Info]:
         return {s: denoiser(x_t[s], sigma) for s, denoiser in self.denoisers.items()}, Info.none()
-
-    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> Sources:
-        observation = self.constraint.observation
-        return self.constraint(pure_noise(key, observation.shapes, sigma, observation.dtype))[0]
-
-    @property
-    def mean_cost(self) -> Cost:
-        return Cost(1)
 
 
 class ProjectedLangevin(Step):

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import NonNegativeFloat
 
 from dichroic.algebra import Info
-from dichroic.diffusion import Cost, Denoiser, Target, pure_noise
+from dichroic.diffusion import Cost, Denoiser
 from dichroic.posterior.annealed import Stepped, leg
-from dichroic.posterior.constraint import Constraint
+from dichroic.posterior.constraint import Constrained, Constraint
 from dichroic.posterior.methods.msdm import Churned
 from dichroic.posterior.methods.pivot import pivot_of
 from dichroic.posterior.modelled import Sources
@@ -63,11 +63,11 @@ class _Eliminated(Build):
         return Eliminated({s: self.denoisers[s] for s in observation.shapes}, only, self.pivot)
 
 
-class Eliminated(Target):
-    """The sources of one observation but for the pivot, whose state is no part of what is moved."""
+class Eliminated(Constrained):
+    """The sources of one observation but for the pivot, whose state is no part of what is moved: only the constraint
+    moves it, and nothing else.
+    """
 
-    denoisers: dict[str, Denoiser]
-    constraint: Constraint  # which moves the pivot alone
     pivot: str = eqx.field(static=True)
 
     def mean(self, x_t: Sources, sigma: Float[Array, ""]) -> tuple[Sources, Info]:
@@ -80,11 +80,3 @@ class Eliminated(Target):
 
     def settled(self, x_s: Sources, sigma_s: Float[Array, ""], key: PRNGKeyArray) -> Sources:
         return self.constraint(x_s)[0]
-
-    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> Sources:
-        observation = self.constraint.observation
-        return self.constraint(pure_noise(key, observation.shapes, sigma, observation.dtype))[0]
-
-    @property
-    def mean_cost(self) -> Cost:
-        return Cost(1)
