@@ -11,6 +11,7 @@ from dichroic.onestep import (
     ensemble_mean,
     importance_mean,
     lecam,
+    likelihood_score,
     logistic,
     share,
     skew_divergence,
@@ -188,10 +189,30 @@ class TestGivenData:
     def test_one_component(self):
         importance, _ = self.scores([0.0], 1.0, 0.7, 0.8, -0.4, 100000, 1)
         np.testing.assert_allclose(importance, -0.98285, atol=0.02)
+        # by the draws' own derivatives, g(z, x_t) = gain x_t + root z
+        gain, root = 1 / 1.64, 0.8 / np.sqrt(1.64)
+        x = gain * 0.7 + root * np.random.default_rng(1).standard_normal(100000)
+
+        def log_likelihood(x_t):
+            return -0.5 * ((-0.4 - self.A * (x + gain * (x_t - 0.7))) / self.noise) ** 2
+
+        found = jax.jit(lambda x_t: likelihood_score(log_likelihood, x_t))(device(0.7))
+        np.testing.assert_allclose(found, -0.98285, atol=0.02)
+        # what it is not: the printed formula, the mean without weights, and DPS
+        p_y = np.exp(normal(-0.4, self.A * gain * 0.7, np.hypot(self.noise, self.A * root)))
+        np.testing.assert_allclose(p_y * -0.98285, -0.2279, atol=1e-4)
+        slope = self.A * gain / self.noise**2
+        np.testing.assert_allclose(np.mean(slope * (-0.4 - self.A * x)), -10.58, atol=0.12)
+        np.testing.assert_allclose(slope * (-0.4 - self.A * gain * 0.7), -10.57, atol=0.005)
 
     @pytest.mark.parametrize(
         "sigma, exact, importance, spread, ensemble",
-        [(0.3, 2.3806, 2.30, 0.39, 2.38), (1.0, 0.9543, 0.957, 0.018, 0.97), (4.0, 0.1202, 0.120, 0.001, 0.12)],
+        [
+            (0.3, 2.3806, 2.30, 0.39, 2.38),
+            (1.0, 0.9543, 0.957, 0.018, 0.97),
+            (2.0, 0.4242, 0.424, 0.005, 0.42),
+            (4.0, 0.1202, 0.120, 0.001, 0.12),
+        ],
     )
     def test_two_components(self, sigma, exact, importance, spread, ensemble):
         found, by_ensemble = self.scores([-2.0, 2.0], 0.2, 0.3, sigma, 3.0, 64, 4000)

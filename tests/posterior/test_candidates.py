@@ -92,10 +92,10 @@ def test_weights_of_few_candidates_are_unbiased(problem, float64):
     x_t, sigma, n = jnp.asarray([0.3, -0.2]), jnp.asarray(2.0), 20_000
 
     def weights(key):
-        found = target._candidates("a", x_t, sigma, key)
+        found = target.candidates("a", x_t, sigma, key)
         # which components they are, by their means
         every = CandidatePosterior.create({s: denoiser(x) for s, x in sources.items()}, whitened)
-        known = every._candidates("a", x_t, sigma, None)
+        known = every.candidates("a", x_t, sigma, None)
         same = jnp.abs(found.means[:, None] - known.means).sum(-1) < 1e-9
         return jnp.exp(found.log_weights) @ same, jnp.exp(known.log_weights)
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from dichroic.algebra import Components, Gaussian, solve_spd, symmetric_eigen
 
@@ -256,16 +256,37 @@ class ComponentsDenoiser(Denoiser):
         return jnp.shape(self.means)[1:]
 
     def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
+        log_r, coordinates = self.responsibilities(x_t, sigma)
+        means, bases, values = (jnp.asarray(a, x_t.dtype) for a in (self.means, self.bases, self.values))
+        K, d = values.shape
+        r = jax.nn.softmax(log_r)
+        shrunk = r[:, None] * (values / (values + sigma**2) * coordinates)
+        return (r @ means.reshape(K, d) + _stacked(bases) @ shrunk.reshape(-1)).reshape(x_t.shape)
+
+    def responsibilities(
+        self, x_t: Float[Array, "..."], sigma: Float[Array, ""]
+    ) -> tuple[Float[Array, " K"], Float[Array, "K d"]]:
+        r""":math:`\log r_k` up to a constant, and the coordinates :math:`Q_k^\top (x_t - \mu_k)`."""
         log_weights, means, bases, values = (
             jnp.asarray(a, x_t.dtype) for a in (self.log_weights, self.means, self.bases, self.values)
         )
         K, d = values.shape
-        means, noisy = means.reshape(K, d), values + sigma**2
+        noisy = values + sigma**2
         # one product in, one out: a batch of samples then meets all components in two large matrix products
-        stacked = bases.transpose(1, 0, 2).reshape(d, K * d)
-        centres = jnp.einsum("kij,ki->kj", bases, means)
-        coordinates = (x_t.reshape(-1) @ stacked).reshape(K, d) - centres
-        log_r = log_weights - 0.5 * jnp.sum(coordinates**2 / noisy + jnp.log(noisy), axis=1)
-        r = jax.nn.softmax(log_r)
-        shrunk = r[:, None] * (values / noisy * coordinates)
-        return (r @ means + stacked @ shrunk.reshape(-1)).reshape(x_t.shape)
+        centres = jnp.einsum("kij,ki->kj", bases, means.reshape(K, d))
+        coordinates = (x_t.reshape(-1) @ _stacked(bases)).reshape(K, d) - centres
+        return log_weights - 0.5 * jnp.sum(coordinates**2 / noisy + jnp.log(noisy), axis=1), coordinates
+
+    def given(
+        self, coordinates: Float[Array, "K d"], sigma: Float[Array, ""], index: Int[Array, " n"]
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
+        """Means of some of the components given the noisy sample, and roots of their covariances."""
+        means, bases, values = (jnp.asarray(a, coordinates.dtype)[index] for a in (self.means, self.bases, self.values))
+        shrunk = values / (values + sigma**2)
+        mu = means.reshape(values.shape) + jnp.einsum("kij,kj->ki", bases, shrunk * coordinates[index])
+        return mu, bases * jnp.sqrt(shrunk * sigma**2)[:, None]
+
+
+def _stacked(bases: Float[Array, "K d d"]) -> Float[Array, "d K*d"]:
+    K, d, _ = bases.shape
+    return bases.transpose(1, 0, 2).reshape(d, K * d)

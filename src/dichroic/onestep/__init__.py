@@ -3,8 +3,9 @@
 from dichroic.diffusion import PRIORS
 from dichroic.onestep.config import OneStepConfig
 from dichroic.onestep.critic import MixtureCritic, TaughtCritic, together
+from dichroic.onestep.exact import ExactDraws, stochastic_denoiser
 from dichroic.onestep.generator import Generator, Noisy
-from dichroic.onestep.given import ensemble_mean, importance_mean
+from dichroic.onestep.given import ensemble_mean, importance_mean, likelihood_score
 from dichroic.onestep.objective import GeneratorObjective, karras
 from dichroic.onestep.prior import GeneratorPrior
 from dichroic.onestep.ratio import generator_gan, lecam, logistic
@@ -15,6 +16,7 @@ from dichroic.onestep.weighting import adaptive, toward
 PRIORS[GeneratorPrior.kind] = GeneratorPrior
 
 __all__ = [
+    "ExactDraws",
     "Generator",
     "GeneratorObjective",
     "GeneratorPrior",
@@ -32,11 +34,13 @@ __all__ = [
     "importance_mean",
     "karras",
     "lecam",
+    "likelihood_score",
     "logistic",
     "logit",
     "share",
     "skew_divergence",
     "skew_weight",
+    "stochastic_denoiser",
     "together",
     "toward",
     "train_one_step",

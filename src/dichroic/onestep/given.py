@@ -12,13 +12,15 @@ draws count where data are precise; the second takes them for a Gaussian's.
 Source: Jayashankar's thesis, 9.2.2, whose formula lacks a logarithm and a normalisation.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dichroic.algebra.small import solve_spd
 
-__all__ = ["ensemble_mean", "importance_mean"]
+__all__ = ["ensemble_mean", "importance_mean", "likelihood_score"]
 
 
 def importance_mean(
@@ -43,3 +45,14 @@ def ensemble_mean(
     back = centred.T @ U.T / (len(x) - 1) + ridge * A.T
     S = U @ U.T / (len(x) - 1) + ridge * A @ A.T + jnp.eye(len(y), dtype=y.dtype)
     return f + back @ solve_spd(S, y - A @ f)
+
+
+def likelihood_score(
+    log_likelihood: Callable[[Float[Array, "..."]], Float[Array, " K"]], x_t: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    r""":math:`\nabla_{x_t} \log \frac1K \sum_k p(y \mid g(z_k, x_t))`, by the draws' own derivatives: what the weighted
+    mean says without them.
+
+    **Arguments:** `log_likelihood(x_t)`, of draws with noise `z_k` that stays as it is.
+    """
+    return jax.grad(lambda x_t: jax.nn.logsumexp(log_likelihood(x_t)))(x_t)

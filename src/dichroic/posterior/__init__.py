@@ -11,6 +11,7 @@ from dichroic.posterior.auto import Auto
 from dichroic.posterior.candidates import CandidatePosterior, Candidates
 from dichroic.posterior.closed_form import ClosedForm, stand_in_mean
 from dichroic.posterior.covariance import COVARIANCES
+from dichroic.posterior.drawn import Drawn, DrawnPosterior
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.fast import Fast
 from dichroic.posterior.fast_posterior import FastPosterior
@@ -66,6 +67,7 @@ METHODS.update(
     annealed=Annealed,
     closed_form=ClosedForm,
     candidates=Candidates,
+    drawn=Drawn,
     amortised=Amortised,
     fast=Fast,
     gibbs=Gibbs,
@@ -141,6 +143,8 @@ __all__ = [
     "Conditional",
     "DiffPIR",
     "DiracMSDM",
+    "Drawn",
+    "DrawnPosterior",
     "Draws",
     "Fast",
     "FastPosterior",
