@@ -487,8 +487,10 @@ def test_status_compare_and_export(ready, tmp_path, capsys):
     assert main(["status", str(run), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["state"] == "finished" and said["stages"][0]["laps"] == 2 and said["next"].startswith("dichroic report")
+    assert {c["source"]: c["tried"] for c in said["priors"]} == {c.source: c.tried for c in Run(run).choices.values()}
     assert main(["status", str(run)]) == 0
-    assert "Tiny: finished" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Tiny: finished" in printed and "what was tried is" in printed
     figure = tmp_path / "compare.png"
     command = ["compare", str(run), str(run), "wiener", "--out", str(figure)]
     assert main([*command, "--json"]) == 0

@@ -95,6 +95,21 @@ def test_nothing_is_fine_that_is_told_apart(make_run):
         assert bool(reasons) == (level == "amber")
 
 
+def test_every_source_says_which_prior_is_used(make_run, tmp_path):
+    problem = make_problem((5, 5))
+    records = make_records(problem)
+    views = {"mix": [0.6, 0.01, 0.02, 0.1, 0.01]}
+    proof = {"star": {"used": True, "views": {"mix": [1.2, 0.07, 0.02, 0.1, 0.01]}}}
+    records[-1] |= {"tried": 3, "proof": {**proof, "sky": {"used": False, "views": views}}}
+    run = make_run(problem, records=records, separated=False)
+    verdict = judge_run(gather(run), {}, {})
+    assert "sky: closed form (lap 3 is not proven better, by standard errors: +0.5 in 'mix')" in verdict.sentence
+    assert "star: lap 3 (proven better, by standard errors: +3.5 in 'mix')" in verdict.sentence
+    assert {s: c.prior for s, c in run.choices.items()} == {"sky": "closed form", "star": "lap 3"}
+    page = report(run, tmp_path)
+    assert "Not shown" not in page and '<td class="num">+3.5</td><td class="num">1.2</td><td>proven better' in page
+
+
 def test_without_held_out_set(make_run, tmp_path):
     problem = make_problem((4,))
     run = make_run(problem, held_out=False, separated=False, records=make_records(problem, score=False))

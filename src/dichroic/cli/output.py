@@ -97,9 +97,21 @@ def show_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     print_table(table)
 
 
+def show_priors(priors: Sequence[Mapping[str, Any]]) -> None:
+    """Which prior of every source is used, and by how many standard errors the data are nearer to what was tried."""
+    if not any(choice["tried"] for choice in priors):
+        return
+    table = make_table("Priors", "source", "used", "tried", "standard errors, by view", "what was tried is")
+    for c in priors:
+        errors = ", ".join(f"{found['errors']:+.1f} {view}" for view, found in c["proof"].items())
+        table.add_row(c["source"], c["prior"], c["tried"], errors, c["reading"])
+    print_table(table)
+
+
 def show_fit(summary: Mapping[str, Any]) -> None:
     """The end of a fit."""
     show_stages(summary["stages"])
+    show_priors(summary["priors"])
     if summary["held_out"]:
         show_views("Held-out observations", summary["held_out"])
     show_law(summary.get("law", []))

@@ -25,6 +25,7 @@ def describe(path: Folder) -> dict[str, Any]:
     **Raises:** `RunError` where there is no run.
     """
     from dichroic.run import RunError, RunFolder
+    from dichroic.run.choices import choices
     from dichroic.run.heartbeat import life_of
     from dichroic.run.summary import stages_of
 
@@ -54,6 +55,7 @@ def describe(path: Folder) -> dict[str, Any]:
         "sources": list(problem["sources"]),
         "observations": {name: view["observations"] for name, view in problem["views"].items()},
         "stages": stages_of(records),
+        "priors": [choice.describe() for choice in choices(records, problem).values()],
         "life": life and {**vars(life), "stale": life.stale},
         "seconds": seconds,
         "bytes": size,
@@ -64,7 +66,7 @@ def describe(path: Folder) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """Prints it."""
-    from dichroic.cli.output import show_stages
+    from dichroic.cli.output import show_priors, show_stages
     from dichroic.cli.plan import in_words
 
     say(f"{found['title'] or 'Untitled'}: {found['state']}")
@@ -78,4 +80,5 @@ def show(found: dict[str, Any]) -> None:
         say(f"lately:   {life['fraction']:.0%}, {life['what']}{left}")
         say(f"heard of: {in_words(max(life['age'], 0.1))} ago, as process {life['process']} of {life['host']}")
     show_stages(found["stages"])
+    show_priors(found["priors"])
     say(f"next:     {found['next']}")

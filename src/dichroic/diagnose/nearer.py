@@ -45,14 +45,24 @@ class Nearer:
     apart_error: float
 
     @property
+    def told(self) -> bool:
+        """Whether the observations could tell `a` and `b` at all."""
+        return self.apart > _DOUBT * self.apart_error
+
+    @property
+    def errors(self) -> float:
+        """The gain in standard errors."""
+        return self.gain / max(self.error, 1e-12)
+
+    @property
     def better(self) -> bool:
         """Whether the observations are nearer to `b` beyond doubt."""
-        return self.apart > _DOUBT * self.apart_error and self.gain > _DOUBT * self.error
+        return self.told and self.errors > _DOUBT
 
     @property
     def worse(self) -> bool:
         """Whether they are nearer to `a`, beyond as much doubt as is usual."""
-        return self.gain < -2 * self.error
+        return self.errors < -2
 
     @property
     def place(self) -> float:

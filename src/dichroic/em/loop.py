@@ -63,7 +63,7 @@ def _next_stage(state: EMState, stage: Stage, context: Expectation) -> EMState:
     priors, records = {**state.priors, **state.best_priors}, state.records
     if context.prove is not None and state.first_priors and state.best.get("lap"):
         priors, proof = context.prove({**priors, **state.first_priors}, priors, stage.learn)
-        last = {**records[-1], "proof": proof}
+        last = {**records[-1], "proof": proof, "tried": state.best["lap"]}
         if proof and not any(found["used"] for found in proof.values()):
             last["best_lap"] = 0
         records = [*records[:-1], last]

@@ -121,7 +121,7 @@ def _prediction(records: Sequence[Any]) -> Figure | None:
         "Held-out prediction",
         "Error of predicting hidden values of held-out observations from their other values, in units of the noise "
         "(energy score), with the standard error of its difference from the best lap before as a band; good is a fall "
-        "that levels off, and the circled lap is the one whose priors are used.",
+        "that levels off, and the circled lap is the one that is used, or had to prove itself (table above).",
         more,
     )
 

@@ -12,7 +12,8 @@ from dichroic.diagnose.verdict import LABELS
 from dichroic.report.describe import number
 from dichroic.report.material import Material
 from dichroic.report.residuals import ChiSquare
-from dichroic.run import judged
+from dichroic.run import choices, judged
+from dichroic.run.judged import used
 
 __all__ = ["CHECK_NAMES", "judge_run"]
 
@@ -121,25 +122,33 @@ def _laps(material: Material, reasons: list[str]) -> str:
     records = material.records
     if not any(r.get("lap", 0) > 0 for r in records):
         return "no lap of training is done yet" if records else ""
-    last = records[-1]
+    kept, last = used(records), records[-1]
     stage = [r for r in records if r.get("stage") == last.get("stage")]
-    done = last.get("lap", 0)
-    best = last.get("best_lap", done)
-    kept = next((r for r in stage if r.get("lap") == best), last)
     _solver(kept, reasons)
+    priors = choices(records, material.description).values()
+    text = f"priors used: {', '.join(choice.sentence for choice in priors)}"
     score, start = (_finite(x) for x in (kept.get("score"), stage[0].get("score")))
     if score is None:
-        return f"the last of {done} laps is used, there being no held-out score to choose by"
+        return f"{text}, there being no held-out score to choose by"
+    text += f"; held-out prediction score {number(score, 4)} (lower is better"
+    best = kept.get("lap")
+    if best != 0:
+        text += f"; {number(start, 4)} with the closed-form stages' priors)" if start is not None else ")"
+    else:
+        least = min((x for r in stage[1:] if (x := _finite(r.get("score"))) is not None), default=None)
+        text += ")" if least is None else f"; {number(least, 4)} in the best of the others)"
+    if last.get("proof"):  # says more than the gain in prediction does
+        return text
+    found = judged(records)
+    if best == 0 and found and not any(j.told for j in found):  # there was nothing to be added
+        return text
     if best == 0:
         reasons.append(
             "No lap predicts hidden values of held-out observations better than the closed-form stages' priors do, "
             "which are used: the laps have added nothing yet. Try more laps, more training steps per lap, or a larger "
             "network."
         )
-        least = min((x for r in stage[1:] if (x := _finite(r.get("score"))) is not None), default=None)
-        text = f"the closed-form stages' priors are used (lap 0 of {done}), with a held-out prediction score of "
-        later = "" if least is None else f" (lower is better; {number(least, 4)} in the best of the others)"
-        return text + number(score, 4) + later
+        return text
     gain, error = (_finite(kept.get(key)) for key in ("gain", "gain_error"))
     if gain is None and start is not None:  # records of before gains were kept
         gain, error = start - score, _finite(last.get("score_error"))
@@ -149,10 +158,7 @@ def _laps(material: Material, reasons: list[str]) -> str:
             f"priors: by {number(gain, 2)}, with a standard error of {number(error or 0.0, 2)}. Try more laps, more "
             "training steps per lap, or a larger network."
         )
-    text = f"lap {best} of {done} is used"
-    text += "" if best == done else ", whose held-out score is the lowest"
-    text += f", with a held-out prediction score of {number(score, 4)} (lower is better"
-    return text + (f"; {number(start, 4)} with the closed-form stages' priors)" if start is not None else ")")
+    return text
 
 
 def _solver(record: dict[str, Any], reasons: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The report, assembled: what there is is gathered, drawn and put into one page."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -35,7 +35,7 @@ from dichroic.report.strips import example_strip, reduced, separation_strip
 from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge_run
-from dichroic.run import Run, judged
+from dichroic.run import Run, choices, judged
 from dichroic.settings import FitConfig
 from dichroic.store import claim, write
 
@@ -86,6 +86,7 @@ class Maker:
             "facts": self.part("provenance", self._facts) or [],
             "commands": self.part("the commands", self._commands) or [],
             "verdict": judge_run(m, chi, results).doubted(m.beside.reasons),
+            "choices": self.part("the priors that are used", lambda: list(_choices(m))) or [],
             "law": [
                 {"view": j.view, "area": _area(j.area, j.error), "first": _area(j.first, j.first_error)}
                 | {"reading": j.reading}
@@ -260,6 +261,15 @@ class Maker:
             "# the problem was made in Python: make it in the same way, and its held-out set if it had one",
             'fit(problem, config, held_out=held_out, out="another-run")',
         ]
+
+
+def _choices(material: Material) -> Iterator[dict[str, str]]:
+    """A row for every source and view; of what had nothing to prove one without a view."""
+    for c in choices(material.records, material.description).values():
+        row = {"source": c.source, "prior": c.prior, "tried": c.tried or "–", "reading": c.reading}
+        for view, f in c.proof.items() or [("–", None)]:
+            numbers = ("–", "–") if f is None else (f"{f.errors:+.1f}", f"{f.place:.1f}" if f.told else "–")
+            yield {**row, "view": view, "errors": numbers[0], "place": numbers[1]}
 
 
 def _area(area: float, error: float) -> str:

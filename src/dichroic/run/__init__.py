@@ -1,5 +1,6 @@
 """Runs: fitting, resuming, separating, and the folder that holds it all."""
 
+from dichroic.run.choices import Choice, choices
 from dichroic.run.diagnosis import Diagnosis, diagnose
 from dichroic.run.export import export
 from dichroic.run.fit import Stopped, fit, resume
@@ -15,6 +16,7 @@ from dichroic.run.stitching import stitched
 from dichroic.run.summary import summarize
 
 __all__ = [
+    "Choice",
     "Diagnosis",
     "Judged",
     "Progress",
@@ -26,6 +28,7 @@ __all__ = [
     "Stopped",
     "Terminal",
     "Unidentified",
+    "choices",
     "complete_priors",
     "diagnose",
     "export",

@@ -300,6 +300,8 @@ class _Fit:
             return
         if state.stage == len(self.plan):
             record = used(state.records)
+            if any(not found["used"] for found in state.records[-1].get("proof", {}).values()) and record["lap"]:
+                record.pop("law", None)  # that of all sources of the lap, of which some are not used
         elif state.draws and (self.config.judged == "laps" or len(state.records) == 1):
             record = state.records[-1]
         else:

@@ -6,6 +6,7 @@ errors.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import astuple
 from typing import Any
 
 from jaxtyping import PRNGKeyArray
@@ -32,7 +33,7 @@ def proven(
     Sources in no view with observations enough for a proof are taken as they come.
 
     **Returns:** the priors, and for every source that was judged whether it is `used`, and by view the place on the way
-    to the new prior at which observations are, what they are nearer by, and its standard error.
+    to the new prior at which observations are, and the numbers of `Nearer`.
     """
     kept, record = dict(before), {}
     for s in learned:
@@ -42,19 +43,17 @@ def proven(
         found = {v: nearer(case, LearnedModel(trial), v) for v in views}
         used = not found or (any(f.better for f in found.values()) and not any(f.worse for f in found.values()))
         if found:
-            record[s] = {"used": used, "views": {v: [f.place, f.gain, f.error] for v, f in found.items()}}
+            record[s] = {"used": used, "views": {v: [f.place, *astuple(f)] for v, f in found.items()}}
             say(f"{s}: {', '.join(_words(v, f) for v, f in found.items())}: the laps' prior is {_used(used)}")
         kept = trial if used else kept
     return kept, record
 
 
 def _words(view: str, found: Nearer) -> str:
-    if not found.apart > 3 * found.apart_error:
+    if not found.told:
         return f"'{view}' does not tell the laps' prior from the one before"
-    errors = found.gain / max(found.error, 1e-12)
-    return (
-        f"'{view}' is at {found.place:.1f} of the way to the laps' prior, {errors:+.1f} standard errors from half-way"
-    )
+    way = f"{found.place:.1f} of the way to the laps' prior"
+    return f"'{view}' is at {way}, {found.errors:+.1f} standard errors from half-way"
 
 
 def _used(used: bool) -> str:

@@ -16,6 +16,7 @@ from dichroic.faults import did_you_mean, names
 from dichroic.law import LearnedPosterior
 from dichroic.posterior import Fast, Method, ViewPosterior, separation_key
 from dichroic.problem import Problem, Source, as_complex, load_problem
+from dichroic.run.choices import Choice, choices
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.separating import separate
 from dichroic.run.separation import Separation
@@ -74,6 +75,11 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         """One dict per lap: scores, residuals, times."""
         return self.folder.records()
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """For every source which prior is used, of those the fit had, and by what proof."""
+        return choices(self.records, self.folder.problem())
 
     @property
     def gaussian(self) -> GaussianFit | None:

@@ -17,13 +17,15 @@ def summarize(run: Run) -> dict[str, Any]:
     """The stages with their laps and scores, and the separated held-out observations; everything is fit for JSON.
 
     The score is the replay score of held-out data, the lower the better; `first_score` is the one of the Gaussian stage
-    (of what had been learned before, in later stages). `law` says for every view how well a classifier tells the data
+    (of what had been learned before, in later stages). `priors` says for every source which prior is used, and by what
+    proof (`Choice`). `law` says for every view how well a classifier tells the data
     from what the priors make (`Judged`).
     """
     summary: dict[str, Any] = {
         "folder": str(run.path),
         "finished": run.folder.finished,
         "stages": stages_of(run.records),
+        "priors": [choice.describe() for choice in run.choices.values()],
     }
     held_out = run.held_out if run.separated.exists() else None
     summary["law"] = [vars(found) for found in judged(run.records)]
