@@ -92,16 +92,19 @@ class SymbolsDenoiser(Denoiser):
 
     def __call__(self, x_t: Float[Array, "..."], sigma: Float[Array, ""]) -> Float[Array, "..."]:
         letters, z = jnp.asarray(self.letters, x_t.dtype), self.modulator.matched(x_t)
-        log_r = jnp.asarray(self.log_weights, x_t.dtype) - self._distances(z) * self.modulator.gain / (2 * sigma**2)
-        return self.modulator((jax.nn.softmax(log_r) @ letters).reshape(z.shape))
+        log_w = jnp.asarray(self.log_weights, x_t.dtype)[:, None]
+        log_r = log_w - self._distances(z) * self.modulator.gain / (2 * sigma**2)
+        return self.modulator((jax.nn.softmax(log_r, axis=0).T @ letters).reshape(z.shape))
 
     def nearest(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         z = self.modulator.matched(x)
-        return self.modulator(jnp.asarray(self.letters, x.dtype)[jnp.argmin(self._distances(z), 1)].reshape(z.shape))
+        return self.modulator(jnp.asarray(self.letters, x.dtype)[jnp.argmin(self._distances(z), 0)].reshape(z.shape))
 
-    def _distances(self, z: Array) -> Float[Array, "p K"]:
+    def _distances(self, z: Array) -> Float[Array, "K p"]:
+        """Squares, letter by letter: along a last axis of few letters nothing is fast."""
         letters = jnp.asarray(self.letters, z.dtype)
-        return jnp.sum((z.reshape(-1, 1, letters.shape[1]) - letters) ** 2, axis=-1)
+        z = z.reshape(-1, letters.shape[1])
+        return sum((z[:, c] - letters[:, c, None]) ** 2 for c in range(letters.shape[1]))  # pyright: ignore
 
 
 class Symbols(Prior):
