@@ -1,4 +1,31 @@
-"""alpha-RGS against the known answers of its specification: closed forms, published numbers, and symbols found."""
+"""alpha-RGS against the known answers of its specification: closed forms, published numbers, and symbols found.
+
+Section 14 of the specification has sixteen checks. Those without a file are here, in this order.
+
+=====  ============================================================================================
+check  test
+=====  ============================================================================================
+1      `test_the_published_levels`
+2      `test_a_step_is_the_estimate_less_the_denoised_and_the_same_for_both_forms_of_network`
+3      `test_gaussian_sources_settle_at_the_closed_form`
+4      `test_through_the_denoised_state_it_over_corrects`
+5      `test_minima_of_the_scalar_demonstration`
+6      `test_runs_of_the_scalar_demonstration` (slow)
+7      `test_where_a_smoothed_sign_rests`
+8      `diffusion/test_given_priors.py`: `test_the_denoiser_of_symbols_is_the_score_of_their_law`
+9      `test_without_noise_it_is_the_published_iteration`
+10     `test_several_sources_and_views_settle_at_the_posterior_mean`
+11     `posterior/test_langevin.py`: `test_the_law_of_basis_at_one_level`,
+       `test_basis_with_the_sign_in_print_diverges`
+12     `diffusion/test_given_priors.py`: `test_waveforms_have_the_published_numbers`
+13     `test_symbols_are_found_where_the_matched_filter_finds_none`; the table below it:
+       `test_the_table_of_ratios_without_and_with_restarts` (slow)
+14     `studies/radio/test_receivers.py`: `test_the_matched_filter_in_white_noise`
+15     `studies/radio/test_receivers.py`: `test_the_table_of_the_matched_filter`,
+       `test_the_table_of_the_linear_estimate_at_a_ratio`, `test_the_tables_of_the_linear_estimate` (slow)
+16     `posterior/test_two_scalars.py`
+=====  ============================================================================================
+"""
 
 from math import pi
 
@@ -38,8 +65,10 @@ def test_the_published_levels():
     beta = np.linspace(1e-4, 0.05, 50)
     abar = np.cumprod(1 - beta)
     assert abar[0] == pytest.approx(0.9999) and abar[49] == pytest.approx(0.279673, rel=1e-5)
-    for index, level in ((1, 0.034925), (2, 0.057997), (10, 0.2429), (30, 0.7866), (49, 1.604871)):
-        assert LEVELS[index - 1] == pytest.approx(level, rel=2e-4)
+    assert np.sqrt((1 - abar[0]) / abar[0]) == pytest.approx(0.01, rel=1e-4)  # the one that is left out
+    for index, level in ((1, "0.034925"), (2, "0.057997"), (10, "0.2429"), (30, "0.7866"), (49, "1.604871")):
+        rounding = 0.5 * 10.0 ** -len(level.split(".")[1])
+        assert LEVELS[index - 1] == pytest.approx(float(level), abs=1.01 * rounding)
     assert len(LEVELS) == 49
     assert (LEVELS**-2).mean() == pytest.approx(34.4153, rel=1e-5)
     assert (LEVELS**-4).mean() == pytest.approx(16362.47, rel=1e-5)
@@ -73,8 +102,8 @@ def test_gaussian_sources_settle_at_the_closed_form():
         found = settled(denoisers, mixing, [3.0], weights=alpha, data="hard")
         assert found["x"][0] == pytest.approx(expected, abs=1e-6)
         assert found["x"][0] + 3 * found["n"][0] == pytest.approx(3, abs=1e-10)
-    tiny = settled(denoisers, mixing, [3.0], weights="map", data="hard", levels=np.array([1e-3]), rate=2e5)
-    assert tiny["x"][0] == pytest.approx(3 * 1 / (1 + 9 * 0.25), abs=2e-5)  # levels of 1e-3 leave 1e-6 of their square
+    tiny = settled(denoisers, mixing, [3.0], weights="map", data="hard", levels=np.array([1e-4]), rate=2e7)
+    assert tiny["x"][0] == pytest.approx(0.923077, abs=1e-6)  # the linear estimate
     v, w, y, kappa = np.array([1.0, 0.3, 2.0]), np.array([0.5, 1.0, 0.2]), np.array([1.0, -2.0, 0.5]), 2.0
     found = settled(
         {"x": gaussian(*v), "n": gaussian(*w)}, {"x": Dense(np.eye(3)), "n": Dense(kappa * np.eye(3))}, y,
@@ -207,11 +236,11 @@ def test_several_sources_and_views_settle_at_the_posterior_mean():
     P = np.concatenate([omega[s] * (1 / (np.array(variances[s])[:, None] + LEVELS**2)).mean(1) for s in "abc"])
     expected = np.linalg.solve(stacked.T @ stacked / std**2 + np.diag(P), stacked.T @ y / std**2)
     np.testing.assert_allclose(np.concatenate([found[s] for s in "abc"]), expected, atol=1e-6)
-    low = {"levels": np.array([1e-2]), "steps": 1500, "rate": 1e3}
+    low = {"levels": np.array([1e-4]), "steps": 1500, "rate": 1e7}
     tiny = settled(denoisers, mixing, y, weights="map", data="proximal", std=std, **low)
     S = np.diag(np.concatenate([variances[s] for s in "abc"]))
     mean = S @ stacked.T @ np.linalg.solve(stacked @ S @ stacked.T + std**2 * np.eye(6), y)
-    np.testing.assert_allclose(np.concatenate([tiny[s] for s in "abc"]), mean, atol=2e-3)
+    np.testing.assert_allclose(np.concatenate([tiny[s] for s in "abc"]), mean, atol=1e-6)
 
 
 def test_what_it_cannot_do_is_refused_in_words():
@@ -257,17 +286,51 @@ def error_rate(view, priors, x):
     return (bits(priors["soi"], x) != bits(priors["soi"], view.truth["soi"])).mean()
 
 
-def test_symbols_are_found_where_the_matched_filter_finds_none():
-    """Check 13: end to end, without training, at -24 dB."""
-    view, priors = ofdm_mixtures(8, -24.0, jax.random.key(0))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+def test_symbols_are_found_where_the_matched_filter_finds_none(seed):
+    """Check 13: end to end, without training, at -24 dB; no bit is wrong, whatever the seed."""
+    view, priors = ofdm_mixtures(8, -24.0, jax.random.key(seed))
     mixture = np.stack([view.y.real, view.y.imag], -1)
-    assert 0.37 < error_rate(view, priors, mixture) < 0.44
+    bits, expected = 512, 0.4004
+    assert abs(error_rate(view, priors, mixture) - expected) < 3 * (expected * (1 - expected) / bits) ** 0.5
     rates = {}
     for alpha in ("auto", "map"):
         bound = AlphaRGS(steps=400, alpha=alpha, batch=8).bind(view, priors, key=jax.random.key(0))
         drawn = bound.draw(observation_keys(jax.random.key(1), 8))
         rates[alpha] = error_rate(view, priors, drawn.samples["soi"])
-        if alpha == "auto":
+        if alpha == "auto" and not seed:
             assert (drawn.chi_square < 1e-6).all()  # decided symbols of both explain the data
     assert rates["auto"] == 0.0
     assert rates["map"] > 0.3
+
+
+# of the table below check 13: matched filter, successive cancellation, one start, and the best of six where printed
+RATIOS = {
+    -21.0: (0.376, 0.002, 0.016, None),
+    -18.0: (0.309, 0.106, 0.029, 0.003),
+    -15.0: (0.233, 0.128, 0.070, 0.021),
+    -12.0: (0.161, 0.115, 0.014, 0.0),
+    -9.0: (0.069, 0.146, 0.042, 0.022),
+    -6.0: (0.016, 0.087, 0.0, None),
+}
+
+
+@pytest.mark.slow
+def test_the_table_of_ratios_without_and_with_restarts():
+    """The slow table of check 13, 24 mixtures a ratio: asserted as loosely as it says. `-s` prints it."""
+    n, steps = 24, {1: 2000, 6: 1500}
+    found = {}
+    for sir in RATIOS:
+        view, priors = ofdm_mixtures(n, sir, jax.random.fold_in(jax.random.key(7), int(-sir)))
+        for restarts, count in steps.items():
+            bound = AlphaRGS(steps=count, restarts=restarts, batch=n).bind(view, priors, key=jax.random.key(0))
+            drawn = bound.draw(observation_keys(jax.random.key(1), n))
+            found[sir, restarts] = error_rate(view, priors, drawn.samples["soi"])
+        print(f"{sir:g} dB: {found[sir, 1]:.4f} with one start, {found[sir, 6]:.4f} with the best of six")
+    assert found[-12.0, 1] < min(RATIOS[-12.0][:2]) / 4
+    assert found[-6.0, 1] == found[-6.0, 6] == 0
+    for sir, (matched, cancelled, one, best) in RATIOS.items():
+        assert found[sir, 1] < one + 0.06, found  # errors cluster: a mixture in a wrong mode has up to half of its bits
+        assert found[sir, 6] < (one if best is None else best) + 0.03, found
+        if sir != -21.0:
+            assert found[sir, 6] < min(matched, cancelled) / 2, found
