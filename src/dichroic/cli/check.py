@@ -6,19 +6,19 @@ from typing import Any
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.options import AllowCode, Json, ProblemPath
+from dichroic.cli.options import AllowCode, Json, Memory, ProblemPath
 
 __all__ = ["check", "describe", "show", "show_findings"]
 
 _STYLES = {"red": "bold red", "amber": "bold yellow", "green": "dim"}
 
 
-def check(problem: ProblemPath, *, json: Json = False, allow_code: AllowCode = False) -> int:
+def check(problem: ProblemPath, *, json: Json = False, allow_code: AllowCode = False, memory: Memory = None) -> int:
     """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
 
     The exit code is 3 when it cannot.
     """
-    prepare(allow_code)
+    prepare(allow_code, memory=memory)
     from dichroic.cli.output import print_json
 
     found = describe(problem)

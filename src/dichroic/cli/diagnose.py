@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Json, Quiet
+from dichroic.cli.options import AllowCode, Folder, Json, Memory, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
@@ -30,6 +30,7 @@ def diagnose(
     quiet: Quiet = False,
     json: Json = False,
     allow_code: AllowCode = False,
+    memory: Memory = None,
 ) -> int:
     """Examine what a run has learned, on observations it has not seen: is the result to be trusted?
 
@@ -57,7 +58,7 @@ def diagnose(
     report
         Write the report anew, with what was found.
     """
-    prepare(allow_code)
+    prepare(allow_code, memory=memory)
     from dataclasses import replace
 
     from dichroic.baselines import Beside, beside

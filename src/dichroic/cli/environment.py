@@ -13,10 +13,11 @@ __all__ = ["cache_folder", "prepare", "threads_flag_set"]
 _THREADS = "--xla_cpu_multi_thread_eigen"
 
 
-def prepare(allow_code: bool = False, hosts: "Hosts | None" = None) -> None:
+def prepare(allow_code: bool = False, hosts: "Hosts | None" = None, memory: str | None = None) -> None:
     """Arranges for the commands that compute; called before anything imports JAX.
 
-    **Arguments:** `allow_code`, whether the functions that problem files name are run; `hosts`, the processes to join.
+    **Arguments:** `allow_code`, whether the functions that problem files name are run; `hosts`, the processes to join;
+    `memory`, the budget.
     """
     # batched factorisations and FFTs can deadlock in XLA's own thread pool on the CPU; devices are not touched by it
     if _THREADS not in os.environ.get("XLA_FLAGS", ""):
@@ -32,6 +33,10 @@ def prepare(allow_code: bool = False, hosts: "Hosts | None" = None) -> None:
         from dichroic.hosts import join
 
         join(hosts.distributed, hosts.processes, hosts.process)
+    if memory is not None:
+        from dichroic.memory import limit
+
+        limit(memory)
     from dichroic.problem.functions import allow_everywhere
 
     allow_everywhere(allow_code)

@@ -12,6 +12,7 @@ __all__ = [
     "Folder",
     "Hosts",
     "Json",
+    "Memory",
     "Overwrite",
     "ProblemPath",
     "Quiet",
@@ -43,6 +44,7 @@ class Hosts:
 
 
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON.")]
+Memory = Annotated[str | None, Parameter(help="A budget of memory, such as 2GB: what is larger lies in files.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace what is there.")]
 Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="", help="No progress.")]
 Track = Annotated[

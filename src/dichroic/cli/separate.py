@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Flag, Hosts, Json, Overwrite, Quiet
+from dichroic.cli.options import AllowCode, Flag, Hosts, Json, Memory, Overwrite, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["separate_app"]
@@ -36,6 +36,7 @@ def separate_app() -> App:
         fast: Flag = False,
         allow_code: AllowCode = False,
         hosts: Hosts | None = None,
+        memory: Memory = None,
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
         """Draw the sources of observations from their posterior, with the priors of a run or of a problem file.
@@ -54,7 +55,7 @@ def separate_app() -> App:
         fast
             By the posteriors that `dichroic distill --posterior` made, where they may stand in: --sampling.kind fast.
         """
-        prepare(allow_code, hosts)
+        prepare(allow_code, hosts, memory)
         from dichroic.cli.export import tell
         from dichroic.cli.messages import complain, say
         from dichroic.cli.output import print_json, show_views

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
+from dichroic import memory
 from dichroic.faults import located
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
@@ -32,4 +31,7 @@ class HDF5(Reader):
                 raise missing_key(path, key, known)
             with located(f"'{path.name}:{key}'"):
                 check_hdf5(found, path)
-            return Opened(np.asarray(found[()]))
+            plain = None if memory.fits(found.nbytes) or not found.dtype.isnative else found.id.get_offset()
+            if plain is not None:  # not in chunks, so as it is in memory
+                return Opened(memory.mapped(path, found.shape, found.dtype, plain))
+            return Opened(memory.copied(found))

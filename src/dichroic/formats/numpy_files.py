@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError, located
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
@@ -44,4 +45,7 @@ class NPY(Reader):
         if self.array is not None:
             raise ProblemError([f"'{path.name}' holds one array and takes no key, got '{self.array}'"])
         # a map of a file that is too short is refused
-        return Opened(np.array(np.load(path, mmap_mode="r", allow_pickle=False)))
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if memory.fits(found.nbytes) or not found.flags.c_contiguous or not found.dtype.isnative:
+            return Opened(np.array(found))
+        return Opened(memory.mapped(path, found.shape, found.dtype, found.offset))

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
+from dichroic import memory
 from dichroic.faults import ProblemError, located
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
@@ -33,11 +32,11 @@ class Zarr(Reader):
                 raise ProblemError([f"'{path.name}' holds one array and takes no key, got '{key}'"])
             with located(f"'{path.name}'"):
                 check_zarr(root, path)
-            return Opened(np.asarray(root[...]))
+            return Opened(memory.copied(root))
         found = root.get(key) if key else None
         if not isinstance(found, zarr.Array):
             known = sorted(name for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array))
             raise missing_key(path, key, known)
         with located(f"'{path.name}:{key}'"):
             check_zarr(found, path / str(found.path).strip("/"))
-        return Opened(np.asarray(found[...]))
+        return Opened(memory.copied(found))

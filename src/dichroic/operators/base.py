@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from dichroic import memory
+
 __all__ = ["Adjoint", "Blocks", "Composition", "Operator", "PerSample", "Sum", "Waves"]
 
 
@@ -163,7 +165,7 @@ class PerSample(eqx.Module):
         def one(leaf: Any) -> Any:
             if not eqx.is_array_like(leaf):
                 return leaf
-            return jnp.asarray(leaf)[index] if isinstance(index, jax.Array) else leaf[index]
+            return jnp.asarray(leaf)[index] if isinstance(index, jax.Array) else memory.rows(leaf, index)
 
         return jax.tree.map(one, self.value)
 

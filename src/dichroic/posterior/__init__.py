@@ -17,6 +17,7 @@ from dichroic.posterior.fast import Fast
 from dichroic.posterior.fast_posterior import FastPosterior
 from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
 from dichroic.posterior.handover import Handover
+from dichroic.posterior.in_blocks import InBlocks, bind_blocks
 from dichroic.posterior.instrument import bind_instrument, given_sources
 from dichroic.posterior.method import (
     METHODS,
@@ -150,6 +151,7 @@ __all__ = [
     "FastPosterior",
     "Gibbs",
     "Handover",
+    "InBlocks",
     "Leg",
     "MCGDiff",
     "MatchedFilter",
@@ -171,6 +173,7 @@ __all__ = [
     "Targeted",
     "Task",
     "ViewPosterior",
+    "bind_blocks",
     "bind_instrument",
     "gibbs_rounds",
     "given_sources",

@@ -43,6 +43,7 @@ class Exact(Bound):
     """A view whose draws need no sampling; `central`, the mean in place of every draw."""
 
     cost, shared = Cost(), Cost()
+    dense = True
 
     def __init__(
         self, method: Method, task: Task, route: Evidence, known: dict[str, Components], central: bool = False

@@ -27,6 +27,7 @@ from jaxtyping import Array
 from dichroic.diffusion import Prior
 from dichroic.operators import take
 from dichroic.posterior.draws import Draws
+from dichroic.posterior.in_blocks import bind_blocks
 from dichroic.posterior.method import Bound, Method, Wanted
 from dichroic.problem import View
 from dichroic.problem.unknowns import NOISE, Parameter, put
@@ -41,9 +42,11 @@ Values = dict[str, np.ndarray]
 
 
 def bind_instrument(method: Method, view: View, priors: Mapping[str, Prior], **options: Any) -> Bound:
-    """A method bound to a view, whatever is unknown of its instrument; arguments as of `Method.bind`."""
+    """A method bound to a view, whatever is unknown of its instrument, and block by block where it is large; arguments
+    as of `Method.bind`. What all observations of a view share of an instrument takes all of them at once.
+    """
     if not view.unknowns:
-        return method.bind(view, priors, **options)
+        return bind_blocks(lambda some: method.bind(some, priors, **options), view, priors)
     bound = method.bind(view.at({name: unknown.value for name, unknown in view.unknowns.items()}), priors, **options)
     return UncertainInstrument(bound, view)
 

@@ -69,13 +69,15 @@ class Bound(ABC):
     """What can be drawn from, again and again.
 
     `cost`, network evaluations of a draw per source; `shared`, those that binding took, for all draws together;
-    `exact`, whether draws are of the exact posterior; `tried`, what was measured of the methods to choose
+    `exact`, whether draws are of the exact posterior; `dense`, whether the system of every observation is made as a
+    matrix, where they do not share one; `tried`, what was measured of the methods to choose
     from, in words, the one that was taken first.
     """
 
     cost: Cost
     shared: Cost
     exact: bool = False
+    dense: bool = False
     tried: Sequence[str] = ()
 
     def draw(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError
 from dichroic.operators import DenseNoise, DiagonalNoise, Likelihood, PerSample, Response, Unknown
 from dichroic.problem.values import as_numbers
@@ -46,13 +47,16 @@ def unmeasured(noise: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     missing = None
     for value in entrywise(inner_noise(noise)).values():
         try:
-            infinite = np.asarray(as_numbers(value) == np.inf)
+            value = as_numbers(value)
+            if not value.ndim or not memory.by_rows(lambda v: (v == np.inf).reshape(len(v), -1).any(1), value).any():
+                continue
+            infinite = np.asarray(value == np.inf)
         except ProblemError:
             continue  # said by the check of the view
         if isinstance(noise, PerSample) and infinite.shape == shape[:1]:
             infinite = infinite.reshape(shape[:1] + (1,) * (len(shape) - 1))
         shapes = (shape, shape[1:], shape[:1] + (1,) * (len(shape) - 1))
-        if infinite.ndim and infinite.any() and infinite.shape in shapes:
+        if infinite.shape in shapes:
             missing = infinite if missing is None else missing | infinite
     return missing
 
@@ -79,7 +83,8 @@ def _filled(value: Any, observed: np.ndarray | None, per_sample: bool) -> Any:
         value = value.astype(float)
     if observed is not None and value.ndim > per_sample:
         # missing entries take part in the products before they are masked, and 0 / NaN is not 0
-        value = np.where(where_observed(observed, per_sample), value, np.ones((), value.dtype))
+        seen, one = where_observed(observed, per_sample), np.ones((), value.dtype)
+        value = memory.by_rows(lambda a, v: np.where(a, v, one), seen, np.broadcast_to(value, seen.shape))
     if per_sample:
         return value
     return value.astype(float) if value.ndim else float(value)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError
 from dichroic.operators import LinearFunction, Response
 from dichroic.problem.source import Source
@@ -176,7 +177,8 @@ def _functions(tree: Any) -> list[Callable]:
 
 def _update(digest: Any, leaf: np.ndarray) -> None:
     digest.update(f"{leaf.shape}{leaf.dtype}".encode())
-    digest.update(np.ascontiguousarray(leaf).tobytes())
+    for block in memory.blocks(len(leaf), leaf[:1].nbytes) if leaf.ndim else (...,):
+        digest.update(np.ascontiguousarray(leaf[block]).tobytes())
 
 
 def _update_function(digest: Any, function: Callable) -> None:

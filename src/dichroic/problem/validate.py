@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError, did_you_mean, first_line, names, samples
 from dichroic.operators import (
     Adjoint,
@@ -93,14 +94,14 @@ def _check_y(where: str, view: View) -> list[str]:
         expected = f"the shape of y, {view.y.shape}, or of one observation, {view.event_shape}"
         return [f"{where}: observed: expected {expected}, got {view.observed.shape}"]
     faults = []
-    largest = float(np.abs(view.y).max(initial=0, where=np.isfinite(view.y)))
+    largest = float(memory.by_rows(_largest, view.y).max(initial=0))
     if largest > _MOST:
         faults.append(f"{where}: y has values of {largest:.1g}, beyond what is computed with; use another unit")
     bad = np.flatnonzero(_not_finite(view.y))
     if bad.size:
         faults.append(f"{where}: {samples(bad)} infinite values; expected finite numbers, or NaN where data is missing")
     if view.observed is not None:
-        empty = np.flatnonzero(~view.observed.reshape(len(view), -1).any(1))
+        empty = np.flatnonzero(view.counts == 0)
         if empty.size:
             faults.append(f"{where}: {samples(empty)} no observed entry at all; remove them, they carry no data")
     return faults
@@ -236,7 +237,7 @@ def _check_parameters(operator: Operator | PerSample) -> list[str]:
                 faults.append(f"the operator has a parameter of type {leaf.dtype}; expected numbers")
             elif isinstance(node, PerSample) and (bad := np.flatnonzero(_not_finite(leaf))).size:
                 faults.append(f"{samples(bad)} operator parameters that are not finite")
-            elif not np.isfinite(leaf).all():
+            elif not isinstance(node, PerSample) and not np.isfinite(leaf).all():
                 number = f": {leaf}" if leaf.ndim == 0 else ""
                 faults.append(f"the operator has parameters that are not finite{number}")
     return list(dict.fromkeys(faults))
@@ -286,8 +287,10 @@ def _check_noise(view: View) -> list[str]:
         check = _check_entries_per_sample if per_sample else _check_entries
         faults += check(what, numbers, view, observed)
     if not faults and isinstance(inner, Likelihood):
-        seen = view.y[np.isfinite(view.y)] if observed is None else view.y[observed & np.isfinite(view.y)]
-        faults = [f"noise: {fault}" for fault in [inner.fault(seen)] if fault]
+        for block in memory.blocks(len(view), view.y[:1].nbytes):
+            known = np.isfinite(view.y[block]) & (True if observed is None else observed[block])
+            if not faults and (fault := inner.fault(view.y[block][known])):
+                faults = [f"noise: {fault}"]
     return faults
 
 
@@ -311,10 +314,9 @@ def _check_entries_per_sample(what: str, value: np.ndarray, view: View, observed
         return [f"noise for {len(value)} samples, but y has {len(view)}"]
     if value.shape[1:] not in ((), view.event_shape):
         return [f"noise: expected shape {view.event_shape} per sample, got {value.shape[1:]}"]
-    bad = _not_positive(value)
-    if observed is not None and value.ndim > 1:
-        bad &= observed
-    bad = np.flatnonzero(bad.reshape(len(value), -1).any(1))
+    seen = observed if observed is not None and value.ndim > 1 else np.broadcast_to(True, value.shape)
+    bad = memory.by_rows(lambda v, a: (_not_positive(v) & a).reshape(len(v), -1).any(1), value, seen)
+    bad = np.flatnonzero(bad)
     if not bad.size:
         return _check_range(what, value, view, observed)
     return [f"{samples(bad)} {what} that is not positive and finite{_MISSING}"]
@@ -324,10 +326,16 @@ def _check_range(what: str, value: np.ndarray, view: View, observed: np.ndarray 
     """Whether single precision holds the values, and their squares in relation to each other."""
     if observed is not None and value.ndim:
         seen = observed if value.shape == view.y.shape else observed.any(0) if value.shape == view.event_shape else True
-        value = value[np.broadcast_to(seen, value.shape)]
-    if not value.size or (value.min() >= 1 / _MOST and value.max() <= _MOST):
+        seen = np.broadcast_to(seen, value.shape)
+        parts = (value[block][seen[block]] for block in memory.blocks(len(value), value[:1].nbytes))
+    else:
+        parts = iter([value])
+    least, most = 1.0, 1.0
+    for part in parts:
+        least, most = min(least, float(part.min(initial=1))), max(most, float(part.max(initial=1)))
+    if least >= 1 / _MOST and most <= _MOST:
         return []
-    worst = value.max() if value.max() > _MOST else value.min()
+    worst = most if most > _MOST else least
     return [f"{what} of {worst:.3g} is beyond what is computed with; use another unit"]
 
 
@@ -360,8 +368,13 @@ def _check_other_noise(view: View) -> list[str]:
     return []
 
 
+def _largest(x: np.ndarray) -> np.ndarray:
+    """The largest finite size of a number of every row."""
+    return np.abs(x).reshape(len(x), -1).max(1, initial=0, where=np.isfinite(x).reshape(len(x), -1))
+
+
 def _not_finite(leaf: np.ndarray) -> np.ndarray:
-    return np.asarray(~np.isfinite(leaf).reshape(len(leaf), -1).all(1))
+    return memory.by_rows(lambda x: ~np.isfinite(x).reshape(len(x), -1).all(1), leaf)
 
 
 def _not_positive(std: np.ndarray) -> np.ndarray:

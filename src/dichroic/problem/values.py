@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError
 from dichroic.formats import Opened
 from dichroic.problem.containers import open_container
@@ -28,7 +29,7 @@ def as_numbers(value: Any) -> np.ndarray:
         got = _kind(value) if array.dtype == object else f"an array of type {array.dtype}"
         raise ProblemError([f"expected numbers, got {got}"])
     # files carry their own byte order (FITS is big-endian), which JAX does not accept
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return _as_type(array, array.dtype.newbyteorder("="))
 
 
 def as_floats(value: Any) -> np.ndarray:
@@ -41,9 +42,9 @@ def as_floats(value: Any) -> np.ndarray:
         exact = (
             array.dtype.itemsize < 4 or not array.size or max(abs(int(array.min())), abs(int(array.max()))) <= 1 << 24
         )
-        return array.astype(np.float32 if exact else np.float64)
+        return _as_type(array, np.float32 if exact else np.float64)
     if array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
-        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+        return _as_type(array, np.complex128 if array.dtype.kind == "c" else np.float64)
     return array
 
 
@@ -54,12 +55,13 @@ def as_flags(value: Any) -> np.ndarray:
     """
     array = as_numbers(value)
     if array.dtype != bool:
-        other = array[~((array == 0) | (array == 1))]
-        if other.size:
-            raise ProblemError(
-                [f"expected true where there is data and false elsewhere (or 1 and 0), got {other[0]:g}"]
-            )
-    return array.astype(bool)
+        for block in memory.blocks(len(array), array[:1].nbytes) if array.ndim else (...,):
+            other = array[block][~((array[block] == 0) | (array[block] == 1))]
+            if other.size:
+                raise ProblemError(
+                    [f"expected true where there is data and false elsewhere (or 1 and 0), got {other.flat[0]:g}"]
+                )
+    return _as_type(array, bool)
 
 
 def unmask(opened: Opened) -> np.ndarray:
@@ -67,6 +69,12 @@ def unmask(opened: Opened) -> np.ndarray:
     values = as_floats(opened.values)
     # np.asarray would drop the mask and keep the numbers under it
     return values if opened.mask is None else np.where(opened.mask, np.float32(np.nan), values)
+
+
+def _as_type(array: np.ndarray, dtype: Any) -> np.ndarray:
+    if array.dtype == dtype or not array.ndim:
+        return array.astype(dtype, copy=False)
+    return memory.by_rows(lambda x: x.astype(dtype), array)
 
 
 def _kind(value: Any) -> str:

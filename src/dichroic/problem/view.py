@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError, located
 from dichroic.formats import Labels, Opened
 from dichroic.operators import (
@@ -124,14 +125,8 @@ class View:
         object.__setattr__(self, "mixing", mixing)
         object.__setattr__(self, "unknowns", {**self.unknowns, **unknowns, **factor})
         object.__setattr__(self, "truth", truth)
-        missing = np.isnan(y)
-        if (unseen := unmeasured(self.noise, y.shape)) is not None:
-            missing |= unseen
-        if observed is not None and observed.shape == y.shape:
-            missing |= ~observed
         if observed is None or observed.shape == y.shape:
-            observed = ~missing if missing.any() else None
-            y = np.where(missing, y.dtype.type(0), y) if missing.any() else y
+            y, observed = _without_missing(y, unmeasured(self.noise, y.shape), observed)
         object.__setattr__(self, "observed", observed)
         object.__setattr__(self, "y", y)
 
@@ -158,7 +153,7 @@ class View:
         """Real numbers observed in every observation, shape `(n,)`."""
         if self.observed is None:
             return np.full(len(self), self.data_size)
-        return self.observed.reshape(len(self), -1).sum(1) * self.per_value
+        return memory.by_rows(lambda seen: seen.reshape(len(seen), -1).sum(1), self.observed) * self.per_value
 
     def bind(self, sources: Mapping[str, Source | tuple[int, ...]]) -> "View":
         """The same view with every shorthand replaced by what it stands for, and complex sources by real pairs.
@@ -168,7 +163,8 @@ class View:
         known = {name: s if isinstance(s, Source) else Source(tuple(s)) for name, s in sources.items()}
         mixing = {name: bind_operator(op, known[name]) for name, op in self.mixing.items()}
         truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
-        same = self.observed is None or bool((self.observed == self.observed[:1]).all())
+        first = None if self.observed is None else self.observed[:1]
+        same = first is None or bool(memory.by_rows(lambda seen: (seen == first).all(axis=tuple(range(1, seen.ndim))), self.observed).all())
         noise = bind_noise(self.noise, self.observed)
         return View(self.y, mixing, noise, self.observed, truth, same, self.labels, self.unknowns)
 
@@ -229,8 +225,9 @@ class View:
 
         **Arguments:** `x`, one sample for every observation, shape `(n, ...)`, complex ones as pairs.
         """
-        out = np.empty(self.y.shape, self.y.dtype if np.iscomplexobj(self.y) else np.float32)
+        out = memory.empty(self.y.shape, self.y.dtype if np.iscomplexobj(self.y) else np.float32)
         for begin in range(0, len(self), _ROWS):
+            memory.release()
             rows = np.minimum(np.arange(begin, begin + min(_ROWS, len(self))), len(self) - 1)  # one program for all
             through = _through(select(self.mixing[source], rows), np.asarray(x[rows], np.float32))
             out[begin : begin + _ROWS] = np.asarray(through)[: len(self) - begin]
@@ -261,11 +258,11 @@ class View:
     def select(self, indices: np.ndarray) -> "View":
         """The view restricted to some of its observations, in that order."""
         return View(
-            self.y[indices],
+            memory.rows(self.y, indices),
             {name: select(operator, indices) for name, operator in self.mixing.items()},
             select(self.noise, indices),
-            None if self.observed is None else self.observed[indices],
-            {name: x[indices] for name, x in self.truth.items()},
+            None if self.observed is None else memory.rows(self.observed, indices),
+            {name: memory.rows(x, indices) for name, x in self.truth.items()},
             self.common_mask,
             None if self.labels is None else self.labels.select(indices),
             {name: unknown.select(indices) for name, unknown in self.unknowns.items()},
@@ -276,6 +273,34 @@ class View:
         if len(self) <= most:
             return self
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
+
+
+def _without_missing(
+    y: np.ndarray, unseen: np.ndarray | None, observed: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The data with zeros where they are missing, and what is there; None for everything."""
+    if not y.ndim:
+        return y, observed
+    unseen = None if unseen is None else np.broadcast_to(unseen, y.shape)
+    found: np.ndarray | None = None
+    filled = y
+    for block in memory.blocks(len(y), y[:1].nbytes):
+        missing = np.isnan(y[block])
+        for a, value in ((unseen, True), (observed, False)):
+            if a is not None:
+                missing |= a[block] == value
+        if not missing.any():
+            continue
+        if found is None:
+            found = memory.empty(y.shape, bool)
+            for before in memory.blocks(len(y), y[:1].size):
+                found[before] = True
+        found[block] = ~missing
+        if filled is y and y[block][missing].any():  # NaN is not zero either
+            filled = memory.by_rows(np.copy, y)
+        if filled is not y:
+            filled[block] = np.where(missing, y.dtype.type(0), y[block])
+    return filled, found
 
 
 @eqx.filter_jit

@@ -1,7 +1,8 @@
 """Separating: posterior draws of every source of every observation, with priors from anywhere."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -11,14 +12,18 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from dichroic import hosts
 from dichroic.diffusion import Prior
 from dichroic.faults import did_you_mean, names
 from dichroic.posterior import (
     Auto,
     Bound,
+    Draws,
     Fast,
+    InBlocks,
     Method,
     ViewPosterior,
+    bind_blocks,
     bind_instrument,
     observation_keys,
     stand_in_mean,
@@ -92,29 +97,104 @@ def separate(
             view_key = jax.random.fold_in(key, number)
             own = _learned(name, view, priors, (learned or {}).get(name), view_key)
             bound = own or _bound(sampling, name, view, priors, view_key)
-            exact = bound.mean()
-            found = MeanOfDraws(None if exact or point or own else stand_in_mean(view, priors))
-            draw, wanted, ahead = 0, draws, ahead - len(view) * draws
-            expected = draws if exact or point else expected_draws(draws, share)
-            while draw < wanted:
-                total = done + len(view) * (expected - draw) + ahead
-                drawn = bound.draw(
-                    _keys(jax.random.fold_in(view_key, draw), view),
-                    report=None if report is None else lambda n, _, done=done, total=total: report(done + n, total),
-                )
-                if draw < draws:
-                    writer.write(name, draw, replace(drawn, samples=clipped(drawn.samples)))
-                if exact is None:
-                    found.add(drawn)
-                draw, done = draw + 1, done + len(view)
-                if exact is None and not point:
-                    missing = found.missing(share, MOST_DRAWS)
-                    wanted += missing if draw == wanted else 0
-                    expected = max(wanted, draw + missing)
-            means = clipped(exact or {s: found.mean(s) for s in view.mixing})
-            shares = {s: 0.0 if exact or point else found.share(s) for s in view.mixing}
-            writer.average(name, means, {s: view.seen(s, x) for s, x in means.items()}, shares)
+            ahead -= len(view) * draws
+            # what is drawn block by block a process draws and writes by itself, whole chunks
+            whole = not isinstance(bound, InBlocks)
+            if not whole:
+                writer.prepare(name, *_empty(view, shapes[name][1], pairs))
+            found: list[tuple[int, dict[str, float]]] = []
+            with nullcontext() if whole else hosts.alone():
+                for rows, some, drawn_by in _parts(bound, view, writer.own(len(view))):
+                    left = ahead + (0 if rows is None else len(view) - rows.stop) * draws
+
+                    def tell(now: int, total: int, done: int = done, left: int = left) -> None:
+                        if report is not None:
+                            report(done + now, done + total + left)
+
+                    def write(draw: int, drawn: Draws, name: str = name, rows: slice | None = rows) -> None:
+                        writer.write(name, draw, replace(drawn, samples=clipped(drawn.samples)), rows)
+
+                    means, shares, made = _rounds(
+                        drawn_by,
+                        some,
+                        lambda draw, some=some, rows=rows, view_key=view_key: _keys(
+                            jax.random.fold_in(view_key, draw), some, rows
+                        ),
+                        draws,
+                        None if point else share,
+                        None if own else lambda some=some: stand_in_mean(some, priors),
+                        write,
+                        tell,
+                    )
+                    means = clipped(means)
+                    writer.average(name, means, {s: some.seen(s, x) for s, x in means.items()}, shares, rows)
+                    found.append((len(some), shares))
+                    done += made
+            if not whole:
+                writer.shares[name] = _pooled(found, list(view.mixing))
     return writer.finish()
+
+
+def _rounds(
+    bound: Bound,
+    view: View,
+    keys: Callable[[int], Any],
+    draws: int,
+    share: float | None,
+    stand_in: Callable[[], Mapping[str, np.ndarray] | None] | None,
+    write: Callable[[int, Draws], None],
+    report: Callable[[int, int], None],
+) -> tuple[dict[str, np.ndarray], dict[str, float], int]:
+    """Draws of some observations, one of each after the other, and as many more as their means ask for.
+
+    **Arguments:** `keys(draw)`; `share`, None for point estimates; `stand_in`, makes the means that stand in, where
+    there are some; `write(draw, drawn)`, for those that are kept.
+
+    **Returns:** means, their Monte-Carlo shares, and how many draws were made.
+    """
+    n, draw, wanted, exact = len(view), 0, draws, bound.mean()
+    share = None if exact else share
+    found = MeanOfDraws(None if share is None or stand_in is None else stand_in())
+    expected = draws if share is None else expected_draws(draws, share)
+    while draw < wanted:
+        drawn = bound.draw(keys(draw), report=lambda m, _, d=draw, e=expected: report(n * d + m, n * e))
+        if draw < draws:
+            write(draw, drawn)
+        if exact is None:
+            found.add(drawn)
+        draw += 1
+        if share is not None:
+            missing = found.missing(share, MOST_DRAWS)
+            wanted += missing if draw == wanted else 0
+            expected = max(wanted, draw + missing)
+    means = exact or {s: found.mean(s) for s in view.mixing}
+    return means, {s: 0.0 if share is None else found.share(s) for s in view.mixing}, n * draw
+
+
+def _parts(bound: Bound, view: View, own: slice) -> Iterator[tuple[slice | None, View, Bound]]:
+    """A view and what draws it; or, block by block, which rows, these, and what draws them."""
+    if isinstance(bound, InBlocks):
+        yield from bound.parts(own.start, own.stop)
+    else:
+        yield None, view, bound
+
+
+def _empty(
+    view: View, shapes: Mapping[str, tuple[int, ...]], pairs: Collection[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Means and appearances of no observation."""
+    means = {
+        s: np.empty((0, *shape[:-1]), np.complex64) if s in pairs else np.empty((0, *shape), np.float32)
+        for s, shape in shapes.items()
+    }
+    return means, {s: np.empty((0, *view.event_shape), view.y.dtype) for s in shapes}
+
+
+def _pooled(found: list[tuple[int, dict[str, float]]], sources: list[str]) -> dict[str, float]:
+    """The mean share over all observations, of all processes."""
+    total = [[sum(n * shares[s] for n, shares in found) for s in sources] + [sum(n for n, _ in found)]]
+    summed = hosts.gathered(np.asarray(total, float), jax.process_count()).sum(0)
+    return {s: float(x / max(summed[-1], 1)) for s, x in zip(sources, summed, strict=False)}
 
 
 def expected_draws(draws: int, share: float) -> int:
@@ -122,11 +202,11 @@ def expected_draws(draws: int, share: float) -> int:
     return max(draws, min(MOST_DRAWS, ceil(1 / max(share, 1e-3)) - 1))
 
 
-def _keys(key: PRNGKeyArray, view: View) -> Any:
-    """A key for every observation; windows on series share random numbers where they overlap."""
+def _keys(key: PRNGKeyArray, view: View, rows: slice | None) -> Any:
+    """A key for every observation of some `rows`, or of all; windows on series share random numbers where they overlap."""
     windows = None if view.labels is None else view.labels.windows
     if windows is None or len(windows.size) != 1:
-        return observation_keys(key, len(view))
+        return observation_keys(key, len(view) if rows is None else np.arange(rows.start, rows.stop))
     return window_keys(key, windows)
 
 
@@ -148,7 +228,7 @@ def _learned(
     if posterior is None:
         return None
     try:
-        return posterior.bind(view, priors, key=key)
+        return bind_blocks(lambda some: posterior.bind(some, priors, key=key), view, priors)
     except ValueError as error:
         warnings.warn(f"view '{name}': its learned posterior is not used: {error}", stacklevel=3)
         return None

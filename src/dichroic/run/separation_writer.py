@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dichroic import hosts
+from dichroic import hosts, memory
 from dichroic.formats import Labels
 from dichroic.problem import as_complex
 from dichroic.run.labels import describe_labels
@@ -96,34 +97,53 @@ class SeparationWriter:
         if self._root is not None and error[0] is None:
             hosts.wait()
 
-    def write(self, view: str, draw: int, drawn: Any) -> None:
-        """One draw of every observation of a view."""
-        own = self._own(len(drawn.diverged))
+    def own(self, n: int) -> slice:
+        """The rows that this process fills: whole chunks."""
+        return slice(0, n) if self._root is None else hosts.share(n, _ROWS)
+
+    def write(self, view: str, draw: int, drawn: Any, rows: slice | None = None) -> None:
+        """One draw of every observation of a view, or of those of the `rows`, which no other process writes."""
+        own, at = self._places(len(drawn.diverged), rows)
         for s, x in drawn.samples.items():
-            self.samples[view][s][own, draw] = as_complex(x[own]) if s in self._pairs else x[own]
+            self.samples[view][s][at, draw] = as_complex(x[own]) if s in self._pairs else x[own]
         for number, (name, x) in enumerate(drawn.instrument.items()):
             kept = self.instrument.setdefault(view, {})
             if name not in kept:
                 shape = len(x), self._draws, *x.shape[1:]
                 kept[name] = self._array(f"{self._groups[view]}/instrument/{number}", shape, "float32")
-            kept[name][own, draw] = x[own]
-        self.chi_square[view][own, draw] = drawn.chi_square[own]
-        self.diverged[view][own, draw] = drawn.diverged[own]
+            kept[name][at, draw] = x[own]
+        self.chi_square[view][at, draw] = drawn.chi_square[own]
+        self.diverged[view][at, draw] = drawn.diverged[own]
         self.evaluations = max(self.evaluations, round(drawn.evaluations(self._draws)))
 
     def average(
-        self, view: str, means: Mapping[str, Any], appearances: Mapping[str, Any], shares: Mapping[str, float]
+        self,
+        view: str,
+        means: Mapping[str, Any],
+        appearances: Mapping[str, Any],
+        shares: Mapping[str, float] | None = None,
+        rows: slice | None = None,
     ) -> None:
-        """The posterior means of a view, those as it shows them, and their Monte-Carlo shares."""
+        """The posterior means of a view, those as it shows them, and their Monte-Carlo shares; or those of `rows`, once
+        `prepare` has made the arrays.
+        """
         means = {s: as_complex(x) if s in self._pairs else x for s, x in means.items()}
+        if rows is None:
+            self.prepare(view, means, appearances)
+        for kind, found in (("means", means), ("appearances", appearances)):
+            for s, x in found.items():
+                own, at = self._places(len(x), rows)
+                getattr(self, kind)[view][s][at] = x[own]
+        self.shares[view] = dict(shares or {})
+
+    def prepare(self, view: str, means: Mapping[str, Any], appearances: Mapping[str, Any]) -> None:
+        """Makes the arrays of a view's means; arguments have their shapes and types, but for the number of rows."""
         for kind, found in (("means", means), ("appearances", appearances)):
             kept = getattr(self, kind)[view] = {}
             for s, x in found.items():
-                dtype = "complex64" if np.iscomplexobj(x) else "float32"
-                kept[s] = self._array(self._name(view, kind, s), x.shape, dtype, self._dims(view, s), 1)
-                own = self._own(len(x))
-                kept[s][own] = x[own]
-        self.shares[view] = dict(shares)
+                dtype = "complex64" if np.issubdtype(x.dtype, np.complexfloating) else "float32"
+                shape = (self._shapes[view][0], *x.shape[1:])
+                kept[s] = self._array(self._name(view, kind, s), shape, dtype, self._dims(view, s), 1)
 
     def finish(self) -> Separation:
         """The result."""
@@ -143,7 +163,7 @@ class SeparationWriter:
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: str, dims: Collection[str] = (), axes: int = 2) -> Any:
         if self._root is None:
-            return np.zeros(shape, dtype)
+            return np.zeros(shape, dtype) if memory.fits(prod(shape) * np.dtype(dtype).itemsize) else memory.empty(shape, dtype)
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
 
@@ -163,9 +183,9 @@ class SeparationWriter:
         hosts.wait()
         return array
 
-    def _own(self, n: int) -> slice:
-        """The rows that this process fills."""
-        return slice(0, n) if self._root is None else hosts.share(n, _ROWS)
+    def _places(self, n: int, rows: slice | None) -> tuple[slice, slice]:
+        """Which of `n` rows this process writes, and to where."""
+        return (self.own(n),) * 2 if rows is None else (slice(0, n), rows)
 
 
 def _unique(first: list[str], rest: Collection[str], axes: int) -> list[str]:

@@ -1,0 +1,84 @@
+"""Views that are larger than their share of memory, drawn block by block."""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+
+import numpy as np
+
+from dichroic import memory
+from dichroic.diffusion import Prior
+from dichroic.posterior.draws import Draws
+from dichroic.posterior.method import Bound, Wanted
+from dichroic.problem import View
+from dichroic.problem.view import leaves
+
+__all__ = ["InBlocks", "bind_blocks"]
+
+_SEED = 0
+
+
+def bind_blocks(bind: Callable[[View], Bound], view: View, priors: Mapping[str, Prior]) -> Bound:
+    """A method bound to a view, as `bind` does; where that is too large for the budget of memory, to as many of its
+    observations, chosen at random, as a block has.
+    """
+    sizes = {s: prod(priors[s].shape) for s in view.mixing}
+    if memory.fits(_bytes(view, sizes, True) * len(view)):
+        return bind(view)
+    most = next(memory.blocks(len(view), _bytes(view, sizes, True))).stop
+    bound = bind(view.subset(most, _SEED))
+    return InBlocks(bound, view, sizes)
+
+
+class InBlocks(Bound):
+    """A view bound block by block: `bound`, to a part of it, says how; `sizes`, of the sources."""
+
+    def __init__(self, bound: Bound, view: View, sizes: Mapping[str, int]):
+        self.bound, self.view, self.sizes = bound, view, sizes
+        self.cost, self.shared, self.exact, self.tried = bound.cost, bound.shared, bound.exact, bound.tried
+        self._each = _bytes(view, sizes, bound.dense)
+
+    def on(self, view: View) -> Bound:
+        if memory.fits(self._each * len(view)):
+            return self.bound.on(view)
+        return InBlocks(self.bound, view, self.sizes)
+
+    def parts(self, begin: int, end: int) -> Iterator[tuple[slice, View, Bound]]:
+        """The rows from `begin` to `end` block by block: which, their observations, and what draws them."""
+        for block in memory.blocks(end - begin, self._each):
+            rows = slice(begin + block.start, begin + block.stop)
+            some = self.view.select(np.arange(rows.start, rows.stop))
+            yield rows, some, self.bound.on(some)
+
+    def drawn(self, wanted: Wanted) -> Draws:
+        n, samples, found = len(wanted.rows), {}, []
+        for block in memory.blocks(n, self._each):
+            chosen = np.arange(block.start, block.stop)
+
+            def report(done: int, _: int, before: int = block.start) -> None:
+                wanted.report(before + done, n)
+
+            part = wanted.part(chosen, np.arange(len(chosen)), report)
+            some = self.bound.on(self.view.select(wanted.rows[chosen])).drawn(part)
+            for s, x in some.samples.items():
+                if s not in samples:
+                    samples[s] = memory.empty((n, *x.shape[1:]), x.dtype)
+                samples[s][block] = x
+            some.samples = {}
+            found.append(some)
+
+        def joined(name: str) -> np.ndarray:
+            return np.concatenate([getattr(some, name) for some in found])
+
+        effective = None if found[0].effective is None else joined("effective")
+        rest = (joined("chi_square"), joined("residual"), joined("stopped"), joined("diverged"))
+        return Draws(samples, *rest, self.cost, self.shared, effective)
+
+
+def _bytes(view: View, sizes: Mapping[str, int], dense: bool) -> int:
+    """What one observation takes: its data and parameters, its draws, and, where it has a system of its own that is
+    `dense`, the matrix of that.
+    """
+    arrays = leaves((view.y, view.observed, dict(view.mixing), view.noise, dict(view.truth)))
+    own = sum(x[:1].nbytes for x in arrays if x.ndim and len(x) == len(view))
+    total = sum(sizes.values())
+    return own + 16 * (view.data_size + total) + (8 * view.data_size * total if dense and not view.shared else 0)
