@@ -1,5 +1,11 @@
 """Under a budget of memory results are what they are without one, and what is large lies in files."""
 
+import mmap
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import h5py
 import jax
 import numpy as np
@@ -7,12 +13,14 @@ import pytest
 import zarr
 
 from dichroic import memory
+from dichroic.diffusion import DenoiserPrior, MLPConfig, NetworkDenoiser, Schedule, TrainingConfig, train
 from dichroic.faults import ProblemError
 from dichroic.operators import Dense, PerSample
 from dichroic.posterior import read_method
 from dichroic.problem import Problem, Source, View, load_problem
 from dichroic.run import separate
 from dichroic.run.known import known_priors
+from dichroic.store import Format, StoreError, load_arrays, save_arrays
 
 N, M, D = 600, 4, 3
 
@@ -30,21 +38,23 @@ def test_sizes(said, size, monkeypatch):
     assert memory.budget() == size
 
 
-@pytest.mark.parametrize("said, words", [("much", "such as 2GB"), ("2 QB", "such as 2GB"), ("100MB", "at least 512MiB")])
+@pytest.mark.parametrize(
+    "said, words", [("much", "such as 2GB"), ("2 QB", "such as 2GB"), ("100MB", "at least 512MiB")]
+)
 def test_what_is_no_budget(said, words):
     with pytest.raises(ProblemError, match=words):
         memory.limit(said)
 
 
 def in_file(x: np.ndarray) -> bool:
-    while isinstance(x, np.ndarray) and x.base is not None:
+    while isinstance(x, np.ndarray):
         x = x.base
-    return not isinstance(x, np.ndarray)
+    return isinstance(getattr(x, "obj", x), mmap.mmap)
 
 
 def test_arrays_beyond_their_share_lie_in_files(little):
     x = np.arange(3000.0).reshape(1000, 3)
-    assert not in_file(memory.empty((10, 3), float))
+    assert not in_file(memory.zeros((10, 3), float))
     assert not in_file(memory.rows(x, np.arange(10)))
     for found, expected in (
         (memory.rows(x, np.arange(999, -1, -1)), x[::-1]),
@@ -101,7 +111,11 @@ def test_a_problem_is_read_from_any_file_as_it_is_in_memory(kind, little, tmp_pa
         assert part.fingerprint() == other.fingerprint()
 
 
-@pytest.mark.parametrize("method", [{"kind": "closed_form"}, {"kind": "annealed", "steps": 2}], ids=lambda m: m["kind"])
+@pytest.mark.parametrize(
+    "method",
+    [{"kind": "closed_form"}, pytest.param({"kind": "annealed", "steps": 2}, marks=pytest.mark.slow)],
+    ids=["closed_form", "annealed"],
+)
 def test_blocks_are_drawn_as_the_whole_is(method, monkeypatch, tmp_path):
     problem = in_memory()
     priors = known_priors({"s": {"gaussian": {"mean": np.zeros(D), "covariance": np.eye(D)}}}, problem)
@@ -112,3 +126,47 @@ def test_blocks_are_drawn_as_the_whole_is(method, monkeypatch, tmp_path):
     memory.limit(None)
     for name, x in expected.arrays().items():
         np.testing.assert_allclose(found.arrays()[name], x, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_training_takes_from_files_what_it_takes_from_memory(monkeypatch):
+    network = MLPConfig(width=8, depth=1, embedding=8)
+    prior = DenoiserPrior(NetworkDenoiser.create((D,), network, key=jax.random.key(0)), Schedule(0.01, 10.0))
+    x = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
+    usable = {"usable": jax.device_put(np.argsort(np.arange(N) % 5 == 0, kind="stable")), "count": N - N // 5}
+
+    def trained() -> list[np.ndarray]:
+        config = TrainingConfig(steps=64, batch=32)
+        found, losses = train(prior.denoiser(), prior.schedule, x, config, key=jax.random.key(1), **usable)
+        return [np.asarray(losses), *(np.asarray(a) for a in jax.tree.leaves(found) if isinstance(a, jax.Array))]
+
+    expected = trained()
+    monkeypatch.setattr(memory, "_budget", 32 << 10)  # two steps to a block, of the four between two reports
+    for a, b in zip(trained(), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_are_kept_and_found_where_they_lie(little, tmp_path):
+    form = Format("test", 1)
+    x = {"long": np.arange(4000.0).reshape(1000, 4), "short": np.ones(3, np.float32), "flag": np.ones((5000, 2), bool)}
+    save_arrays(tmp_path / "x.safetensors", {**x, "number": np.float32(2.5)}, {"a": 1}, form)
+    found, content = load_arrays(tmp_path / "x.safetensors", form)
+    assert content == {"a": 1} and found["number"].shape == () and found["number"] == 2.5
+    assert {name for name, a in found.items() if in_file(a)} == {"long", "flag"}
+    for name, a in x.items():
+        np.testing.assert_array_equal(found[name], a)
+        assert found[name].dtype == a.dtype
+    content = bytearray((tmp_path / "x.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(StoreError, match="damaged"):
+        load_arrays(tmp_path / "x.safetensors", form)
+
+
+@pytest.mark.slow
+def test_a_budget_holds_for_data_that_are_larger_than_it():
+    script = Path(__file__).parents[1] / "benchmarks" / "scaling.py"
+    done = subprocess.run([sys.executable, str(script), "--budget"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"^(\w+): .* at most ([\d,]+) MB, exit code", done.stdout, re.M)
+    assert [name for name, _ in said] == ["check", "fit", "separate", "diagnose", "report"]
+    assert max(float(most.replace(",", "")) for _, most in said) <= 1000, done.stdout

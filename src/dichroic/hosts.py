@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from math import prod
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from dichroic import memory
 from dichroic.faults import ProblemError
 
 __all__ = ["alone", "by_first", "gathered", "is_first", "join", "several", "share", "told", "wait"]
@@ -115,14 +117,19 @@ def gathered(x: np.ndarray, n: int) -> np.ndarray:
         return x
     from jax.experimental.multihost_utils import process_allgather
 
-    most = -(-n // jax.process_count())
-    padded = np.zeros((most, *x.shape[1:]), x.dtype)
-    padded[: len(x)] = x
-    # as bytes, which no precision rounds
-    found = process_allgather(padded.reshape(most, -1).view(np.uint8)).reshape(jax.process_count(), most, -1)
-    ends = [n * (k + 1) // jax.process_count() - n * k // jax.process_count() for k in range(len(found))]
-    kept = np.concatenate([rows[:end] for rows, end in zip(found, ends, strict=True)])
-    return np.ascontiguousarray(kept).view(x.dtype).reshape(n, *x.shape[1:])
+    processes = jax.process_count()
+    ends = [n * k // processes for k in range(processes + 1)]
+    kept = memory.zeros((n, *x.shape[1:]), x.dtype)
+    for block in memory.blocks(-(-n // processes), processes * prod(x.shape[1:]) * x.dtype.itemsize):
+        padded = np.zeros((block.stop - block.start, *x.shape[1:]), x.dtype)
+        padded[: len(x[block])] = x[block]
+        # as bytes, which no precision rounds
+        found = process_allgather(padded.reshape(len(padded), -1).view(np.uint8)).reshape(processes, len(padded), -1)
+        for rows, begin, end in zip(found, ends[:-1], ends[1:], strict=True):
+            own = slice(min(begin + block.start, end), min(begin + block.stop, end))
+            one = np.ascontiguousarray(rows[: own.stop - own.start]).view(x.dtype)
+            kept[own] = one.reshape(-1, *x.shape[1:])
+    return kept
 
 
 def _from_first(x: np.ndarray) -> np.ndarray:

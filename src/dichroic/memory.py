@@ -21,7 +21,7 @@ import numpy as np
 
 from dichroic.faults import ProblemError
 
-__all__ = ["blocks", "budget", "by_rows", "copied", "empty", "fits", "limit", "mapped", "release", "rows", "stacked"]
+__all__ = ["blocks", "budget", "by_rows", "copied", "fits", "limit", "mapped", "release", "rows", "stacked", "zeros"]
 
 _SHARE = 32  # of the budget: one array in memory, or one block; some ten of them are alive at a time
 _LEAST = 512 << 20  # bytes: JAX and its programs alone take about 400 MB
@@ -59,14 +59,14 @@ def blocks(n: int, each: int) -> Iterator[slice]:
         release()
 
 
-def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """An array to be filled.
+def zeros(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An array of zeros, to be filled.
 
     **Raises:** `OSError` where there is no room for its file.
     """
     dtype, size = np.dtype(dtype), prod(shape) * np.dtype(dtype).itemsize
     if fits(size):
-        return np.empty(shape, dtype)
+        return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(prefix="dichroic-") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here: later, it kills
@@ -89,7 +89,7 @@ def copied(source: Any) -> np.ndarray:
     shape, dtype = tuple(source.shape), np.dtype(source.dtype)
     if not shape or fits(prod(shape) * dtype.itemsize):
         return np.asarray(source[...])
-    found = empty(shape, dtype)
+    found = zeros(shape, dtype)
     for block in blocks(shape[0], prod(shape[1:]) * dtype.itemsize):
         found[block] = source[block]
     return found
@@ -104,7 +104,7 @@ def rows(x: Any, index: Any) -> Any:
     if index.ndim != 1 or fits(n * each):
         return x[index]
     index = np.flatnonzero(index) if index.dtype == bool else index
-    found = empty((n, *x.shape[1:]), x.dtype)
+    found = zeros((n, *x.shape[1:]), x.dtype)
     for block in blocks(n, each):
         found[block] = x[index[block]]
     return found
@@ -114,7 +114,7 @@ def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays after each other."""
     if len(parts) == 1 or fits(sum(part.nbytes for part in parts)):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-    begin, found = 0, empty((sum(map(len, parts)), *parts[0].shape[1:]), np.result_type(*parts))
+    begin, found = 0, zeros((sum(map(len, parts)), *parts[0].shape[1:]), np.result_type(*parts))
     for part in parts:
         for block in blocks(len(part), part[:1].nbytes):
             found[begin + block.start : begin + block.stop] = part[block]
@@ -130,7 +130,7 @@ def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndar
         part = function(*(x[block] for x in arrays))
         if len(part) == n:
             return part
-        found = empty((n, *part.shape[1:]), part.dtype) if found is None else found
+        found = zeros((n, *part.shape[1:]), part.dtype) if found is None else found
         found[block] = part
     return function(*arrays) if found is None else found
 

@@ -16,10 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from dichroic import memory
 
 __all__ = [
     "Format",
@@ -38,6 +41,12 @@ __all__ = [
 ]
 
 _LEFT = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.(?P<kind>tmp|old)")
+_TYPES = {  # of safetensors, by those of NumPy
+    **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("float", "int") for bits in (16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    **{"int8": "I8", "bool": "BOOL", "bfloat16": "BF16", "complex64": "C64"},
+}
+_KINDS = {short: name for name, short in _TYPES.items()}
 _LENGTH = 40  # characters of a name that are kept in the name of a file
 
 
@@ -128,14 +137,24 @@ def load_json(path: str | Path, form: Format) -> dict[str, Any]:
 
 def save_arrays(path: str | Path, arrays: Mapping[str, Any], content: Mapping[str, Any], form: Format) -> None:
     """Writes arrays with their description, one safetensors file."""
-    from safetensors.numpy import save
-
     # not ascontiguousarray, which gives numbers an axis: what is read is to be what was written
     arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
     header = json.loads(json.dumps(form.mark(content)))
     metadata = {"dichroic": json.dumps({**header, "sha256": _digest(arrays, header)})}
-    # written here, for safetensors makes files that nobody else may read
-    write(path, save(arrays, metadata=metadata))
+    table, begin = {"__metadata__": metadata}, 0
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    for name in order:
+        x = arrays[name]
+        table[name] = {"dtype": _TYPES[x.dtype.name], "shape": x.shape, "data_offsets": [begin, begin + x.nbytes]}
+        begin += x.nbytes
+    described = json.dumps(table).encode()
+    described += b" " * (-len(described) % 8)
+    # written here, row by row: safetensors makes files that nobody else may read, of all arrays at once
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(described).to_bytes(8, "little") + described)
+        for name in order:
+            for part in _parts(arrays[name]):
+                file.write(part)
 
 
 def load_arrays(path: str | Path, form: Format) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -149,7 +168,10 @@ def load_arrays(path: str | Path, form: Format) -> tuple[dict[str, np.ndarray], 
     with reading(path):
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {
+                name: file.get_tensor(name) if memory.fits(_size(file.get_slice(name))) else _mapped(path, name)
+                for name in file.keys()  # noqa: SIM118
+            }
         header = json.loads(metadata.get("dichroic", "{}"))
         digest = header.pop("sha256", None) if isinstance(header, dict) else None
         content = form.check(header, path)
@@ -163,8 +185,29 @@ def _digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         x = arrays[name]
         digest.update(f"{name}:{x.dtype.str}:{x.shape}".encode())
-        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
+        for part in _parts(x):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def _parts(x: np.ndarray) -> Iterator[memoryview]:
+    """The bytes of an array, so many at a time."""
+    rows = x if x.ndim else x[None]
+    for block in memory.blocks(len(rows), rows[:1].nbytes):
+        yield np.ascontiguousarray(rows[block]).reshape(-1).view(np.uint8).data
+
+
+def _size(described: Any) -> int:
+    """Bytes of an array, by what a file says of it."""
+    return prod(described.get_shape()) * (int(re.sub(r"\D", "", described.get_dtype()) or 8) // 8)
+
+
+def _mapped(path: Path, name: str) -> np.ndarray:
+    """An array of a file, where it lies."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        said = json.loads(file.read(length))[name]
+    return memory.mapped(path, said["shape"], _KINDS[said["dtype"]], 8 + length + said["data_offsets"][0])
 
 
 @contextmanager

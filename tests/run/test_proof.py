@@ -127,3 +127,10 @@ def test_a_stage_goes_on_with_what_is_proven(held_out, used, tmp_path):
     assert stage_that_ends(state, held_out).priors == TRUE  # nobody asks
     first = replace(state, best={"lap": 0}, best_priors=WIDE)
     assert stage_that_ends(first, held_out, prove=None).priors == WIDE
+
+
+def test_what_the_first_process_finds_holds_for_all(held_out, monkeypatch):
+    """Whatever another one of them finds itself, by rounding or on other hardware."""
+    monkeypatch.setattr("dichroic.run.proof.told", lambda used: not used)
+    kept, record = proven(held_out, WIDE, TRUE, ["sky"], KEY, lambda _: None)
+    assert kept["sky"] is WIDE["sky"] and not record["sky"]["used"]

@@ -38,6 +38,7 @@ def describe(path: Path) -> dict[str, Any]:
     from dichroic.design.report import check_design
     from dichroic.em import make_plan
     from dichroic.problem import Problem, describe_source, load_problem
+    from dichroic.problem.portion import portion
     from dichroic.report.describe import in_words, missing_share, noise_in_words
     from dichroic.run.known import known_priors
     from dichroic.settings import settle
@@ -49,10 +50,11 @@ def describe(path: Path) -> dict[str, Any]:
     known = known_priors(loaded.frozen, problem)
     plan = make_plan(problem, config.plan, known)
     other = held_out if isinstance(held_out, Problem) else None
-    design = check_design(problem, known)
-    instrument = check_instrument(problem, known)
+    some = portion(problem)
+    design = check_design(some, known)
+    instrument = check_instrument(some, known)
     judged = [finding for found in (design, instrument) if found is not None for finding in found.findings()]
-    about_design = [*judged, *check_beforehand(problem, known)]
+    about_design = [*judged, *check_beforehand(some, known)]
     return {
         "title": problem.title,
         "file": str(loaded.path),
@@ -65,9 +67,9 @@ def describe(path: Path) -> dict[str, Any]:
                 "observations": len(view),
                 "shape": list(view.event_shape),
                 "complex": view.y.dtype.kind == "c",
-                "missing": missing_share(view),
-                "noise": noise_in_words(view),
-                "spread_over_noise": spread_over_noise(view) if len(view) > 1 else None,
+                "missing": missing_share(some.views[name]),
+                "noise": noise_in_words(some.views[name]),
+                "spread_over_noise": spread_over_noise(some.views[name]) if len(view) > 1 else None,
                 "mixing": {s: in_words(operator) for s, operator in view.mixing.items()},
             }
             for name, view in problem.views.items()
@@ -82,7 +84,7 @@ def describe(path: Path) -> dict[str, Any]:
         "stages": [{"stage": stage.name, "learns": stage.learn, "from": stage.views} for stage in plan],
         "design": None if design is None else design.summary(),
         "instrument": None if instrument is None else instrument.summary(),
-        "findings": [vars(finding) for finding in worst_first([*check_data(problem, other), *about_design])],
+        "findings": [vars(finding) for finding in worst_first([*check_data(some, other), *about_design])],
     }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Json, Memory, Quiet
+from dichroic.cli.options import AllowCode, Folder, Hosts, Json, Memory, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
@@ -30,6 +30,7 @@ def diagnose(
     quiet: Quiet = False,
     json: Json = False,
     allow_code: AllowCode = False,
+    hosts: Hosts | None = None,
     memory: Memory = None,
 ) -> int:
     """Examine what a run has learned, on observations it has not seen: is the result to be trusted?
@@ -58,7 +59,7 @@ def diagnose(
     report
         Write the report anew, with what was found.
     """
-    prepare(allow_code, memory=memory)
+    prepare(allow_code, hosts, memory)
     from dataclasses import replace
 
     from dichroic.baselines import Beside, beside
@@ -66,6 +67,7 @@ def diagnose(
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_beside, write_report
     from dichroic.diagnose import Budget
+    from dichroic.hosts import alone, is_first
     from dichroic.problem import load_problem
     from dichroic.run import Run
     from dichroic.run.diagnosis import diagnose as examine
@@ -78,9 +80,12 @@ def diagnose(
     others = None if problem is None else load_problem(problem).problem
     with meter(quiet) as progress:
         found = examine(run, others, budget=Budget(**work, seed=seed), checks=check, progress=progress)
-    simple = beside(run) if others is None else Beside({}, [])
-    found = replace(found, verdict=found.verdict.doubted(simple.reasons))
-    written = write_report(run) if report else None
+    if not is_first():
+        return _RED if found.verdict.level == "red" else 0
+    with alone():
+        simple = beside(run) if others is None else Beside({}, [])
+        found = replace(found, verdict=found.verdict.doubted(simple.reasons))
+        written = write_report(run) if report else None
     design = run.folder.design()
     unseen = [] if design is None else [vars(finding) for finding in design.findings() if finding.level != "green"]
     if json:

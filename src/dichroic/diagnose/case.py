@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 from zlib import crc32
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from dichroic.diagnose.model import Model
 from dichroic.diagnose.white import WhiteView, generator
 from dichroic.problem import Problem
+from dichroic.problem.portion import number_held
 
 __all__ = ["Budget", "Case", "Report", "Simulated", "flat"]
 
@@ -62,8 +64,10 @@ class Case:
         """The held-out views, each reduced to the observations that the budget allows."""
         shapes = {s: source.real_shape for s, source in self.problem.sources.items()}
         limit = self.budget.observations
+        sizes = {s: prod(shape) for s, shape in shapes.items()}
+
         return {
-            v: WhiteView(view.select(np.arange(min(limit, len(view)))), shapes)
+            v: WhiteView(view.select(np.arange(min(limit, number_held(view, sizes)))), shapes)
             for v, view in self.problem.views.items()
         }
 

@@ -21,6 +21,7 @@ from dichroic.diagnose.replay import replay
 from dichroic.diagnose.result import Result, load_result, save_result
 from dichroic.diagnose.simulation import sbc, tarp
 from dichroic.diagnose.stein import stein
+from dichroic.hosts import by_first, told
 from dichroic.problem import Problem
 
 __all__ = ["CHECKS", "Check", "default_checks", "few_observations", "load_panel", "run_panel"]
@@ -104,10 +105,13 @@ def run_panel(
 
         tell(0.0)
         found = None if folder is None else load_result(name, folder, signature)
-        if found is None:
+        if not told(found is not None):  # of several processes the first looks, and keeps what all have made
             found = check.function(case, tell)
             if folder is not None:
-                save_result(found, folder, signature)
+                by_first(save_result)(found, folder, signature)
+        elif found is None and folder is not None:
+            found = load_result(name, folder, signature)
+        assert found is not None
         results[name] = found
         before += check.work
         tell(0.0, before=before)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import PositiveFloat, PositiveInt
 
+from dichroic import memory
 from dichroic.devices import everywhere, on_every_device, own_rows, total
 from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
@@ -84,7 +86,7 @@ class TrainingConfig(Settings):
 def train(
     denoiser: Learned,
     schedule: Schedule,
-    samples: Shaped[Array, "n ..."],
+    samples: Shaped[Array, "n ..."] | Shaped[np.ndarray, "n ..."],
     config: TrainingConfig,
     *,
     key: PRNGKeyArray,
@@ -102,7 +104,8 @@ def train(
 
     Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap.
 
-    **Arguments:** `samples`, shape `(n, ...)`; `objective`, settings or a module of arrays (default: the one in the
+    **Arguments:** `samples`, shape `(n, ...)`, taken batch by batch where they are larger than their share of memory;
+    `objective`, settings or a module of arrays (default: the one in the
     settings); `usable` and `count`, when not all samples may be used: an ordering of `range(n)` whose first `count`
     entries may; `augment(x, key)`, which moves a sample of a batch to another that is as likely (hashable, for equal
     ones share a program); `report(done, steps)` is called now and then; `checkpoint`, a file that is written
@@ -120,21 +123,27 @@ def train(
     if checkpoint is not None and (kept := _kept(checkpoint, state, identity)) is not None:
         (state, before), begin = kept
         losses.append(before)
-    given = (weights, rest, minimised, schedule, samples, order)
+    each = prod(samples.shape[1:]) * samples.dtype.itemsize
+    streamed = isinstance(samples, np.ndarray) and not memory.fits(n * each)
+    if streamed:
+        chunk = min(chunk, max(1, next(memory.blocks(n, config.batch * each)).stop))
+    given, data = (weights, rest, minimised, schedule), (samples, order)
     if _divided(carried):
         given, state, key = on_every_device((given, state, key))
+        data = data if streamed else on_every_device(data)
+    elif not streamed:
+        data = (jax.device_put(samples), order)
     for start in range(begin, config.steps, chunk):
         steps = min(chunk, config.steps - start)
-        fixed = (
-            *given,
-            # traced: Python numbers would compile the loop anew for every chunk, and for a last one that is shorter
-            *np.array([n if count is None else count, start, steps], np.int32),
-            key,
-            config,
-            augment,
-        )
-        state, loss = _run(fixed, state)
-        losses.append(loss)
+        # traced: Python numbers would compile the loop anew for every chunk, and for a last one that is shorter
+        numbers = np.array([n if count is None else count, start, steps], np.int32)
+        if streamed:
+            chosen = np.asarray(order)[np.asarray(_chosen(key, numbers, chunk, config.batch)).ravel()]
+            data = (np.asarray(samples[chosen]), None)
+            data = on_every_device(data) if _divided(carried) else data
+            memory.release()
+        state, loss = _run((*given, *data, *numbers, key, config, augment), state)
+        losses.append(np.asarray(loss)[:steps] if streamed else loss)
         if report is not None:
             jax.block_until_ready(loss)
             report(start + steps, config.steps)
@@ -190,6 +199,17 @@ def _run(fixed, state):
     return everywhere(partial(_steps, divided=True), fixed, state) if _divided(state[3]) else _steps(fixed, state)
 
 
+@partial(jax.jit, static_argnums=(2, 3))
+def _chosen(key, numbers, steps, batch):
+    """Which samples the steps of a chunk have."""
+    count, start, _ = numbers
+
+    def one(index):
+        return jax.random.randint(jax.random.split(jax.random.fold_in(key, index))[0], (batch,), 0, count)
+
+    return jax.vmap(one)(start + jnp.arange(steps))
+
+
 def _divided(carried: Any) -> bool:
     """Whether devices divide batches: what an objective carries on, it makes of the whole of them."""
     return jax.device_count() > 1 and not jax.tree.leaves(carried)
@@ -204,7 +224,10 @@ def _steps(fixed, state, divided=False):
         index = start + i
         weights, average, optimizer_state, carried = state
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
-        chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
+        if usable is None:  # the samples are those of these steps, one after the other
+            chosen = i * config.batch + jnp.arange(config.batch)
+        else:
+            chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
         keys = jax.random.split(loss_key, config.batch)
         kept = None
         if divided:

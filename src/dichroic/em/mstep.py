@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dichroic import memory
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Denoiser, DenoiserPrior, NetworkDenoiser, Prior, Spread, measure_spread, train
 from dichroic.em.state import Lap
@@ -30,7 +31,7 @@ def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
     trained, loss = train(
         replace(denoiser, spread=None),  # the errors measured before do not matter, and all laps share one program
         prior.schedule,
-        _single(prior.scaling.to_scaled(pooled)),
+        memory.by_rows(lambda x: np.asarray(prior.scaling.to_scaled(x), np.float32), pooled),
         context.config.training,
         key=context.key(2, *path, number),
         usable=jax.device_put(np.argsort(~usable, kind="stable")),
@@ -38,7 +39,8 @@ def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
         augment=context.problem.sources[source].augmentation,
         report=report,
     )
-    spread = _spread(trained, lap, source, pooled[usable], context.key(6, *path, number))
+    some = pooled[np.flatnonzero(usable)[: max(_SPREAD_DRAWS, _SPREAD_SAMPLES)]]
+    spread = _spread(trained, lap, source, some, context.key(6, *path, number))
     provenance = {"stage": lap.stage.name, "lap": lap.number}
     lap.priors[source] = DenoiserPrior(replace(trained, spread=spread), prior.schedule, prior.scaling, provenance)
     lap.loss[source] = float(loss[-len(loss) // 4 :].mean())

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dichroic import memory
 from dichroic.em.mstep import maximise
 from dichroic.em.plan import Stage
 from dichroic.em.score import prediction_scores
@@ -129,9 +130,10 @@ def _draw_view(
     drawn = bound.draw(keys, start=start, warm=warm, report=report)
     samples: dict[str, np.ndarray] = dict(drawn.samples)
     if drawn.diverged.any():
+        bad = np.flatnonzero(drawn.diverged)
         for s, x in drawn.samples.items():
-            kept = before[s] if before is not None else np.zeros_like(x)
-            samples[s] = np.where(drawn.diverged.reshape(-1, *[1] * (x.ndim - 1)), kept, x)
+            samples[s] = memory.by_rows(np.copy, x)
+            samples[s][bad] = before[s][bad] if before is not None else 0
     samples["usable"] = ~drawn.diverged
     return samples, drawn
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from dichroic import memory
 from dichroic.diffusion import Prior
 from dichroic.em.plan import Stage
 from dichroic.posterior import Bound
@@ -98,7 +99,7 @@ class Lap:
     def pooled(self, source: str) -> tuple[np.ndarray, np.ndarray]:
         """The draws of a source in the lap before, of all views, and which of them are usable."""
         found = [self.state.draws[v] for v in self.stage.views if source in self.state.draws[v]]
-        return np.concatenate([x[source] for x in found]), np.concatenate([x["usable"] for x in found])
+        return memory.stacked([x[source] for x in found]), np.concatenate([x["usable"] for x in found])
 
 
 def save_state(state: EMState, folder: Path) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from dichroic import memory
 from dichroic.algebra import Info
 from dichroic.devices import on_every_device, over_observations, whole
 from dichroic.diffusion import Cost, Prior
@@ -64,7 +65,7 @@ class Batched(Bound):
 
     def _drawn(self, wanted: Wanted) -> Draws:
         n, done, warm = len(wanted.rows), 0, wanted.warm
-        samples = {s: np.empty((n, *shape), np.float32) for s, shape in self.shapes.items()}
+        samples = {s: memory.zeros((n, *shape), np.float32) for s, shape in self.shapes.items()}
         chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
         effective = np.empty(n, np.float32)
 

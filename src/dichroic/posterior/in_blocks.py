@@ -10,23 +10,18 @@ from dichroic.diffusion import Prior
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.method import Bound, Wanted
 from dichroic.problem import View
-from dichroic.problem.view import leaves
+from dichroic.problem.portion import bytes_of_one, portion_of
 
 __all__ = ["InBlocks", "bind_blocks"]
 
-_SEED = 0
-
 
 def bind_blocks(bind: Callable[[View], Bound], view: View, priors: Mapping[str, Prior]) -> Bound:
-    """A method bound to a view, as `bind` does; where that is too large for the budget of memory, to as many of its
-    observations, chosen at random, as a block has.
+    """A method bound to a view, as `bind` does; where that is too large for the budget of memory, to a part of it,
+    chosen at random, which then says how blocks are drawn.
     """
     sizes = {s: prod(priors[s].shape) for s in view.mixing}
-    if memory.fits(_bytes(view, sizes, True) * len(view)):
-        return bind(view)
-    most = next(memory.blocks(len(view), _bytes(view, sizes, True))).stop
-    bound = bind(view.subset(most, _SEED))
-    return InBlocks(bound, view, sizes)
+    some = portion_of(view, sizes)
+    return bind(view) if some is view else InBlocks(bind(some), view, sizes)
 
 
 class InBlocks(Bound):
@@ -35,7 +30,7 @@ class InBlocks(Bound):
     def __init__(self, bound: Bound, view: View, sizes: Mapping[str, int]):
         self.bound, self.view, self.sizes = bound, view, sizes
         self.cost, self.shared, self.exact, self.tried = bound.cost, bound.shared, bound.exact, bound.tried
-        self._each = _bytes(view, sizes, bound.dense)
+        self._each = bytes_of_one(view, sizes, bound.dense)
 
     def on(self, view: View) -> Bound:
         if memory.fits(self._each * len(view)):
@@ -61,7 +56,7 @@ class InBlocks(Bound):
             some = self.bound.on(self.view.select(wanted.rows[chosen])).drawn(part)
             for s, x in some.samples.items():
                 if s not in samples:
-                    samples[s] = memory.empty((n, *x.shape[1:]), x.dtype)
+                    samples[s] = memory.zeros((n, *x.shape[1:]), x.dtype)
                 samples[s][block] = x
             some.samples = {}
             found.append(some)
@@ -72,13 +67,3 @@ class InBlocks(Bound):
         effective = None if found[0].effective is None else joined("effective")
         rest = (joined("chi_square"), joined("residual"), joined("stopped"), joined("diverged"))
         return Draws(samples, *rest, self.cost, self.shared, effective)
-
-
-def _bytes(view: View, sizes: Mapping[str, int], dense: bool) -> int:
-    """What one observation takes: its data and parameters, its draws, and, where it has a system of its own that is
-    `dense`, the matrix of that.
-    """
-    arrays = leaves((view.y, view.observed, dict(view.mixing), view.noise, dict(view.truth)))
-    own = sum(x[:1].nbytes for x in arrays if x.ndim and len(x) == len(view))
-    total = sum(sizes.values())
-    return own + 16 * (view.data_size + total) + (8 * view.data_size * total if dense and not view.shared else 0)

@@ -163,8 +163,7 @@ class View:
         known = {name: s if isinstance(s, Source) else Source(tuple(s)) for name, s in sources.items()}
         mixing = {name: bind_operator(op, known[name]) for name, op in self.mixing.items()}
         truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
-        first = None if self.observed is None else self.observed[:1]
-        same = first is None or bool(memory.by_rows(lambda seen: (seen == first).all(axis=tuple(range(1, seen.ndim))), self.observed).all())
+        same = self.observed is None or _all_alike(self.observed)
         noise = bind_noise(self.noise, self.observed)
         return View(self.y, mixing, noise, self.observed, truth, same, self.labels, self.unknowns)
 
@@ -225,7 +224,7 @@ class View:
 
         **Arguments:** `x`, one sample for every observation, shape `(n, ...)`, complex ones as pairs.
         """
-        out = memory.empty(self.y.shape, self.y.dtype if np.iscomplexobj(self.y) else np.float32)
+        out = memory.zeros(self.y.shape, self.y.dtype if np.iscomplexobj(self.y) else np.float32)
         for begin in range(0, len(self), _ROWS):
             memory.release()
             rows = np.minimum(np.arange(begin, begin + min(_ROWS, len(self))), len(self) - 1)  # one program for all
@@ -275,6 +274,11 @@ class View:
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
 
 
+def _all_alike(x: np.ndarray) -> bool:
+    """Whether all rows of an array are the same."""
+    return all(bool((x[block] == x[:1]).all()) for block in memory.blocks(len(x), x[:1].nbytes))
+
+
 def _without_missing(
     y: np.ndarray, unseen: np.ndarray | None, observed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -292,7 +296,7 @@ def _without_missing(
         if not missing.any():
             continue
         if found is None:
-            found = memory.empty(y.shape, bool)
+            found = memory.zeros(y.shape, bool)
             for before in memory.blocks(len(y), y[:1].size):
                 found[before] = True
         found[block] = ~missing

@@ -11,6 +11,7 @@ from dichroic.diagnose import CHECKS, Budget, LearnedModel, Result, Verdict, def
 from dichroic.diagnose.panel import few_observations
 from dichroic.diffusion import Prior
 from dichroic.em import split
+from dichroic.hosts import by_first
 from dichroic.posterior import Method, ViewPosterior
 from dichroic.problem import Problem, load_problem
 from dichroic.run.folder import RunError
@@ -119,6 +120,7 @@ def _identity(run: Run, sampling: Method, learned: Collection[str]) -> str:
     return digest.hexdigest()
 
 
+@by_first
 def _write(file: Path, verdict: Verdict) -> None:
     content = {"level": verdict.level, "label": verdict.label, "causes": [asdict(cause) for cause in verdict.causes]}
     save_json(file, {**content, "reasons": list(verdict.reasons)}, _VERDICT)

@@ -18,6 +18,7 @@ from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, spl
 from dichroic.faults import did_you_mean, names
 from dichroic.hosts import is_first, several, told, wait
 from dichroic.problem import Problem, load_problem
+from dichroic.problem.portion import portion
 from dichroic.run.description import continued, describe_run
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.gate import pass_design
@@ -165,13 +166,14 @@ class _Fit:
     ):
         self.folder, self.frozen, self.start, self.config = folder, frozen, start, config
         self.problem, self.held_out = split(problem, held_out, self.config)
+        self.some = portion(self.problem)  # what memory holds of it, for what goes through all of it at once
         self.plan = make_plan(self.problem, self.config.plan, frozen)
         stages = [stage.name for stage in self.plan]
         if isinstance(config.laps, dict) and (unknown := [name for name in config.laps if name not in stages]):
             hint = did_you_mean(unknown[0], stages)
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
         # the law of the mixtures has no use for where learning begins
-        self.contrast = None if start and config.law == "auto" else contrast_of(self.problem, frozen, config)
+        self.contrast = None if start and config.law == "auto" else contrast_of(self.some, frozen, config)
         self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0
 
     @property
@@ -211,9 +213,10 @@ class _Fit:
     def _instrument(self) -> None:
         """What all observations share of the instrument and is unknown; from then on it stands at what was found."""
         tick = partial(self._phase, "instrument", 0.0)
-        found = instrument_of(self.problem, self.frozen, self.config, self.folder, self.progress.say, tick)
+        found = instrument_of(self.some, self.frozen, self.config, self.folder, self.progress.say, tick)
         if found is not None:
             self.problem = self.problem.restated(found.values, found.stds)
+            self.some = portion(self.problem)
             self.held_out = self.held_out and self.held_out.restated(found.values, found.stds)
 
     def _gaussian(self) -> GaussianFit:
@@ -222,8 +225,11 @@ class _Fit:
         if done is not None:
             return done
         key = jax.random.fold_in(jax.random.key(self.config.seed), 0)
+        if self.some is not self.problem:
+            sizes = ", ".join(f"{len(view)} of '{name}'" for name, view in self.some.views.items())
+            self.progress.say(f"closed forms learn from what the budget of memory holds: {sizes}")
         result = gaussian_em(
-            self.problem,
+            self.some,
             self.config.gaussian if self.contrast is None else shortened(self.config.gaussian),
             fixed=populations_of(self.frozen, key),
             start=populations_of(self.start, key),
@@ -248,7 +254,7 @@ class _Fit:
         priors = start_state(gaussian, self.frozen, self.problem, self.config).priors
         scalings = {s: prior.scaling for s, prior in priors.items()}
         drawn = drawn_from(priors, self.config.seed)
-        contrast = contrast_of(self.problem, self.frozen, self.config, scalings, drawn)
+        contrast = contrast_of(self.some, self.frozen, self.config, scalings, drawn)
         assert contrast is not None
         learned = learn_mixtures(
             contrast,
@@ -312,7 +318,7 @@ class _Fit:
         self._phase("law of the mixtures", CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
         key = jax.random.fold_in(jax.random.key(self.config.seed), 18)
         try:
-            record["law"] = law_of(self.held_out, state.priors, key)
+            record["law"] = told(law_of(self.held_out, state.priors, key))
         except Exception as error:  # what judges a fit must not take it along
             record["law"] = {}
             self.progress.say(f"the law of the mixtures cannot be judged: {error}")
@@ -323,7 +329,7 @@ class _Fit:
         known = {s: components_for_fit(prior) for s, prior in self.frozen.items()}
         start = {s: known.get(s) or Components.of(p) for s, p in gaussian.populations.items()}
         found = components_em(
-            self.problem,
+            self.some,
             start,
             self.config.components,
             held_out=self.held_out,

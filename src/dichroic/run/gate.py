@@ -6,6 +6,7 @@ from dichroic.design.finding import Finding
 from dichroic.design.instrument import check_instrument
 from dichroic.design.report import DesignReport, check_design
 from dichroic.problem import Problem
+from dichroic.problem.portion import portion
 from dichroic.run.folder import RunError
 
 __all__ = ["Unidentified", "pass_design"]
@@ -35,6 +36,7 @@ def pass_design(
     **Raises:** `Unidentified` for a design with a null space, and for unknowns of an instrument that cannot be learned,
     unless that is allowed.
     """
+    problem = portion(problem)
     report, instrument = check_design(problem, known), check_instrument(problem, known)
     findings = [finding for found in (report, instrument) if found is not None for finding in found.findings()]
     lost = (report is not None and not report.identified) or (instrument is not None and instrument.null > 0)

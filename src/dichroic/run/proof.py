@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from dichroic.diagnose import Budget, Case, LearnedModel, Nearer, nearer
 from dichroic.diffusion import Prior
+from dichroic.hosts import told
 from dichroic.problem import Problem
 
 __all__ = ["LEAST", "proven"]
@@ -30,7 +31,8 @@ def proven(
 ) -> tuple[dict[str, Prior], dict[str, Any]]:
     """Takes the `learned` sources from `before` to `after` one by one, each where that is proven.
 
-    Sources in no view with observations enough for a proof are taken as they come.
+    Sources in no view with observations enough for a proof are taken as they come. Of several processes the first one
+    decides.
 
     **Returns:** the priors, and for every source that was judged whether it is `used`, and by view the place on the way
     to the new prior at which observations are, and the numbers of `Nearer`.
@@ -41,7 +43,7 @@ def proven(
         trial = {**kept, s: after[s]}
         case = Case(held_out, LearnedModel(kept), Budget(), key)
         found = {v: nearer(case, LearnedModel(trial), v) for v in views}
-        used = not found or (any(f.better for f in found.values()) and not any(f.worse for f in found.values()))
+        used = told(not found or (any(f.better for f in found.values()) and not any(f.worse for f in found.values())))
         if found:
             record[s] = {"used": used, "views": {v: [f.place, *astuple(f)] for v, f in found.items()}}
             say(f"{s}: {', '.join(_words(v, f) for v, f in found.items())}: the laps' prior is {_used(used)}")

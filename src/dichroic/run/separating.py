@@ -203,7 +203,7 @@ def expected_draws(draws: int, share: float) -> int:
 
 
 def _keys(key: PRNGKeyArray, view: View, rows: slice | None) -> Any:
-    """A key for every observation of some `rows`, or of all; windows on series share random numbers where they overlap."""
+    """A key for every observation, of some `rows` or all; windows on series share random numbers where they overlap."""
     windows = None if view.labels is None else view.labels.windows
     if windows is None or len(windows.size) != 1:
         return observation_keys(key, len(view) if rows is None else np.arange(rows.start, rows.stop))

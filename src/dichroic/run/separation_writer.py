@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ class SeparationWriter:
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: str, dims: Collection[str] = (), axes: int = 2) -> Any:
         if self._root is None:
-            return np.zeros(shape, dtype) if memory.fits(prod(shape) * np.dtype(dtype).itemsize) else memory.empty(shape, dtype)
+            return memory.zeros(shape, dtype)
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
 

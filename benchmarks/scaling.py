@@ -1,0 +1,327 @@
+"""Time and memory of the parts of a fit against what makes them grow, with fitted slopes.
+
+    python benchmarks/scaling.py [--axes observations draws ...] [--out docs/benchmarks]
+    python benchmarks/scaling.py --million     # 1,000,000 observations a view through checks, closed forms and one lap
+    python benchmarks/scaling.py --images      # 128 x 128 images with masks and a PSF through a draft's first lap
+    python benchmarks/scaling.py --budget      # data three times as large as the budget of memory, through commands
+
+Every point is a process of its own, so that its memory is its own, and repeats its work: the second time nothing is
+compiled. Writes `scaling.json`, a table to be included in a page, and a figure. The slope is that of the logarithm of
+the time of the three largest points against the logarithm of what grows: 1 is proportional. Devices are several in
+name (`--xla_force_host_platform_device_count`), on the same cores: their slope of 0 says that they cost nothing.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+AXES = {
+    # what grows: its values, and what is timed
+    "observations": ([1_000, 10_000, 100_000], ("check", "gaussian", "draws")),
+    "dimension": ([8, 16, 32], ("gaussian", "draws", "training")),
+    "sources": ([1, 2, 4], ("gaussian", "draws")),
+    "views": ([1, 2, 4], ("gaussian",)),
+    "draws": ([1, 4, 16], ("separate",)),
+    "devices": ([1, 2, 4], ("draws",)),
+}
+USUAL = {"observations": 2_000, "dimension": 8, "sources": 2, "views": 1, "draws": 1, "devices": 1}
+
+
+def problem_of(n: int, d: int, sources: int, views: int):
+    """Gaussian sources of `d` numbers, seen through matrices of every observation's own, half as many data."""
+    import numpy as np
+
+    from dichroic.operators import Dense, PerSample
+    from dichroic.problem import Problem, Source, View
+
+    rng, m, names = np.random.default_rng(0), max(d // 2, 2), [f"s{i}" for i in range(sources)]
+    found = {}
+    for v in range(views):
+        mixing = {s: PerSample(Dense(rng.standard_normal((n, m, d), np.float32))) for s in names}
+        y = sum(
+            np.einsum("nij,nj->ni", op.value.matrix, rng.standard_normal((n, d), np.float32)) for op in mixing.values()
+        )
+        found[f"v{v}"] = View(y + 0.1 * rng.standard_normal((n, m), np.float32), mixing, np.float32(0.1))
+    return Problem({s: Source((d,)) for s in names}, found)
+
+
+def works(n: int, d: int, sources: int, views: int, draws: int) -> dict:
+    """What is timed, by name."""
+    import jax
+    import numpy as np
+
+    from dichroic.closed import GaussianConfig, gaussian_em
+    from dichroic.design import check_design
+    from dichroic.diffusion import DenoiserPrior, MLPConfig, NetworkDenoiser, Schedule, TrainingConfig, train
+    from dichroic.posterior import observation_keys, read_method
+    from dichroic.run import separate
+
+    problem = problem_of(n, d, sources, views)
+    config, network, schedule = GaussianConfig(laps=3), MLPConfig(width=64, depth=2), Schedule(0.01, 10.0)
+    view = next(iter(problem.views.values()))
+
+    def priors():
+        return {
+            s: DenoiserPrior(NetworkDenoiser.create((d,), network, key=jax.random.key(i)), schedule)
+            for i, s in enumerate(problem.sources)
+        }
+
+    def draw():
+        bound = read_method({"kind": "annealed", "steps": 8}).bind(view, priors(), key=jax.random.key(0))
+        return bound.draw(observation_keys(jax.random.key(1), len(view)))
+
+    def learn():
+        prior = next(iter(priors().values()))
+        x = jax.device_put(np.random.default_rng(0).standard_normal((n, d)).astype(np.float32))
+        return train(prior.denoiser(), schedule, x, TrainingConfig(steps=64, batch=512), key=jax.random.key(2))
+
+    return {
+        "check": lambda: check_design(problem),
+        "gaussian": lambda: gaussian_em(problem, config),
+        "draws": draw,
+        "training": learn,
+        "separate": lambda: separate(problem, priors(), key=jax.random.key(3), draws=draws, share=1.0),
+    }
+
+
+def one(setting: dict, names: list[str]) -> dict:
+    """Seconds of the second time, processor seconds, and the peak of memory above that of an idle process (MB)."""
+    import jax
+
+    jax.devices()
+    setting.pop("devices")
+    renamed = {"n": "observations", "d": "dimension", "sources": "sources", "views": "views", "draws": "draws"}
+    found = {}
+    for name in names:
+        idle, work = peak(), works(**{k: setting[v] for k, v in renamed.items()})[name]
+        work()
+        begin, cpu = time.perf_counter(), time.process_time()
+        work()
+        found[name] = {
+            "seconds": time.perf_counter() - begin,
+            "cpu": time.process_time() - cpu,
+            "memory": peak() - idle,
+        }
+    return found
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def measured(axes: list[str]) -> dict:
+    """All points, each in a process of its own."""
+    rows: dict = {}
+    for axis in axes:
+        values, names = AXES[axis]
+        for name in names:
+            for value in values:
+                setting = USUAL | {axis: value}
+                flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={setting['devices']}"
+                command = [sys.executable, __file__, "--point", json.dumps([setting, [name]])]
+                done = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
+                if done.returncode:
+                    print(axis, name, value, done.stderr[-500:], flush=True)
+                    continue
+                rows.setdefault(axis, {}).setdefault(name, {})[value] = json.loads(done.stdout.splitlines()[-1])[name]
+                print(axis, name, value, rows[axis][name][value], flush=True)
+    return rows
+
+
+def million(n: int = 1_000_000) -> None:
+    """Two sources on manifolds in two views of `n` observations with operators of their own."""
+    from dichroic.algebra import Components
+    from dichroic.closed import components_em, gaussian_em
+    from dichroic.design import check_data, check_design
+    from dichroic.em import Expectation, make_plan, run_stages, split, start_state
+    from dichroic.problem import load_problem
+    from dichroic.settings import FitConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        making = [sys.executable, __file__, "--make", str(n), folder]  # the memory that this takes is not the fit's
+        subprocess.run(making, check=True)
+        problem = load_problem(folder).problem
+        said(f"read: {sum(map(len, problem.views.values())):,} observations")
+        check_data(problem)
+        check_design(problem)
+        said("checked")
+        config = FitConfig(
+            laps=1, training={"steps": 256}, sampling={"kind": "annealed", "steps": 4}, held_out_limit=512
+        )
+        problem, held_out = split(problem, None, config)
+        said("split")
+        fit = gaussian_em(problem, config.gaussian.model_copy(update={"laps": 3}))
+        said("Gaussian stage, 3 laps")
+        start = {s: Components.of(x) for s, x in fit.populations.items()}
+        few = config.components.model_copy(update={"components": 4})
+        found = components_em(problem, start, few, held_out=held_out, seed=0)
+        said("components")
+        state = start_state(fit, {}, problem, config, found.components)
+        context = Expectation(problem, held_out, config, make_plan(problem, "joint"), lambda *_: None)
+        for lap, _ in zip(("first draws", "lap 1"), run_stages(state, context), strict=False):
+            said(lap)
+
+
+def made(n: int, folder: str) -> None:
+    """The problem of `million`, as files."""
+    from dichroic.problem import save_problem
+    from dichroic.studies.experiments import contrastive
+
+    save_problem(contrastive(n, sources=2, seed=0, held_out=64)[0], folder)
+
+
+def images(n: int = 64, side: int = 128) -> None:
+    """Images with masks of their own behind a PSF, through a draft with few steps: memory does not know how many."""
+    import numpy as np
+
+    rng, at = np.random.default_rng(0), np.arange(side) - side / 2
+    shape = np.exp(-(at[:, None] ** 2 + at**2) / (2 * (side / 8) ** 2))
+    x = shape * rng.uniform(0.5, 2, (n, 1, 1)) + 0.02 * rng.standard_normal((n, side, side))
+    kernel = np.exp(-(np.mgrid[-3:4, -3:4] ** 2).sum(0) / 2)
+    seen = rng.random((n, side, side)) < 0.9
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/data.npz", y=x.astype(np.float32), seen=seen, psf=kernel / kernel.sum())
+        text = f"""[sources.galaxy]
+shape = [{side}, {side}]
+[views.camera]
+y = "data.npz:y"
+observed = "data.npz:seen"
+mixing.galaxy = {{ convolve = "data.npz:psf" }}
+noise = 0.05
+"""
+        Path(f"{folder}/problem.toml").write_text(text)
+        few = ["--preset", "draft", "--laps", "2", "--training.steps", "4", "--gaussian.laps", "2", "--draws", "1"]
+        few += ["--mean-share", "1.0", "--allow-unidentified"]
+        command(["fit", folder, "--out", f"{folder}/run", "--quiet", "--no-report", *few])
+
+
+def budget(size: str = "1GB", n: int = 96_000, side: int = 64) -> None:
+    """Images with noise maps, three times as large as the budget, through all commands that take one."""
+    import h5py
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        with h5py.File(f"{folder}/data.h5", "w") as file:
+            y, noise = (file.create_dataset(name, (n, side, side), np.float32) for name in ("y", "noise"))
+            for begin in range(0, n, 1000):
+                rows = slice(begin, min(begin + 1000, n))
+                x = rng.standard_normal((rows.stop - rows.start, 1, 1), np.float32)
+                std = rng.uniform(0.1, 0.2, (len(x), side, side)).astype(np.float32)
+                y[rows] = x + std * rng.standard_normal(std.shape, np.float32)
+                noise[rows] = std
+            said(f"data: {(y.nbytes + noise.nbytes) / 1e9:.1f} GB, budget {size}")
+        text = f"""[sources.x]
+shape = [{side}, {side}]
+[views.v]
+y = "data.h5:y"
+mixing.x = 1.0
+noise = {{ std = "data.h5:noise", per_sample = true }}
+"""
+        Path(f"{folder}/problem.toml").write_text(text)
+        few = ["--laps", "1", "--training.steps", "32", "--training.batch", "64", "--gaussian.laps", "2"]
+        few += ["--draws", "1"]
+        few += ["--gaussian.large-rank", "4", "--gaussian.large-subset", "64", "--network.kind", "mlp"]
+        few += ["--network.width", "8", "--network.depth", "1", "--no-residual", "--mean-share", "1.0"]
+        few += ["--sampling.kind", "annealed", "--sampling.steps", "1", "--judged", "never", "--law", "em"]
+        small = ["--sbc", "8x7", "--fission", "8x7", "--leakage", "8x7", "--maps", "8x7", "--observations", "64"]
+        run, limit = f"{folder}/run", ["--memory", size]
+        command(["check", folder, *limit])
+        command(["fit", folder, "--out", run, "--quiet", "--no-report", *few, *limit])
+        command(["separate", run, folder, "--out", f"{folder}/all.zarr", "--draws", "1", "--quiet", *limit])
+        command(["diagnose", run, "--quiet", "--no-report", *small, *limit])
+        command(["report", run, *limit])
+
+
+def command(words: list[str]) -> float:
+    """Runs a command, and says what it took; returns the most memory it had resident, in MB."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dichroic", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    told = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds, most = used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
+    print(f"{words[0]}: {seconds:.0f} CPU s, at most {most:,.0f} MB, exit code {process.returncode}", flush=True)
+    if process.returncode not in (0, 3):
+        raise SystemExit(told[-3000:])
+    return most
+
+
+def said(what: str, since: list[float] = [0.0]) -> None:  # noqa: B006
+    """Processor seconds since the last time, and the most memory so far."""
+    now = time.process_time()
+    print(f"{what}: {now - since[0]:.1f} CPU s, at most {peak():,.0f} MB so far", flush=True)
+    since[0] = now
+
+
+def slope(points: dict, what: str) -> float:
+    """Of the logarithms, through the three largest points."""
+    import numpy as np
+
+    x, y = np.array(sorted((float(k), max(v[what], 1e-3)) for k, v in points.items())[-3:]).T
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0]) if len(x) > 1 else float("nan")
+
+
+def write(rows: dict, out: Path) -> None:
+    """The numbers, the table and the curves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    (out / "scaling.json").write_text(json.dumps(rows, indent=1) + "\n")
+    lines = [
+        "| grows | part | from | to | CPU s | slope | memory, MB | slope |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    figure, panels = plt.subplots(1, len(rows), figsize=(3 * len(rows), 3), squeeze=False)
+    for panel, (axis, parts) in zip(panels[0], rows.items(), strict=True):
+        for name, points in parts.items():
+            points = {int(k): v for k, v in points.items()}
+            first, last = min(points), max(points)
+            numbers = (f"{points[first]['cpu']:.2f} to {points[last]['cpu']:.2f}", f"{slope(points, 'cpu'):.2f}")
+            memory = (
+                f"{points[first]['memory']:.0f} to {points[last]['memory']:.0f}",
+                f"{slope(points, 'memory'):.2f}",
+            )
+            lines.append(f"| {axis} | {name} | {first:,} | {last:,} | " + " | ".join(numbers + memory) + " |")
+            panel.loglog(list(points), [v["cpu"] for v in points.values()], "o-", label=name)
+        panel.set(xlabel=axis, ylabel="CPU seconds" if panel is panels[0][0] else None)
+        panel.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(out / "scaling.png", dpi=120)
+    (out / "scaling_table.inc").write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--million", action="store_true")
+    parser.add_argument("--images", action="store_true")
+    parser.add_argument("--budget", action="store_true")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.make:
+        made(int(arguments.make[0]), arguments.make[1])
+    elif arguments.million or arguments.images or arguments.budget:
+        (million if arguments.million else images if arguments.images else budget)()
+    elif arguments.point:
+        setting, names = json.loads(arguments.point)
+        print(json.dumps(one(setting, names)))
+    else:
+        write(measured(arguments.axes), arguments.out)
+
+
+if __name__ == "__main__":
+    main()
