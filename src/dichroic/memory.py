@@ -122,7 +122,7 @@ def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
-def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+def by_rows(function: Callable[..., np.ndarray], *arrays: Any) -> np.ndarray:
     """`function(*arrays)`, which does with every row the same, block by block."""
     n, each = len(arrays[0]), sum(x[:1].nbytes for x in arrays)
     found: np.ndarray | None = None

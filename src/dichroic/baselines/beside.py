@@ -11,6 +11,7 @@ from dichroic.baselines.base import Baseline
 from dichroic.baselines.simple import simple_answers
 from dichroic.posterior import stand_in_mean
 from dichroic.problem import Problem, as_pairs
+from dichroic.problem.portion import portion
 from dichroic.run import Run, Separation
 
 __all__ = ["Beside", "Comparison", "beside"]
@@ -83,7 +84,7 @@ def _beside(run: Run) -> Beside:
     held_out = run.held_out
     assert held_out is not None
     answers: dict[str, Separation] = {}
-    wanted = {cls.title: partial(_by_hand, cls, run, held_out) for cls in simple_answers(run.problem).values()}
+    wanted = {cls.title: partial(_by_hand, cls, run, held_out) for cls in simple_answers(portion(run.problem)).values()}
     for title, make in (wanted | {_GAUSSIAN: partial(_gaussian, run, held_out)}).items():
         try:
             found = make()
@@ -97,7 +98,7 @@ def _beside(run: Run) -> Beside:
 
 
 def _by_hand(cls: type[Baseline], run: Run, held_out: Problem) -> Separation:
-    return cls.fit(run.problem).separate(held_out, draws=0)
+    return cls.fit(portion(run.problem)).separate(held_out, draws=0)
 
 
 def _gaussian(run: Run, held_out: Problem) -> Separation | None:

@@ -15,6 +15,7 @@ from dichroic.em import EMState, split
 from dichroic.formats import Labels
 from dichroic.operators import Identity, PerSample, Scale
 from dichroic.problem import Problem, View, as_pairs
+from dichroic.problem.portion import portion
 from dichroic.report.pictures import nan_stat
 from dichroic.run import Run, Separation
 from dichroic.settings import FitConfig
@@ -114,6 +115,7 @@ class Material:
     provenance: Mapping[str, Any]
     finished: bool
     problem: Problem | None = None
+    learned_from: dict[str, int] = field(default_factory=dict)
     held_out: Problem | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
     gaussian: GaussianFit | None = None
@@ -198,7 +200,8 @@ def _observations(material: Material, run: Run) -> None:
     except Exception as error:
         material.notes.append(f"The observations are not at hand, so they are not shown ({first_words(error)}).")
         return
-    material.problem, material.held_out = problem, held_out
+    material.problem, material.held_out = portion(problem), held_out
+    material.learned_from = {name: len(view) for name, view in problem.views.items()}
 
 
 def _priors(material: Material, run: Run, state: EMState | None) -> Mapping[str, Prior]:

@@ -157,7 +157,7 @@ class Maker:
             if problem is not None and name in problem.views:
                 view = problem.views[name]
                 row |= {
-                    "n": number(len(view)),
+                    "n": number(self.material.learned_from[name]),
                     "noise": noise_in_words(view),
                     "snr": number(signal_to_noise(view), 2),
                     "missing": f"{missing_share(view):.1%}" if view.observed is not None else "none",

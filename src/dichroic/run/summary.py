@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.metrics.psnr import psnr
+from dichroic import memory
+from dichroic.metrics.psnr import psnr_per_sample
 from dichroic.problem import Problem, View, as_pairs
 from dichroic.run.judged import judged
 from dichroic.run.run import Run
@@ -75,9 +76,24 @@ def view_scores(separation: Separation, problem: Problem) -> dict[str, dict[str,
 
 
 def _psnr(separation: Separation, name: str, view: View, source: str, usable: np.ndarray) -> dict[str, float]:
-    truth = view.truth[source]
-    pairs = {"mean": (as_pairs(separation.mean(name, source)), truth)}
-    pairs["draw"] = as_pairs(separation.samples[name][source])[:, 0], truth
+    truth, kept = view.truth[source], separation.means.get(name, {})
+    pairs = {
+        "mean": (kept[source] if source in kept else separation.mean(name, source), truth),
+        "draw": (separation.samples[name][source], truth),
+    }
     if source in separation.appearances.get(name, {}):
-        pairs["seen"] = as_pairs(separation.seen(name, source)), as_pairs(view.seen(source, truth))
-    return {kind: psnr(x[usable], t[usable], float(np.ptp(t[usable])) or 1.0) for kind, (x, t) in pairs.items()}
+        pairs["seen"] = separation.appearances[name][source], view.seen(source, truth)
+
+    def ends(t: np.ndarray) -> np.ndarray:
+        flat = as_pairs(t).reshape(len(t), -1)
+        return np.stack([flat.min(1), flat.max(1)], axis=1)
+
+    def score(kind: str, x: Any, t: np.ndarray) -> float:
+        peak = float(np.ptp(memory.by_rows(ends, t)[usable])) or 1.0
+
+        def of_rows(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+            return psnr_per_sample(as_pairs(x[:, 0] if kind == "draw" else x), as_pairs(t), peak)
+
+        return float(memory.by_rows(of_rows, x, t)[usable].mean())
+
+    return {kind: score(kind, x, t) for kind, (x, t) in pairs.items()}
