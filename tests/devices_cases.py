@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ N, SHAPES = 37, {"a": (3,), "b": (2,)}
 COLLECTIVES = r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
 
 
-def given() -> tuple[dict[str, DenoiserPrior], Bound]:
+def given(n: int = N) -> tuple[dict[str, DenoiserPrior], Bound]:
     """Priors, and a view with operators and missing entries of every observation's own, bound to them."""
     network, schedule = MLPConfig(width=8, depth=1, embedding=8), Schedule(0.01, 10.0)
     priors = {
@@ -25,8 +26,8 @@ def given() -> tuple[dict[str, DenoiserPrior], Bound]:
         for i, (s, shape) in enumerate(SHAPES.items())
     }
     rng = np.random.default_rng(0)
-    y, seen = rng.standard_normal((N, 4)).astype(np.float32), rng.random((N, 4)) < 0.8
-    mixing = {s: PerSample(Dense(rng.standard_normal((N, 4, *d)).astype(np.float32))) for s, d in SHAPES.items()}
+    y, seen = rng.standard_normal((n, 4)).astype(np.float32), rng.random((n, 4)) < 0.8
+    mixing = {s: PerSample(Dense(rng.standard_normal((n, 4, *d)).astype(np.float32))) for s, d in SHAPES.items()}
     view = View(y, mixing, DiagonalNoise(np.float32(0.3)), seen).bind(SHAPES)
     return priors, read_method({"kind": "annealed", "steps": 2}).bind(view, priors, key=jax.random.key(1))
 
@@ -34,13 +35,14 @@ def given() -> tuple[dict[str, DenoiserPrior], Bound]:
 def found() -> dict[str, np.ndarray]:
     """Draws, from pure noise and continued, and weights trained in batches that no even number divides."""
     priors, bound = given()
-    with compiled() as texts:
+    with compiled() as programs:
         keys = observation_keys(jax.random.key(2), N)
         cold = bound.draw(keys)
         warm = bound.draw(keys, start=cold.samples, warm=np.arange(N) % 3 > 0)
     prior, config = priors["a"], TrainingConfig(steps=5, batch=21)
     x = jax.device_put(np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32))
     trained, losses = train(prior.denoiser(), prior.schedule, x, config, key=jax.random.key(3))
+    texts = [program.as_text() for program in programs]
     weights = [np.ravel(a) for a in jax.tree.leaves(trained) if isinstance(a, jax.Array)]
     return {
         **{f"{name} {s}": x for name, drawn in (("cold", cold), ("warm", warm)) for s, x in drawn.samples.items()},
@@ -53,22 +55,40 @@ def found() -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def compiled() -> Iterator[list[str]]:
-    """The texts of the programs that observations are drawn with meanwhile."""
-    original, texts, programs = batched._draw, [], []
+def compiled() -> Iterator[list[Any]]:
+    """The programs that observations are drawn with meanwhile, of which there is one."""
+    original, found, programs = batched._draw, [], []
 
     def draw(*arguments):
         if not programs:
             programs.append(original.lower(*arguments).compile())
-            texts.append(programs[0].compiled.as_text())
+            found.append(programs[0].compiled)
         return programs[0](*arguments)
 
     batched._draw = draw
     try:
-        yield texts
+        yield found
     finally:
         batched._draw = original
 
 
+def costs(n: int) -> dict[str, float]:
+    """What a device does for a draw of `n` observations each: operations and bytes of a program, how often it runs, and
+    the evaluations of a draw.
+    """
+    whole = n * jax.device_count()
+    _, bound = given(whole)
+    with compiled() as programs:
+        bound.draw(observation_keys(jax.random.key(2), whole))
+    of_program = programs[0].cost_analysis()
+    runs = -(-whole // bound.batch)
+    return {
+        "flops": runs * of_program["flops"],
+        "bytes": runs * of_program["bytes accessed"],
+        "evaluations": bound.cost.total,
+    }
+
+
 if __name__ == "__main__":
-    np.savez(sys.argv[1], devices=jax.device_count(), **found())
+    each = {f"{name} of {n}": x for n in map(int, sys.argv[2:]) for name, x in costs(n).items()}
+    np.savez(sys.argv[1], devices=jax.device_count(), **(each or found()))

@@ -23,20 +23,34 @@ def alone():
     return found()
 
 
+def run(devices: int, file: Path, *arguments: str) -> dict[str, np.ndarray]:
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, str(CASES), str(file), *arguments]
+    subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, check=True)
+    with np.load(file) as found:
+        assert found["devices"] == devices
+        return dict(found)
+
+
+@pytest.mark.slow
+def test_observations_that_grow_with_the_devices_cost_each_of_them_the_same(tmp_path):
+    """What a machine of devices in name alone can say: counts, not times. No collective is in it, see above."""
+    one, eight = (run(devices, tmp_path / f"{devices}.npz", "64", "512") for devices in (1, 8))
+    for name in sorted(set(one) - {"devices"}):
+        np.testing.assert_allclose(eight[name], one[name], rtol=0.02, err_msg=name)
+    assert one["flops of 512"] == pytest.approx(8 * one["flops of 64"], rel=0.02)
+
+
 @pytest.mark.parametrize("devices", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_several_devices_draw_and_train_what_one_does(devices, alone, tmp_path):
     assert N % devices  # the last batch is filled up
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    command = [sys.executable, str(CASES), str(tmp_path / "found.npz")]
-    subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, check=True)
-    with np.load(tmp_path / "found.npz") as several:
-        assert several["devices"] == devices
-        # of the one program that serves all draws
-        assert several["partitions"].tolist() == [devices] and several["collectives"].tolist() == [0]
-        for name in set(alone) - {"partitions"}:
-            x = alone[name]
-            scale = max(np.abs(x).max(), 1)
-            np.testing.assert_allclose(several[name], x, atol=1e-6 * scale, rtol=0, err_msg=name)
+    several = run(devices, tmp_path / "found.npz")
+    # of the one program that serves all draws
+    assert several["partitions"].tolist() == [devices] and several["collectives"].tolist() == [0]
+    for name in set(alone) - {"partitions"}:
+        x = alone[name]
+        scale = max(np.abs(x).max(), 1)
+        np.testing.assert_allclose(several[name], x, atol=1e-6 * scale, rtol=0, err_msg=name)
 
 
 def test_a_single_device_has_everything():
