@@ -1,24 +1,28 @@
 """How good are scores from samples? The tables and figures of `docs/score.md`.
 
-    python benchmarks/scores.py neural kernels denoiser figure [--laws gauss-2 mix-2 ...] [--seeds 1]
+    python benchmarks/scores.py neural kernels denoiser speed table figure [--laws gauss-2 mix-2 ...] [--seeds 1]
 
 `neural`: a network of two layers of 128, 3,000 steps of Adam from 1e-3 by a cosine, 256 fresh samples each, by every
 objective. `kernels`: estimators from 512 samples (128 in 32 dimensions). `denoiser`: six narrow modes in eight
-dimensions, preconditioned networks by the objectives of training. A result is kept in `benchmarks/results/scores.json`
-when it is made: the same command goes on. `figure` makes `docs/_static/score.png` from what is there.
+dimensions, preconditioned networks by the objectives of training (`scores_denoiser.py`). `speed`: seconds and memory of
+estimators from 4,096 samples of 32 numbers. A result is kept in
+`benchmarks/results/scores.json` when it is made: the same command goes on. `table` writes what is there beside what was
+expected (`scores_printed.py`), and which bounds hold; `figure` makes `docs/_static/score.png`.
 """
 
 import argparse
 import json
 import time
+import tracemalloc
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from dichroic.score import (
     PrincipalDirectionScore,
@@ -42,6 +46,7 @@ from dichroic.score import (
 
 KEPT = Path(__file__).parent / "results" / "scores.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "score.png"
+TABLE = Path(__file__).parents[1] / "docs" / "benchmarks" / "scores_table.inc"
 STEPS, BATCH = 3000, 256
 
 
@@ -67,8 +72,8 @@ def true_score(x, means, variances):
     return -jnp.einsum("nk,nkd->nd", weight, r / variances)
 
 
-# name: how the alignment is known, levels, reduction
 SLICED = {"sliced": "rademacher", "sliced Gaussian": "gaussian"}
+# name: how the alignment is known, levels (or directions), reduction
 METHODS = {
     "exact": ("exact", 1, score_matching_loss),
     "sliced": ("sliced", 1, score_matching_loss),
@@ -80,34 +85,54 @@ METHODS = {
     "denoising at 0.3": (0.3, 1, score_matching_loss),
     "lifted denoising at 0.3": (0.3, 1, lifted_loss),
     "tied denoising at 0.3": (0.3, 1, lambda t: jnp.mean(-(t.alignment**2) + t.energy**2 / 2)),
-    "principal directions 1": ("directions", 1, score_matching_loss),
-    "principal directions 2": ("directions", 2, score_matching_loss),
-    "principal directions 4": ("directions", 4, score_matching_loss),
-    "principal directions 8": ("directions", 8, score_matching_loss),
+    **{f"principal directions {L}": ("directions", L, score_matching_loss) for L in (1, 2, 4, 8)},
+    **{f"nested directions {L}": ("nested", L, score_matching_loss) for L in (2, 4, 8)},
 }
+DIRECTIONS = [m for m in METHODS if "directions" in m]
 
 
-@partial(jax.jit, static_argnames=("method", "n_modes", "steps"))
-def neural(key, means, variances, method, n_modes, steps=STEPS, rate=1e-3):
+def start(seed, how, levels, d):
+    """Weights as one vector, whose updates compile in half of the time, and what makes models of it."""
+    rng, sizes = np.random.default_rng(seed), (d, 128, 128, d)
+    networks = [
+        [(rng.uniform(-1, 1, (b, a)) / a**0.5, rng.uniform(-1, 1, b) / a**0.5) for a, b in pairwise(sizes)]
+        for _ in range(1 if how in ("directions", "nested") else levels)
+    ]
+    basis = np.linalg.qr(rng.normal(size=(d, min(levels, d))))[0]
+    flat, unravelled = ravel_pytree(jax.tree.map(np.float32, (basis, networks)))
+
+    def network(layers, x):
+        *hidden, (W, b) = layers
+        for V, c in hidden:
+            x = jax.nn.silu(V @ x + c)
+        return W @ x + b
+
+    def models(flat):
+        basis, networks = unravelled(flat)
+        fields = tuple(partial(network, layers) for layers in networks)
+        return (PrincipalDirectionScore(basis, fields[0]),) if how in ("directions", "nested") else fields
+
+    return flat, models
+
+
+def neural(seed, name, method):
     """The relative Fisher error of a trained network on fresh samples."""
+    means, variances = law(name)
+    means = np.resize(means, (4, means.shape[1]))  # laws of one size share a program
+    how, levels, _ = METHODS[method]
+    flat = start(seed, how, levels, len(variances))[0]
+    return float(_trained(flat, jax.random.key(seed), means, variances, method))
+
+
+@partial(jax.jit, static_argnames=("method",))
+def _trained(flat, key, means, variances, method):
     how, levels, reduce = METHODS[method]
-    d = len(variances)
-    keys = jax.random.split(key, 3)
-
-    def network(key):
-        return eqx.nn.MLP(d, d, 128, 2, jax.nn.silu, key=key)
-
-    if how == "directions":
-        basis = jnp.linalg.qr(jax.random.normal(keys[0], (d, levels)))[0]
-        models = (PrincipalDirectionScore(basis, network(keys[1])),)
-    else:
-        models = tuple(network(k) for k in jax.random.split(keys[0], levels))
-    weights, rest = eqx.partition(models, eqx.is_inexact_array)
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    models = start(0, how, levels, means.shape[1])[1]
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, STEPS))
 
     def step(i, carried):
-        weights, state, alignment = carried
-        data, noise = jax.random.split(jax.random.fold_in(keys[2], i))
+        flat, state, alignment = carried
+        data, noise = jax.random.split(jax.random.fold_in(key, i))
         x = drawn(data, means, variances, BATCH)
 
         def source(f):
@@ -115,25 +140,25 @@ def neural(key, means, variances, method, n_modes, steps=STEPS, rate=1e-3):
                 return exact_terms(f, x)
             if how in SLICED:
                 return sliced_terms(f, x, key=noise, law=SLICED[how])
-            if how == "directions":
-                return directional_terms(f, x)
+            if how in ("directions", "nested"):
+                return directional_terms(f, x, nesting=np.full(levels, 1 / levels) if how == "nested" else None)
             epsilon = jax.random.normal(noise, x.shape)
             return denoising_terms(jax.vmap(f)(x + how * epsilon), -epsilon / how)
 
-        def loss(weights):
+        def loss(flat):
             signs = signs_of(alignment) if reduce is lifted_loss else None
-            terms = residual_terms(eqx.combine(weights, rest), source, signs)
+            terms = residual_terms(models(flat), source, signs)
             return sum(reduce(t) for t in terms), track_alignment(alignment, terms)
 
-        gradient, alignment = jax.grad(loss, has_aux=True)(weights)
+        gradient, alignment = jax.grad(loss, has_aux=True)(flat)
         update, state = optimizer.update(gradient, state)
-        return optax.apply_updates(weights, update), state, alignment
+        return flat + update, state, alignment
 
-    start = weights, optimizer.init(weights), jnp.zeros(len(models))
-    weights, _, alignment = jax.lax.fori_loop(0, steps, step, start)
-    signs = jnp.ones(len(models)) if reduce is score_matching_loss else signs_of(alignment)
-    model = ResidualScore(eqx.combine(weights, rest), signs)
-    x = drawn(jax.random.fold_in(key, 1), means, variances, 4096)
+    count = len(models(flat))
+    flat, _, alignment = jax.lax.fori_loop(0, STEPS, step, (flat, optimizer.init(flat), jnp.zeros(count)))
+    signs = jnp.ones(count) if reduce is score_matching_loss else signs_of(alignment)
+    model = ResidualScore(models(flat), signs)
+    x = drawn(jax.random.fold_in(key, STEPS), means, variances, 4096)
     s = true_score(x, means, variances)
     return jnp.sum((jax.vmap(model)(x) - s) ** 2) / jnp.sum(s**2)
 
@@ -174,105 +199,53 @@ def kernels(name, seed):
     }
 
 
-def denoiser(key, objective, width, rate, base):
-    """A preconditioned network on six narrow modes, its relative error as a regression."""
-    from dichroic.diffusion import (
-        ComponentsDenoiser,
-        Denoising,
-        GaussianDenoiser,
-        LiftedDenoising,
-        MLPConfig,
-        NetworkDenoiser,
-        ResidualDenoising,
-        Schedule,
-        TrainingConfig,
-        train,
-    )
-
-    rng, d = np.random.default_rng(0), 8
-    means = rng.normal(size=(6, d))
-    means *= 0.5 * d**0.5 / np.linalg.norm(means, axis=1, keepdims=True)
-    std = np.full((6, d), 0.05)
-    for k in range(6):
-        std[k, rng.choice(d, 2, replace=False)] = 0.3
-    kinds = rng.integers(6, size=100_000)
-    x = means[kinds] + std[kinds] * rng.normal(size=(len(kinds), d))
-    scale = np.sqrt(np.mean(x**2))
-    x, means, std = x / scale, means / scale, std / scale
-    truth = ComponentsDenoiser.of(
-        ComponentsDenoiser(np.zeros(6) - np.log(6), means, np.tile(np.eye(d), (6, 1, 1)), std**2).population(), (d,)
-    )
-    known = GaussianDenoiser.of(truth.gaussian().population(), (d,)) if base else None
-    chosen = {
-        "denoising": Denoising(),
-        "lifted": LiftedDenoising(),
-        "lifted with denoising": LiftedDenoising(denoising=1.0),
-        "residual": ResidualDenoising(),
-        "residual lifted": LiftedDenoising(levels=2),
-    }[objective]
-    schedule, config = Schedule(2e-2, 20.0), MLPConfig(width=width, depth=3)
-    model = NetworkDenoiser.create((d,), config, key=key, base=known)
-    for level in range(1, getattr(chosen, "levels", 1)):
-        model = NetworkDenoiser.create((d,), config, key=jax.random.fold_in(key, level), base=model, head=chosen.head)
-    training = TrainingConfig(steps=STEPS, batch=256, rate=rate, objective=chosen)
-    found, _ = train(model, schedule, jnp.asarray(x, jnp.float32), training, key=jax.random.fold_in(key, 9))
-
-    @eqx.filter_jit
-    def parts(found, x, keys):
-        def one(x, key):
-            a, b = jax.random.split(key)
-            sigma = schedule.training_sigma(a)
-            x_t = x + sigma * jax.random.normal(b, x.shape)
-            c_out, skipped = sigma / jnp.sqrt(1 + sigma**2), x_t / (1 + sigma**2)
-            F, wanted = ((D(x_t, sigma) - skipped) / c_out for D in (found, truth))
-            return jnp.sum((F - wanted) ** 2), jnp.sum(wanted**2)
-
-        error, energy = jax.vmap(one)(x, keys)
-        return jnp.sum(error) / jnp.sum(energy)
-
-    return float(parts(found, jnp.asarray(x[:8192], jnp.float32), jax.random.split(jax.random.key(5), 8192)))
-
-
-# objective, units of a layer, learning rate, whether a Gaussian of the true moments is corrected
-DENOISERS = [
-    *((objective, 16, 1e-3, False) for objective in ("denoising", "residual", "lifted")),
-    *(("denoising", 24, 1e-3, False), ("denoising", 16, 1e-3, True), ("residual lifted", 16, 1e-3, False)),
-    *((objective, 64, 1e-3, False) for objective in ("denoising", "residual", "lifted", "lifted with denoising")),
-    *(("denoising", 90, 1e-3, False), ("denoising", 64, 1e-3, True), ("residual lifted", 64, 1e-3, False)),
-    *((objective, 64, 4e-3, False) for objective in ("denoising", "residual", "lifted")),
-    ("denoising", 90, 4e-3, False),
-]
+def speed(name):
+    """CPU seconds and the memory of arrays, of an estimate from 4,096 samples of 32 numbers asked at 256 points."""
+    fit = {"Stein gradient": stein_gradient, "spectral": spectral_stein, "curl-free": tikhonov, "nu": nu_method}[name]
+    x = np.random.default_rng(0).normal(size=(4096, 32))
+    tracemalloc.start()
+    begun = time.process_time()
+    fit(x)(x[:256])
+    seconds, (_, peak) = time.process_time() - begun, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"CPU seconds": round(seconds, 1), "megabytes": round(peak / 1e6)}
 
 
 def main():
+    from scores_denoiser import CASES, denoiser
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["neural", "kernels", "denoiser", "figure"])
-    parser.add_argument("--laws", nargs="+", default=["gauss-2", "gauss-8", "mix-2", "mix-8"])
-    parser.add_argument("--methods", nargs="+", default=[m for m in METHODS if not m.startswith("principal")])
+    parser.add_argument("parts", nargs="+", choices=["neural", "kernels", "denoiser", "speed", "table", "figure"])
+    parser.add_argument("--laws", nargs="+", default=["gauss-2", "mix-2", "gauss-8", "mix-8", "gauss-32", "mix-32"])
+    parser.add_argument("--methods", nargs="+", default=[m for m in METHODS if m not in DIRECTIONS])
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
 
-    def keep(name, make):
+    def keep(name, make, *arguments):
         if name not in kept:
-            start = time.process_time()
-            kept[name] = make()
+            begun = time.process_time()
+            kept[name] = make(*arguments)
             KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-            print(f"{name:60s} {kept[name]}  {time.process_time() - start:.1f} s", flush=True)
+            print(f"{name:60s} {kept[name]}  {time.process_time() - begun:.1f} s", flush=True)
 
     for seed in range(given.seeds):
         for name in given.laws:
-            means, variances = law(name)
             for method in given.methods if "neural" in given.parts else ():
-                keep(
-                    f"neural/{name}/{method}/{seed}",
-                    lambda m=method, a=means, v=variances, i=seed: float(neural(jax.random.key(i), a, v, m, len(a))),
-                )
+                if method != "exact" or not name.endswith("-32"):  # as many products as there are numbers
+                    keep(f"neural/{name}/{method}/{seed}", neural, seed, name, method)
             if "kernels" in given.parts:
-                keep(f"kernels/{name}/{seed}", lambda n=name, i=seed: kernels(n, i))
-        for case in DENOISERS if "denoiser" in given.parts else ():
-            label = "/".join(map(str, case))
-            keep(f"denoiser/{label}/{seed}", lambda c=case, i=seed: denoiser(jax.random.key(i), *c))
+                keep(f"kernels/{name}/{seed}", kernels, name, seed)
+        for case in CASES if "denoiser" in given.parts else ():
+            keep(f"denoiser/{case}/{seed}", denoiser, seed, case)
+    for name in ("Stein gradient", "spectral", "curl-free", "nu") if "speed" in given.parts else ():
+        keep(f"speed/{name}/0", speed, name)
+    if "table" in given.parts:
+        from scores_printed import told
+
+        lines = "\n".join(told(kept))
+        print(lines)
+        TABLE.write_text(lines + "\n")
     if "figure" in given.parts:
         from scores_figure import draw
 

@@ -104,10 +104,17 @@ def lifting(ax, found):
 
 def capacity(ax, found):
     """Levels help small networks"""
-    cases = {"16 units": "denoising/16", "two of 16": "residual/16", "24 units": "denoising/24"}
-    cases |= {"64 units": "denoising/64", "two of 64": "residual/64", "90 units": "denoising/90"}
-    _bars(ax, tuple(cases), ("error",), lambda case, _: found(f"denoiser/{cases[case]}/0.001/False"))
+    cases = {
+        "16 units": "denoising, 16 units",
+        "two of 16": "residual, 16 units",
+        "24 units": "denoising, 24 units",
+        "64 units": "denoising",
+        "two of 64": "residual",
+        "90 units": "denoising, 90 units",
+    }
+    _bars(ax, tuple(cases), ("error",), lambda case, _: found(f"denoiser/{cases[case]}"))
     ax.set_ylim(bottom=0)
+    ax.tick_params(axis="x", labelsize=7)
 
 
 def curl(ax, found):

@@ -87,6 +87,24 @@ def test_the_lifted_loss_is_the_mean_product_of_different_samples(plain, samples
         evaluated(plain, LiftedDenoising(), x[:1], keys[:1])
 
 
+@pytest.mark.parametrize("closed_form", [False, True])
+def test_every_level_of_a_lifted_objective_can_learn_from_the_start(closed_form, samples):
+    """What is lifted is never zero: a closed form beside the first level, or weights; and weights of the second."""
+    first = NetworkDenoiser.create((2,), SMALL, key=jax.random.key(1), base=BASE if closed_form else None)
+    assert (np.abs(first.network.last.weight).max() == 0) == closed_form
+    both = NetworkDenoiser.create((2,), SMALL, key=jax.random.key(2), base=first, head=LiftedDenoising.head)
+    batch = Batch(samples[:16], jax.random.split(jax.random.key(4), 16), SCHEDULE, jnp.zeros((), int))
+
+    @eqx.filter_jit
+    def gradient(both):
+        objective = LiftedDenoising(levels=2)
+        return eqx.filter_grad(lambda d: jnp.mean(objective.loss(d, jnp.zeros(2), batch, batch.keys[0])[0]))(both)
+
+    found = gradient(both)
+    assert np.abs(found.network.last.weight).max() > 0
+    assert np.abs(found.base.network.last.weight).max() > 0
+
+
 @pytest.fixture(scope="module")
 def lifted():
     return TrainingConfig(steps=32, batch=64, rate=1e-3, objective=LiftedDenoising(memory=0.9))
