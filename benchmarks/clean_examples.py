@@ -23,14 +23,14 @@ from dichroic.studies.experiments import grassy_digits
 
 def with_examples(problem: Problem, held_out: Problem, n: int) -> tuple[Problem, Problem]:
     """Digits of the held-out mixtures as a view, and held-out mixtures of others."""
-    digits = held_out.views["mix"].truth["digit"]
-    unique, first = np.unique(digits.reshape(len(digits), -1), axis=0, return_index=True)
-    chosen = first[np.random.default_rng(0).permutation(len(unique))[:n]]
-    others = ~np.isin(digits.reshape(len(digits), -1), digits[chosen].reshape(n, -1)).reshape(len(digits), -1).all(1)
-    others = np.flatnonzero(others) if n else np.arange(len(digits))
-    kept = {**{v: np.arange(len(view)) for v, view in held_out.views.items()}, "mix": others}
     if not n:
         return problem, held_out
+    digits = held_out.views["mix"].truth["digit"]
+    flat = digits.reshape(len(digits), -1)
+    unique, first, which = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(unique))[:n]
+    chosen, others = first[order], np.flatnonzero(~np.isin(which.ravel(), order))
+    kept = {**{v: np.arange(len(view)) for v, view in held_out.views.items()}, "mix": others}
     clean = View(digits[chosen], {"digit": 1.0}, 1e-3)
     return Problem(problem.sources, {**problem.views, "clean": clean}, problem.title), held_out.select(kept)
 

@@ -29,7 +29,8 @@ def units_of(views: Sequence[View], sources: Sequence[str]) -> dict[str, float]:
 
 
 def in_units(view: View, units: Mapping[str, float]) -> View:
-    """A view of sources in such units."""
+    """A view of sources in such units; the Gaussian one that stands for others."""
+    view = view.gaussian
     mixing = {
         s: Composition(Scale(np.asarray(units[s]), view.event_shape), operator)  # pyright: ignore
         for s, operator in view.mixing.items()

@@ -40,7 +40,8 @@ def check_response(name: str, view: View) -> Finding | None:
     said = f"between {low:.3g} and {high:.3g}, where the data are, its least slope is {least:.2g} of the largest"
     if turns or least < _FLAT or share > _BENT:
         why = "and it turns back" if turns else f"and over the noise the slope changes by {share:.0%}"
-        text = f"the response is far from a straight line: {said} {why}: draws by tangents may be off there"
+        text = f"the response is far from a straight line: {said} {why}: draws by tangents may be off there, unless "
+        text += "a chain follows (sampling.mcmc = 4)"
         return Finding("amber", f"view '{name}'", text, "DC123")
     text = f"the response is mild: {said}, and over the noise it changes by {share:.0%}: tangents will do"
     return Finding("green", f"view '{name}'", text, "DC123")

@@ -207,7 +207,7 @@ def _colour(observations, rows, shapes, white):
 def _sample(observations, rows, shapes, x, keys):
     def one(i, x, key):
         observation = take(observations, i)
-        m = sum(observation.mixing[s](x[s]) for s, _ in shapes)
+        m = observation.mixture({s: x[s] for s, _ in shapes})
         return _parts(jnp.where(observation.observed, observation.likelihood.sample(key, m), 0))
 
     return jax.vmap(one)(rows, x, keys)

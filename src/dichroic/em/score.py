@@ -77,7 +77,7 @@ def _whitened(observations, drawn, white):
 
     def one(i):
         observation = take(observations, i)
-        mixed = [sum(observation.mixing[s](x[i]) for s, x in samples.items()) for samples in drawn]
+        mixed = [observation.mixture({s: x[i] for s, x in samples.items()}) for samples in drawn]
         predicted = [observation.noise.whiten(m) + w[i] for m, w in zip(mixed, white, strict=True)]
         return observation.noise.whiten(jnp.asarray(observation.y)), *predicted
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dichroic.diffusion import Scaling
 from dichroic.law.redrawn import Redrawn
-from dichroic.operators import count_samples, take
+from dichroic.operators import count_samples, joints, take
 from dichroic.problem import Problem, View
 from dichroic.problem.noise import inner_noise
 from dichroic.problem.view import leaves
@@ -186,6 +186,8 @@ def _refusal(problem: Problem, source: str, v: str, w: str) -> str | None:
         return (
             f"the noise of '{v}' depends on all that is seen, so that what is beside the source has another one alone"
         )
+    if joints(view.mixing) or joints(other.mixing):
+        return "sources enter by a function of several, which is no sum"
     if np.iscomplexobj(view.y) or np.iscomplexobj(other.y):
         return "the data are complex"
     if len(view.event_shape) != len(shape):

@@ -8,6 +8,7 @@ from dichroic.operators.dense import Dense
 from dichroic.operators.downsample import BlockProject, Downsample
 from dichroic.operators.fourier import AsComplex, Convolve, ConvolveChannels, FourierSample
 from dichroic.operators.function import LinearFunction
+from dichroic.operators.joint import Joint, Tangent, joints, mixture, tangents
 from dichroic.operators.laplace import Laplace
 from dichroic.operators.likelihood import GaussianNoise, Likelihood, ScaledNoise
 from dichroic.operators.mask import Mask
@@ -68,6 +69,7 @@ __all__ = [
     "FourierSample",
     "GaussianNoise",
     "Identity",
+    "Joint",
     "Laplace",
     "Likelihood",
     "LinearFunction",
@@ -80,10 +82,14 @@ __all__ = [
     "ScaledNoise",
     "StudentT",
     "Sum",
+    "Tangent",
     "Unknown",
     "Waves",
     "count_samples",
     "cut",
+    "joints",
+    "mixture",
     "select",
     "take",
+    "tangents",
 ]

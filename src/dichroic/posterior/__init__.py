@@ -19,6 +19,7 @@ from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
 from dichroic.posterior.handover import Handover
 from dichroic.posterior.in_blocks import InBlocks, bind_blocks
 from dichroic.posterior.instrument import bind_instrument, given_sources
+from dichroic.posterior.matched import Moments
 from dichroic.posterior.method import (
     METHODS,
     AnyMethod,
@@ -49,7 +50,7 @@ from dichroic.posterior.methods.score_distillation import ScoreDistillation
 from dichroic.posterior.methods.snips import SNIPS
 from dichroic.posterior.methods.successive import SuccessiveCancellation
 from dichroic.posterior.methods.tds import TDS
-from dichroic.posterior.moments import MomentMatching, Moments
+from dichroic.posterior.moments import MomentMatching
 from dichroic.posterior.sampler import Build, Chain, Leg, Posterior, Sampler
 from dichroic.posterior.targets.daps import DAPS
 from dichroic.posterior.targets.dmps import DMPS

@@ -123,6 +123,11 @@ class Targeted(Stepped, ABC):
     def walk(self) -> Step:
         """The step that is taken from level to level."""
 
+    @property
+    def turns(self) -> int | None:
+        """Of Hamiltonian Monte Carlo at every noise level, where observations are not linear and Gaussian."""
+        return 0
+
     def prepared(self, denoisers: Mapping[str, Denoiser]) -> dict[str, Denoiser]:
         """The denoisers with what is to be known of them before anything is compiled.
 
@@ -206,7 +211,7 @@ class _Built(Build):
         return cls(method.model_copy(update=counts), dict(denoisers))
 
     def __call__(self, observation, alike):
-        if (found := linearised(self, observation)) is not None:
+        if (found := linearised(self, observation, self.method.turns)) is not None:
             return found
         return self.method.build({s: self.denoisers[s] for s in observation.shapes}, observation, alike)
 

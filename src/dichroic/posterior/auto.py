@@ -48,6 +48,9 @@ class Auto(Annealing):
     """Covariance krylov: iterations of a solve."""
     root_iterations: PositiveInt = 4
     """Covariance krylov: iterations of a matrix root."""
+    mcmc: NonNegativeInt | None = None
+    """Turns of Hamiltonian Monte Carlo at every noise level of moment matching, where sources are not mixed linearly or
+    noise is not Gaussian; none said, 4 where sources enter by a function of several, and 0 elsewhere."""
 
     def attach(self, task: Task) -> Bound:
         if (exact := closed_form(self, task)) is not None:
@@ -73,6 +76,7 @@ class Auto(Annealing):
             restart=self.restart,
             iterations=self.iterations,
             root_iterations=self.root_iterations,
+            mcmc=self.mcmc,
         )
         few = len(task.priors) <= _MOST_SOURCES and task.size <= EXACT_SIZE and task.view.data_size <= _MOST_VALUES
         if not (self.candidates and few):

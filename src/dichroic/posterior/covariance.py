@@ -28,10 +28,12 @@ from dichroic.diffusion import (
 from dichroic.posterior.modelled import ITERATIONS, Model, Sources, System
 from dichroic.white import WhitenedObservation
 
-__all__ = ["COVARIANCES", "Covariance", "FullJacobian", "JacobianProducts", "Measured"]
+__all__ = ["COVARIANCES", "Covariance", "FullJacobian", "Given", "JacobianProducts", "Measured"]
 
 Noise = Callable[[PRNGKeyArray], Sources]
 Pull = Callable[[Array], tuple[Sources, Info]]
+Product = Callable[[Sources], Sources]
+Given = tuple[Sources, Noise, Pull, Product]  # means, draws about them, what moves them, products
 
 
 class Covariance(eqx.Module):
@@ -70,8 +72,8 @@ class Covariance(eqx.Module):
         """The means of the sources given their states, and what moves them by a residual."""
 
     @abstractmethod
-    def draw(self, x_t: Sources, sigma: Float[Array, ""]) -> tuple[Sources, Noise, Pull]:
-        """The same, with draws of the sources about their means."""
+    def draw(self, x_t: Sources, sigma: Float[Array, ""]) -> Given:
+        """The same, with draws of the sources about their means, and products with their covariances."""
 
     @property
     @abstractmethod
@@ -82,6 +84,11 @@ class Covariance(eqx.Module):
     @abstractmethod
     def draw_cost(self) -> Cost:
         """Of one `draw`."""
+
+    @property
+    def product_cost(self) -> Cost:
+        """Of one product with the covariances, once they are there."""
+        return Cost()
 
 
 class FullJacobian(Covariance):
@@ -107,7 +114,7 @@ class FullJacobian(Covariance):
 
     def mean(self, x_t, sigma):
         if all(m >= d for m, d in (A.shape for A in self.matrices.values())):
-            means, _, pull = self.draw(x_t, sigma)
+            means, _, pull, _ = self.draw(x_t, sigma)
             return means, pull
         means, columns = {}, {}
         C = jnp.eye(len(next(iter(self.matrices.values()))), dtype=self.observation.dtype)
@@ -147,6 +154,7 @@ class FullJacobian(Covariance):
             means,
             lambda key: spread(jax.random.normal(key, U.shape[1:], U.dtype)),
             lambda r: (spread(gain(U, r)), Info.none()),
+            lambda u: {s: (R @ (R.T @ u[s].reshape(-1))).reshape(u[s].shape) for s, R in roots.items()},
         )
 
     @property
@@ -195,7 +203,7 @@ class Measured(Covariance):
         return True
 
     def mean(self, x_t, sigma):
-        means, _, pull = self.draw(x_t, sigma)
+        means, _, pull, _ = self.draw(x_t, sigma)
         return means, pull
 
     def draw(self, x_t, sigma):
@@ -205,9 +213,13 @@ class Measured(Covariance):
         def noise(key: PRNGKeyArray) -> Sources:
             return {s: models[s].root(epsilon) for s, epsilon in noise_like(key, x_t).items()}
 
+        def product(u: Sources) -> Sources:
+            return {s: models[s].product(x) for s, x in u.items()}
+
         if self.system.matrices is None:
-            return means, noise, _krylov(self.observation, lambda s, u: models[s].product(u), x_t, ITERATIONS)
-        return means, noise, lambda r: self.system.pull(models, r)
+            pull = _krylov(self.observation, lambda s, u: models[s].product(u), x_t, ITERATIONS)
+            return means, noise, pull, product
+        return means, noise, lambda r: self.system.pull(models, r), product
 
     @property
     def mean_cost(self):
@@ -237,7 +249,7 @@ class JacobianProducts(Covariance):
         return True
 
     def mean(self, x_t, sigma):
-        means, _, pull = self.draw(x_t, sigma)
+        means, _, pull, _ = self.draw(x_t, sigma)
         return means, pull
 
     def draw(self, x_t, sigma):
@@ -259,7 +271,8 @@ class JacobianProducts(Covariance):
                 drawn[s] = root.reshape(epsilon.shape)
             return drawn
 
-        return means, noise, _krylov(self.observation, covariance, x_t, self.iterations)
+        pull = _krylov(self.observation, covariance, x_t, self.iterations)
+        return means, noise, pull, lambda u: {s: covariance(s, x) for s, x in u.items()}
 
     @property
     def mean_cost(self):
@@ -268,6 +281,10 @@ class JacobianProducts(Covariance):
     @property
     def draw_cost(self):
         return Cost(1, self.iterations + self.root_iterations)
+
+    @property
+    def product_cost(self):
+        return Cost(0, 1)
 
 
 def _krylov(

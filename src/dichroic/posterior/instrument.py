@@ -159,7 +159,8 @@ def _of_each(observations, each, shared, samples, places):
             observation = take(observations, i)
             mixing = put(observation.mixing, unknowns, restore(theta))
             white = WhitenedObservation.unscaled(replace(observation, mixing=mixing), shapes)
-            return white.y - white.forward(x)
+            near = white.at(x)
+            return near.y - near.forward(x)
 
         r = residual(theta)
         if not places:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from dichroic import hosts
 from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
 from dichroic.kinds import OneOf
+from dichroic.operators import joints
 from dichroic.posterior.draws import Draws, of_all
 from dichroic.posterior.old_settings import modern
 from dichroic.problem import View
@@ -226,10 +227,11 @@ class Method(BaseModel, ABC):
         if missing:
             raise ValueError(f"no prior for source {missing[0]!r}; there are priors for {list(priors)}")
         if not (self.takes_any_likelihood or view.is_gaussian):
+            what = type(inner_noise(view.noise)).__name__
+            what = "mixed by a function of several sources" if joints(view.mixing) else what
             raise ValueError(
-                f"method {self.kind!r} is for Gaussian noise, and that of these observations is "
-                f"{type(inner_noise(view.noise)).__name__}; methods for any: "
-                f"{', '.join(kind for kind, cls in METHODS.items() if cls.any_likelihood)}"
+                f"method {self.kind!r} is for Gaussian noise, and that of these observations is {what}; methods for "
+                f"any: {', '.join(kind for kind, cls in METHODS.items() if cls.any_likelihood)}"
             )
         if view.exact and not self.takes_exact:
             able = ", ".join(kind for kind, method in METHODS.items() if method.takes_exact)

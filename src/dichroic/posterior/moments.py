@@ -12,18 +12,15 @@ several sources, DDPRISM's eq. 17 (arXiv 2510.05205). Exact for Gaussian sources
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import PositiveInt, field_validator
+from pydantic import NonNegativeInt, PositiveInt, field_validator
 
-from dichroic.algebra import Info, matheron
-from dichroic.diffusion import Cost, Denoiser, MomentTarget, pure_noise
+from dichroic.diffusion import Denoiser
 from dichroic.posterior.annealed import Annealed
 from dichroic.posterior.covariance import COVARIANCES, Covariance
+from dichroic.posterior.matched import Moments
 from dichroic.white import WhitenedObservation
 
-__all__ = ["MomentMatching", "Moments", "covariance_for"]
+__all__ = ["MomentMatching", "covariance_for"]
 
 
 def covariance_for(name: str, denoisers: Mapping[str, Denoiser]) -> type[Covariance]:
@@ -52,6 +49,9 @@ class MomentMatching(Annealed):
     """Covariance krylov: iterations of a solve."""
     root_iterations: PositiveInt = 4
     """Covariance krylov: iterations of a matrix root."""
+    mcmc: NonNegativeInt | None = None
+    """Turns of Hamiltonian Monte Carlo at every noise level, where sources are not mixed linearly or noise is not
+    Gaussian; none said, 4 where sources enter by a function of several, and 0 elsewhere."""
 
     @field_validator("covariance")
     @classmethod
@@ -64,39 +64,9 @@ class MomentMatching(Annealed):
         way = covariance_for(self.covariance, denoisers)
         return Moments(way.create(denoisers, observation, alike, self.iterations, self.root_iterations), observation.y)
 
+    @property
+    def turns(self) -> int | None:
+        return self.mcmc
+
     def gains(self, denoisers: dict[str, Denoiser]) -> bool:
         return covariance_for(self.covariance, denoisers).gains()
-
-
-class Moments(MomentTarget):
-    """The joint posterior of one observation; the state is a dict of the sources that enter it."""
-
-    covariance: Covariance
-    y: Float[Array, " m"]
-
-    def mean(self, x_t: dict[str, Array], sigma: Float[Array, ""]) -> tuple[dict[str, Array], Info]:
-        means, pull = self.covariance.mean(x_t, sigma)
-        return matheron(means, self.y, 0, self.observation.forward, pull)
-
-    def draw(self, x_t: dict[str, Array], sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[dict[str, Array], Info]:
-        latent_key, noise_key = jax.random.split(key)
-        means, noise, pull = self.covariance.draw(x_t, sigma)
-        n = self.observation.observed * jax.random.normal(noise_key, self.y.shape, self.y.dtype)
-        x = jax.tree.map(jnp.add, means, noise(latent_key))
-        return matheron(x, self.y, n, self.observation.forward, pull)
-
-    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> dict[str, Array]:
-        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
-
-    @property
-    def observation(self) -> WhitenedObservation:
-        """What is observed."""
-        return self.covariance.observation
-
-    @property
-    def mean_cost(self) -> Cost:
-        return self.covariance.mean_cost
-
-    @property
-    def draw_cost(self) -> Cost:
-        return self.covariance.draw_cost

@@ -77,15 +77,18 @@ def simulated(view: View, priors: Mapping[str, Prior], count: int, *, key: PRNGK
     some = view.select(np.arange(min(count, len(view))))
     noise_key, *keys = jax.random.split(key, 1 + len(view.mixing))
     x = {s: np.asarray(priors[s].sample(len(some), key=k)) for s, k in zip(view.mixing, keys, strict=True)}
-    mean = sum(some.seen(s, a) for s, a in x.items())
-    y = np.asarray(_observe(some.observations, jnp.asarray(mean), jax.random.split(noise_key, len(some))))
+    y = np.asarray(_observe(some.observations, x, jax.random.split(noise_key, len(some))))
     y = y if some.observed is None else np.where(some.observed, y, 0)
     return replace(some, y=y.astype(some.y.dtype), truth=x)
 
 
 @eqx.filter_jit
-def _observe(observations, mean, keys):
-    return jax.vmap(lambda i, m, k: take(observations, i).likelihood.sample(k, m))(jnp.arange(len(keys)), mean, keys)
+def _observe(observations, x, keys):
+    def one(i, x, key):
+        observation = take(observations, i)
+        return observation.likelihood.sample(key, observation.mixture(x))
+
+    return jax.vmap(one)(jnp.arange(len(keys)), x, keys)
 
 
 def _norm(x: np.ndarray) -> Float[np.ndarray, " n"]:

@@ -173,15 +173,33 @@ class _ViewReader:
                 truth[source] = beside(arrays.open(spec, table.y), y, np.nan)
         return truth
 
-    def _mixing(self, table: ViewTable, faults: list[str]) -> dict[str, Any]:
-        mixing = {}
+    def _mixing(self, table: ViewTable, faults: list[str]) -> dict[Any, Any]:
+        mixing: dict[Any, Any] = {}
         for source, spec in table.mixing.items():
-            if source not in self.names:
+            if isinstance(spec, dict) and "sources" in spec and source not in self.names:
+                with collect(faults, f"mixing.{source}"):
+                    mixing |= self._joint(spec)
+            elif source not in self.names:
                 faults.append(unknown_source(source, self.names))
             elif source in self.sources:
                 with collect(faults, f"source '{source}'"):
                     mixing[source] = self.operators.read(spec, self.sources[source])
         return mixing
+
+    def _joint(self, spec: dict[str, Any]) -> dict[tuple[str, ...], Any]:
+        """`{ function = "FILE.py:NAME", sources = ["front", "back"] }`, and `parameters`."""
+        of = spec["sources"]
+        if unknown := set(spec) - {"function", "sources", "parameters"}:
+            known = "'function', 'sources', 'parameters'"
+            raise ProblemError([f"unknown key '{sorted(unknown)[0]}' beside the sources; known: {known}"])
+        if not isinstance(of, list) or not all(isinstance(s, str) for s in of):
+            raise ProblemError([f"sources: expected a list of names, got {of!r}"])
+        if missing := [s for s in of if s not in self.names]:
+            raise ProblemError([unknown_source(missing[0], self.names)])
+        function = self.functions.read(spec.get("function"))
+        if "parameters" not in spec:
+            return {tuple(of): function}
+        return {tuple(of): (function, self.operators.parameters(spec["parameters"]))}
 
     def _noise(self, table: ViewTable, view: View | None, arrays: ArrayReader | Cutter, y: Opened) -> Any:
         if view is None or view.y.ndim < 2:

@@ -22,6 +22,7 @@ from dichroic.operators import (
     OPERATORS,
     Adjoint,
     Composition,
+    Joint,
     LinearFunction,
     Operator,
     PerSample,
@@ -61,6 +62,10 @@ class OperatorReader:
         **Raises:** `ProblemError` when the value names no operator, or the operator cannot be made from it.
         """
         return self._read(spec, jax.ShapeDtypeStruct(source.shape, jnp.result_type(source.dtype)))
+
+    def parameters(self, spec: Any) -> Any:
+        """Parameters of a function: an array, or a table of them; `{ array = ..., per_sample = true }` where marked."""
+        return self._parameters(spec, False)
 
     def _read(self, spec: Any, x: jax.ShapeDtypeStruct, stacked: bool = False) -> Built:
         # `stacked`: inside a chain or sum that is per sample as a whole, so every array has the sample axis
@@ -307,11 +312,12 @@ def describe_operator(operator: Any, store: Callable[[Any], Any]) -> Any:
     if isinstance(operator, Adjoint):
         shape = [int(side) for side in take(operator.operator, 0).in_shape]
         return {"adjoint": describe_operator(operator.operator, store), "shape": shape}
-    if isinstance(operator, LinearFunction):
+    if isinstance(operator, LinearFunction | Joint):
         raise ProblemError(
             [
-                "a LinearFunction is Python code and is not written to a file; put the function into a Python file "
-                "beside the problem file and name it there: { function = 'FILE.py:NAME', parameters = 'FILE:KEY' }"
+                f"a {type(operator).__name__} is Python code and is not written to a file; put the function into a "
+                "Python file beside the problem file and name it there: "
+                "{ function = 'FILE.py:NAME', parameters = 'FILE:KEY' }"
             ]
         )
     for name, kind in OPERATORS.items():

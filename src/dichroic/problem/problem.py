@@ -13,7 +13,7 @@ import numpy as np
 
 from dichroic import memory
 from dichroic.faults import ProblemError
-from dichroic.operators import LinearFunction, Response
+from dichroic.operators import LinearFunction, Response, Tangent
 from dichroic.problem.source import Source
 from dichroic.problem.unknowns import Parameter
 from dichroic.problem.validate import check_names, check_view, has_controls
@@ -171,8 +171,9 @@ class Problem:
 
 
 def _functions(tree: Any) -> list[Callable]:
-    nodes = jax.tree.leaves(tree, is_leaf=lambda n: isinstance(n, LinearFunction | Response))
-    return [node.function for node in nodes if isinstance(node, LinearFunction | Response)]
+    kinds = LinearFunction | Response | Tangent
+    nodes = jax.tree.leaves(tree, is_leaf=lambda n: isinstance(n, kinds))
+    return [node.function for node in nodes if isinstance(node, kinds)]
 
 
 def _update(digest: Any, leaf: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from dichroic.operators import (
     Composition,
     DenseNoise,
     DiagonalNoise,
+    Joint,
     Likelihood,
     LinearFunction,
     Operator,
@@ -25,6 +26,7 @@ from dichroic.operators import (
     take,
 )
 from dichroic.problem.containers import open_container
+from dichroic.problem.joint import check_joint
 from dichroic.problem.noise import dense_bytes, entrywise, inner_noise, where_observed
 from dichroic.problem.source import Source
 from dichroic.problem.values import as_numbers
@@ -78,7 +80,10 @@ def check_view(name: str, view: View, sources: Mapping[str, Source]) -> list[str
     if not view.mixing:
         return [f"{where}: no source enters it; name at least one in its mixing"]
     faults = _check_y(where, view)
+    faults += [f"{where}: {fault}" for fault in check_joint(view.y, view.mixing, sources)]
     for source, operator in view.mixing.items():
+        if isinstance(operator, Joint):
+            continue
         if source not in sources:
             faults.append(f"{where}: {unknown_source(source, sources)}")
         else:

@@ -19,16 +19,21 @@ from dichroic.operators import (
     DiagonalNoise,
     GaussianNoise,
     Identity,
+    Joint,
     Likelihood,
     Operator,
     PerSample,
     Scale,
     Unknown,
     count_samples,
+    joints,
+    mixture,
     select,
     take,
+    tangents,
 )
 from dichroic.problem.containers import open_container
+from dichroic.problem.joint import near, parted
 from dichroic.problem.noise import bind_noise, inner_noise, unmeasured
 from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.unknowns import NOISE, Parameter, find_noise, find_unknowns, put
@@ -51,17 +56,29 @@ class Observation(eqx.Module):
     mixing: dict[str, Any]
     likelihood: Any
 
-    def gaussian_at(self, m: Any = None, key: Any = None) -> "Observation":
-        """The linear-Gaussian observation that stands for this one near the mean `m` (None: of which nothing is known);
-        with a `key` the one that draws of the sources are made with.
+    def mixture(self, x: Mapping[str, Any]) -> Any:
+        """What it shows of its sources `{source: (...)}`, without noise."""
+        return mixture(self.mixing, x)
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether it is linear in its sources, and its noise Gaussian."""
+        return isinstance(self.likelihood, GaussianNoise) and not joints(self.mixing)
+
+    def gaussian_at(self, x: Mapping[str, Any] | None = None, key: Any = None) -> "Observation":
+        """The linear-Gaussian observation that stands for this one near the sources `x` (None: of which nothing is
+        known); with a `key` the one that draws of the sources are made with.
         """
-        if m is None:
+        if x is None:
             y, noise = self.likelihood.gaussian_near(self.y)
         elif key is None:
-            y, noise = self.likelihood.gaussian_at(self.y, m)
+            y, noise = self.likelihood.gaussian_at(self.y, self.mixture(x))
         else:
-            y, noise = self.likelihood.gaussian_drawn(key, self.y, m)
-        return Observation(y, self.observed, self.mixing, noise)
+            y, noise = self.likelihood.gaussian_drawn(key, self.y, self.mixture(x))
+        if not joints(self.mixing):
+            return Observation(y, self.observed, self.mixing, noise)
+        mixing, moved = tangents(self.mixing, x)
+        return Observation(y + moved, self.observed, mixing, noise)
 
     @property
     def noise(self) -> Any:
@@ -74,7 +91,8 @@ class View:
     """Observations that mix the same sources in the same way.
 
     **Arguments:** `y`, shape `(n, ...)`, real or complex, NaN (or masked) where missing; `mixing`, for each source that
-    enters this view its operator, a number being an amplitude, `PerSample` of `n` numbers one amplitude per sample;
+    enters this view its operator, a number being an amplitude, `PerSample` of `n` numbers one amplitude per sample, and
+    for several that enter by one function `{(source, source): function}` of samples of theirs, in that order;
     `noise`, the standard deviation (a number, an array with the shape of one observation, or `PerSample` of `n` of
     those; infinite where nothing was measured), or any `Likelihood`; a number of either may be `Unknown`, or `"learn"`;
     `observed`, a mask with the shape of `y` or of
@@ -88,7 +106,7 @@ class View:
     """
 
     y: np.ndarray
-    mixing: Mapping[str, Any]
+    mixing: Mapping[Any, Any]
     noise: Any
     observed: np.ndarray | None = None
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -103,7 +121,9 @@ class View:
             raise ProblemError([f"truth: expected {{source: array}}, got a {type(self.truth).__name__}"])
         with located("y"):
             y = unmask(given := open_container(self.y))
-        mixing, unknowns = find_unknowns(self.mixing, len(y) if y.ndim else 0)
+        with located("mixing"):
+            parts = parted(self.mixing)
+        mixing, unknowns = find_unknowns(parts, len(y) if y.ndim else 0)
         with located("noise"):
             noise, factor = find_noise(self.noise, y)
             object.__setattr__(self, "noise", beside(noise, given, np.inf))
@@ -129,6 +149,7 @@ class View:
             y, observed = _without_missing(y, unmeasured(self.noise, y.shape), observed)
         object.__setattr__(self, "observed", observed)
         object.__setattr__(self, "y", y)
+        object.__setattr__(self, "mixing", near(y, mixing))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -161,7 +182,8 @@ class View:
         **Arguments:** `sources`, or, where all are real, their shapes.
         """
         known = {name: s if isinstance(s, Source) else Source(tuple(s)) for name, s in sources.items()}
-        mixing = {name: bind_operator(op, known[name]) for name, op in self.mixing.items()}
+        shapes = {name: source.real_shape for name, source in known.items()}
+        mixing = {name: bind_operator(op, known[name]) for name, op in near(self.y, self.mixing, shapes).items()}
         truth = {name: as_pairs(x) if known[name].is_complex else x for name, x in self.truth.items()}
         same = self.observed is None or _all_alike(self.observed)
         noise = bind_noise(self.noise, self.observed)
@@ -234,8 +256,8 @@ class View:
 
     @property
     def is_gaussian(self) -> bool:
-        """Whether the noise is Gaussian; where it is not, `gaussian` stands for the view."""
-        return isinstance(inner_noise(self.noise), GaussianNoise)
+        """Whether the mixture is linear and the noise Gaussian; where it is not, `gaussian` stands for the view."""
+        return isinstance(inner_noise(self.noise), GaussianNoise) and not joints(self.mixing)
 
     @cached_property
     def gaussian(self) -> "View":
@@ -247,7 +269,8 @@ class View:
         same = all((a == a[:1]).all() for a in leaves(noise))
         noise = bind_noise(take(PerSample(noise), 0) if same else PerSample(noise), self.observed)
         y = y.astype(self.y.dtype)
-        return View(y, self.mixing, noise, self.observed, self.truth, self.common_mask, self.labels)
+        mixing = {s: op.tangent if isinstance(op, Joint) else op for s, op in self.mixing.items()}
+        return View(y, mixing, noise, self.observed, self.truth, self.common_mask, self.labels)
 
     @property
     def shared(self) -> bool:

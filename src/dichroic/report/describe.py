@@ -59,6 +59,8 @@ def _words(op: Any, each: bool) -> str:
     name, per = type(op).__name__, ", one per observation" if each else ""
     if name == "PerSample":
         return _words(op.value, True)
+    if name == "Joint":
+        return f"by a function of {', '.join(op.tangent.sources)} together"
     if name == "Identity":
         return "as it is"
     if name == "Scale":

@@ -128,8 +128,7 @@ def as_drawn(separated: Separated, r: np.ndarray, index: np.ndarray) -> bool:
 def _residuals(observations, draws, indices):
     def one(i, x):
         observation = take(observations, i)
-        terms = [observation.mixing[s](x[s]) for s in observation.mixing]
-        r = jnp.asarray(observation.y) - sum(terms[1:], terms[0])
+        r = jnp.asarray(observation.y) - observation.mixture(x)
         if observation.observed is not None:
             r = jnp.where(observation.observed, r, 0)
         return observation.noise.whiten(r)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion import Scaling
-from dichroic.operators import GaussianNoise
 from dichroic.problem import Observation
 
 __all__ = ["WhitenedObservation"]
@@ -25,8 +24,8 @@ __all__ = ["WhitenedObservation"]
 class WhitenedObservation(eqx.Module):
     """A single observation (no `PerSample` marks) of sources with the given scalings and shapes.
 
-    `stated` is the observation with its own likelihood where that is not Gaussian; everything but `at` and `chi_square`
-    sees the Gaussian that stands for it.
+    `stated` is the observation itself where it is not linear and Gaussian; everything but `at`, `log_likelihood` and
+    `chi_square` sees what stands for it.
     """
 
     observation: Observation
@@ -52,7 +51,7 @@ class WhitenedObservation(eqx.Module):
     def _near(
         cls, observation: Observation, scalings: dict[str, Scaling], shapes: dict[str, tuple[int, ...]]
     ) -> "WhitenedObservation":
-        stated = None if isinstance(observation.likelihood, GaussianNoise) else observation
+        stated = None if observation.is_gaussian else observation
         return cls(observation.gaussian_at(), scalings, shapes, stated)
 
     def at(self, z: Mapping[str, Array], key: PRNGKeyArray | None = None) -> "WhitenedObservation":
@@ -61,8 +60,14 @@ class WhitenedObservation(eqx.Module):
         """
         if self.stated is None:
             return self
-        m = self._mix({s: self.scalings[s].to_user(x) for s, x in z.items()}, {s: 1.0 for s in z})
-        return WhitenedObservation(self.stated.gaussian_at(m, key), self.scalings, self.shapes)
+        x = {s: self.scalings[s].to_user(x) for s, x in z.items()}
+        return WhitenedObservation(self.stated.gaussian_at(x, key), self.scalings, self.shapes)
+
+    def log_likelihood(self, z: Mapping[str, Array]) -> Float[Array, ""]:
+        r""":math:`\log p(y \mid x)` of sources in scaled units, by the observation itself."""
+        stated = self.observation if self.stated is None else self.stated
+        m = stated.mixture({s: self.scalings[s].to_user(x) for s, x in z.items()})
+        return stated.likelihood.log_prob(jnp.asarray(stated.y), m, stated.observed)
 
     def given(self, z: Mapping[str, Array]) -> "WhitenedObservation":
         """What is left to see of the other sources when those in `z`, in scaled units, are known."""
