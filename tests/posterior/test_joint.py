@@ -1,6 +1,7 @@
 """Functions of several sources: against quadrature, and two layers of which the front one hides the other."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -119,7 +120,7 @@ def test_a_problem_file_names_the_function_and_the_check_measures_it(tmp_path):
     view = problem.views["v"]
     assert set(view.mixing) == {"front", "back"} and not view.is_gaussian and view.gaussian.is_gaussian
     one = take(view.select(np.arange(7, 9)).observations, 1)
-    x = {s: np.full((1, 3), value, np.float32) for s, value in (("front", 0.5), ("back", 2.0))}
+    x = {s: jnp.full((1, 3), value, jnp.float32) for s, value in (("front", 0.5), ("back", 2.0))}
     np.testing.assert_allclose(one.mixture(x), 0.5**3 + 0.75 * 2)
     near = one.gaussian_at(x)
     np.testing.assert_allclose(near.y - near.mixture(x), one.y - one.mixture(x), atol=1e-6)

@@ -31,7 +31,7 @@ class Tangent(Operator):
     def in_shape(self) -> tuple[int, ...]:
         return jnp.shape(self.at[self.source])
 
-    def value(self, x: Mapping[str, Any]) -> Array:
+    def value(self, x: Mapping[str, Any]) -> Any:
         """The function at other samples."""
         given = [x[s] for s in self.sources]
         return self.function(*given) if self.parameters is None else self.function(*given, self.parameters)
@@ -64,14 +64,14 @@ def joints(mixing: Mapping[str, Any]) -> list[Tangent]:
     return [tangent for tangent in found if tangent.source == tangent.sources[0]]
 
 
-def mixture(mixing: Mapping[str, Any], x: Mapping[str, Array]) -> Array:
+def mixture(mixing: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
     r"""What one observation shows of its sources: :math:`\sum_s A_s x_s`, and the functions of several."""
     terms = [op(x[s]) for s, op in mixing.items() if not isinstance(op, Joint)]
     terms += [tangent.value(x) for tangent in joints(mixing)]
     return sum(terms[1:], terms[0])  # pyright: ignore
 
 
-def tangents(mixing: Mapping[str, Any], x: Mapping[str, Array] | None = None) -> tuple[dict[str, Any], Any]:
+def tangents(mixing: Mapping[str, Any], x: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Any]:
     r"""The linear map that stands for a mixture near sources `x` (None: near the data), and what is to be added to the
     data: :math:`f(x') \approx f(x) + \sum_s T_s (x'_s - x_s)` moves :math:`\sum_s T_s x_s - f(x)` there.
     """
