@@ -99,11 +99,14 @@ def _failed(found: dict[str, Any]) -> bool:
 def _list(scale: str) -> int:
     from dichroic.cli.output import make_table, print_table
     from dichroic.studies.reproduce import METHODS, ablation_names, experiment_names, load_ablation, load_experiment
+    from dichroic.studies.reproduce.autoencoders import AUTOENCODERS
+    from dichroic.studies.reproduce.autoencoders import METHODS as AUTOENCODER_METHODS
 
     table = make_table(f"Experiments, scale {scale}", "name", "title", "methods")
     for name in experiment_names():
         experiment = load_experiment(name, scale)
         table.add_row(name, experiment.title, ", ".join(experiment.methods))
+    table.add_row(AUTOENCODERS, "implicit autoencoders of digits", ", ".join(AUTOENCODER_METHODS))
     print_table(table)
     table = make_table("Ablations", "name", "title", "rows")
     for name in ablation_names():

@@ -15,6 +15,7 @@ It needs nothing else of the library. From samples to a score, with what is know
 '0.03 0.07'
 """
 
+from dichroic.score.at_samples import spectral_at_samples, stein_at_samples
 from dichroic.score.checks import alignment_ratio, entropy_surrogate, relative_fisher_error, stein_ratio
 from dichroic.score.directions import PrincipalDirectionScore, directional_terms, score_covariance, tweedie_score
 from dichroic.score.discrepancy import stein_discrepancies, stein_test
@@ -48,7 +49,9 @@ __all__ = [
     "score_matching_loss",
     "signs_of",
     "sliced_terms",
+    "spectral_at_samples",
     "spectral_stein",
+    "stein_at_samples",
     "stein_discrepancies",
     "stein_gradient",
     "stein_ratio",

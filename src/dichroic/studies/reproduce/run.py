@@ -7,6 +7,7 @@ from typing import Any
 
 from dichroic.run import Progress, Quiet, RunError
 from dichroic.studies.reproduce.ablation import ablation_names, load_ablation
+from dichroic.studies.reproduce.autoencoders import AUTOENCODERS, collect_autoencoders, reproduce_autoencoders
 from dichroic.studies.reproduce.cell import machine, read_cell, run_cell
 from dichroic.studies.reproduce.experiment import Experiment, experiment_names, load_experiment
 from dichroic.studies.reproduce.generators import MissingData
@@ -51,14 +52,19 @@ def reproduce(
 
     Everything of a scale lands in the folder `out/scale`: for every experiment its data, and a folder for every method.
 
-    **Arguments:** `experiments`, names (default: all); `methods`, names (default: those of each experiment); `data`,
-    where data sets lie that no installed package brings; `seed`, of data, fits and draws.
+    **Arguments:** `experiments`, names (default: all of mixtures); `methods`, names (default: those of each
+    experiment); `data`, where data sets lie that no installed package brings; `seed`, of data, fits and draws.
 
     **Returns:** what `collect` returns.
 
     **Raises:** `RunError` for unknown names, and folders of other settings; `Stopped` when asked to stop.
     """
     place, progress = Path(out) / scale, progress or Quiet()
+    if AUTOENCODERS in experiments:  # which has methods of its own
+        reproduce_autoencoders(scale, Path(out), methods, _path(data), seed, progress)
+        experiments, methods = [name for name in experiments if name != AUTOENCODERS], ()
+        if not experiments:
+            return collect(out, scale)
     chosen = [load_experiment(name, scale) for name in experiments or experiment_names()]
     # unknown names and settings are complained about before anything is computed
     wanted = {e.name: [_tuned(e, m, place / e.name) for m in methods or e.methods] for e in chosen}
@@ -110,7 +116,7 @@ def collect(out: str | Path, scale: str) -> dict[str, Any]:
     """All that has been found at a scale, whichever call found it; also written to `results.json` there.
 
     **Returns:** `format`, `scale`, `machine`; `experiments`, one entry each with its title, published rows, design and
-    cells, or the reason why it was skipped; `ablations`, the same with a cell per row.
+    cells, or the reason why it was skipped; `ablations`, the same with a cell per row; `autoencoders`, cells.
     """
     place = Path(out) / scale
     found: dict[str, Any] = {"format": FORMAT, "scale": scale, "machine": machine()}
@@ -128,6 +134,7 @@ def collect(out: str | Path, scale: str) -> dict[str, Any]:
             rows.append({**row.model_dump(), "cell": cell})
         about = ablation.model_dump(exclude={"rows"})
         found["ablations"].append({**about, "experiment": ablation.experiment[scale], "rows": rows})
+    found["autoencoders"] = collect_autoencoders(Path(out), scale)
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / "results.json", found)
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dichroic.studies.reproduce.autoencoders import autoencoder_tables
 from dichroic.studies.reproduce.measures import MEASURES
 
 __all__ = ["as_markdown"]
@@ -18,6 +19,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         lines += _experiment(experiment)
     for ablation in found["ablations"]:
         lines += _ablation(ablation)
+    lines += autoencoder_tables(found.get("autoencoders", []))
     return "\n".join(lines) + "\n"
 
 
