@@ -72,7 +72,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "smoke": Size(False, 1, {2: 1}, {"width": 8, "steps": 8, "batch": 8, "draws": 4}, 4, 2, 8, 2),
-    "laptop": Size(True, 2, {8: 3, 32: 1}, {"width": 64, "steps": 2000, "batch": 64, "draws": 10}, 64, 4, 100, 4),
+    "laptop": Size(True, 2, {8: 3, 32: 1}, {"width": 64, "steps": 1000, "batch": 64, "draws": 10}, 64, 4, 100, 4),
     "paper": Size(True, 1, {8: 3, 32: 3}, {}, 1000, 16, 1000, 10),
 }
 
