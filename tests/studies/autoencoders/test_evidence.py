@@ -23,7 +23,7 @@ def test_the_evidence_of_a_linear_gaussian_decoder(rng):
     @jax.jit
     def estimated(y, keys):
         def one(y, key):
-            return annealed_evidence(partial(log_likelihood, y), 2, key=key, chains=32, levels=400, leapfrog=5)
+            return annealed_evidence(partial(log_likelihood, y), 2, key=key, chains=512, levels=400, leapfrog=5)
 
         return jax.vmap(one)(y, keys)
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 __all__ = ["Autoencoder", "Perceptron", "log_likelihood"]
 
-Layer = tuple[Float[Array, "out in"], Float[Array, " out"]]
+Layer = tuple[Float[Array, "_ _"], Float[Array, " _"]]  # weights and biases
 
 
 class Perceptron(eqx.Module):
