@@ -181,3 +181,14 @@ def test_where_nothing_can_be_written_is_said_before(tmp_path):
         store.claim(tmp_path / "file" / "x")
     store.claim(tmp_path / "new" / "x")
     assert os.listdir(tmp_path / "new") == []
+
+
+def test_no_file_takes_the_place_of_a_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x").write_text("kept")
+    for name in (tmp_path / "run", "", "/"):
+        with pytest.raises(IsADirectoryError, match="no file takes the place of"):
+            store.claim(name)
+    with pytest.raises(IsADirectoryError, match="no file takes the place of"):
+        store.write(tmp_path / "run", "x")
+    assert [(file.name, file.read_text()) for file in tmp_path.rglob("*") if file.is_file()] == [("x", "kept")]

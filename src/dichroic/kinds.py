@@ -15,7 +15,7 @@ __all__ = ["OneOf", "Settings", "hint_of", "model_of", "parts_of"]
 class Settings(BaseModel):
     """A group of settings. The text below a field is its help on the command line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ class FitConfig(Drawing):
     """How a source is learned that a view shows over what another view shows alone: by the law of the mixtures, by laps
     of EM, or by the first where images or series are large and many enough."""
     mixtures: MixturesConfig = MixturesConfig()
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     """Seed of everything random."""
     held_out: Share = 0.1
     """Share of every view kept for the scores, where the problem brings no held-out data."""
@@ -121,6 +121,14 @@ class FitConfig(Drawing):
         if not method.in_laps:
             raise ValueError(f"method {method.kind!r} is distilled after a fit, and judged before it is used")
         return method
+
+    @model_validator(mode="after")
+    def _falls(self) -> "FitConfig":
+        if not 1e-18 < self.sigma_min < self.sigma_max < 1e18:  # squares, in single precision
+            raise ValueError(
+                f"expected sigma_min < sigma_max, between 1e-18 and 1e18, got {self.sigma_min:g} and {self.sigma_max:g}"
+            )
+        return self
 
     @property
     def schedule(self) -> Schedule:
@@ -282,7 +290,7 @@ def faults(model: type[BaseModel], table: Mapping[str, Any], error: ValidationEr
 
 def _fault(model: type[BaseModel], table: Mapping[str, Any], detail: Any) -> str:
     path = [str(part) for part in detail["loc"]]
-    if path[0] == "laps" and len(path) > 1:
+    if path[:1] == ["laps"] and len(path) > 1:
         expected = "a number (0: closed forms alone), or numbers by stage such as grass=8,digit=32"
         return f"laps: expected {expected}, got {table['laps']!r}"
     key = ".".join(path)
@@ -292,5 +300,6 @@ def _fault(model: type[BaseModel], table: Mapping[str, Any], detail: Any) -> str
             model = model_of(model.model_fields[name], table)
         known, where = sorted(model.model_fields), f" of {'.'.join(path[:-1])}" if path[:-1] else ""
         return f"{key}: unknown setting{did_you_mean(path[-1], known) or f'; those{where}: ' + ', '.join(known)}"
-    said = detail["msg"].replace("Input should be", "expected").replace("Value error, ", "").replace("a valid ", "a ")
-    return f"{key}: {said}, got {detail['input']!r}"
+    said = detail["msg"].replace("Input should be", "expected").replace("Value error, ", "")
+    said = said.replace("a valid integer", "a whole number").replace("a valid ", "a ")
+    return f"{key}: {said}, got {detail['input']!r}" if path else said

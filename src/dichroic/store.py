@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EISDIR
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "Format",
     "StoreError",
     "claim",
+    "digest_of",
     "file_names",
     "load_arrays",
     "load_json",
@@ -104,6 +106,8 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
+        if path.is_dir() and not temporary.is_dir():
+            raise _folder(path)
         aside = [(path, old)] if path.exists() and (path.is_dir() or temporary.is_dir()) else []
         for source, target in (*aside, (temporary, path)):
             os.replace(source, target)
@@ -210,6 +214,11 @@ def _mapped(path: Path, name: str) -> np.ndarray:
     return memory.mapped(path, said["shape"], _KINDS[said["dtype"]], 8 + length + said["data_offsets"][0])
 
 
+def digest_of(file: Path) -> str:
+    """The sha256 of a file."""
+    return sha256(file.read_bytes()).hexdigest()
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Whatever goes wrong while a file is read becomes a sentence that names it.
@@ -227,12 +236,14 @@ def reading(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} is damaged, or was not written by dichroic: {reason}") from error
 
 
-def claim(path: str | Path) -> None:
-    """Makes sure that something can be written at a path, before anything is computed for it.
+def claim(path: str | Path, folder: bool = False) -> None:
+    """Makes sure that a file can be written at a path, or a `folder`, before anything is computed for it.
 
-    **Raises:** `OSError` where nothing can.
+    **Raises:** `OSError` where nothing can; no file takes the place of a folder.
     """
     path = Path(path)
+    if path.is_dir() and not folder:
+        raise _folder(path)
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,6 +251,10 @@ def claim(path: str | Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(error.errno, f"nothing can be written there ({error.strerror})", str(path)) from error
+
+
+def _folder(path: Path) -> OSError:
+    return IsADirectoryError(EISDIR, "this is a folder, which no file takes the place of", str(path))
 
 
 def tidy(folder: str | Path, name: str | None = None) -> None:

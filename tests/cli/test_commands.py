@@ -1,14 +1,19 @@
 """The commands from end to end, what they print and how they end."""
 
+import inspect
 import json
 import shutil
 from pathlib import Path
+from typing import get_type_hints
 
 import jax
 import numpy as np
 import pytest
 
 from dichroic.cli import main
+from dichroic.cli.app import app
+from dichroic.cli.fit import fit_app
+from dichroic.cli.separate import separate_app
 from dichroic.diffusion import Prior
 from dichroic.em import Diverged
 from dichroic.run import Run, Separation
@@ -476,6 +481,42 @@ def test_code_runs_only_when_it_is_allowed(tmp_path, capsys):
     assert main(["check", str(tmp_path / "p.toml"), "--allow-code"]) == 0
     assert main(["check", str(tmp_path / "p.toml")]) == 1
     assert "--allow-code" in capsys.readouterr().err
+
+
+# ---- numbers
+
+
+def test_every_whole_number_of_a_command_says_what_it_may_be():
+    """A law over the commands: none takes 2.5 for 2, or a count below 1."""
+    commands = [app[name] for name in app if not name.startswith("-")]
+    functions = [inspect.unwrap(command.default_command) for command in commands]
+    functions += [make().default_command for make in (fit_app, separate_app)]
+    numbers = {
+        (function.__name__, name): get_type_hints(function, include_extras=True)[name]
+        for function in functions
+        for name, hint in get_type_hints(function).items()
+        if hint in (int, int | None)
+    }
+    assert len(numbers) > 15
+    assert [key for key, hint in numbers.items() if "whole_number" not in str(hint)] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--n", 0), ("--n", -1), ("--n", 1.5), ("--steps", 0), ("--seed", -1), ("--seed", 10**30), ("--seed", "1e3")],
+)
+def test_numbers_that_no_command_takes(cli, ready, tmp_path, arguments):
+    code, out, err = cli("sample", ready / "run", "sky", "--out", tmp_path / "x.npz", *arguments)
+    assert code == 2 and arguments[0] in out + err
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_results_leave_folders_alone(cli, ready, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for command in (("sample", ready / "run", "sky"), ("compare", ready / "run"), ("report", ready / "run")):
+        code, _, err = cli(*command, "--out", tmp_path / "mine")
+        assert code == 1 and "this is a folder" in err
+    assert (tmp_path / "mine").is_dir()
 
 
 # ---- verbs around a run

@@ -109,6 +109,11 @@ def test_a_flag_for_another_kind_of_network_drops_the_settings_of_the_first():
         ({"plan": "both"}, "plan: expected 'joint' or 'sequential', got 'both'"),
         ({"held_out": 2}, "held_out: expected less than or equal to 1, got 2"),
         ({"training": {"rate": "fast"}}, "training.rate: expected a number.*, got 'fast'"),
+        ({"training": {"rate": float("inf")}}, "training.rate: expected a finite number, got inf"),
+        ({"sigma_max": float("nan")}, "sigma_max: expected a finite number, got nan"),
+        ({"sigma_min": 30.0}, "expected sigma_min < sigma_max, between 1e-18 and 1e18, got 30 and 20"),
+        ({"sigma_max": 1e300}, "expected sigma_min < sigma_max, between 1e-18 and 1e18, got 0.005 and 1e.300"),
+        ({"training": {"batch": 2.5}}, "training.batch: expected a whole number"),
         (
             {"preset": "fast"},
             "preset: unknown preset 'fast'; known: draft, standard, final, diem, ddprism, ddprism-gibbs",

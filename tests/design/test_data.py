@@ -96,6 +96,17 @@ def test_values_from_another_world(y):
     assert "1 values are more than 1000 times the usual spread away, such as 1e+09" in said(problem_of(y))
 
 
+@pytest.mark.parametrize(("value", "said_of"), [(-999.0, True), (1e20, True), (7.0, False)])
+def test_one_value_that_stands_for_a_missing_one(y, value, said_of):
+    y[3, 1] = value
+    assert any("write NaN if" in text or "usual spread" in text for text in said(problem_of(y))) is said_of
+
+
+def test_nothing_but_what_all_have_in_common(y):
+    text = " ".join(said(problem_of(np.ones_like(y))))
+    assert "nothing but what all observations have in common" in text and "inf" not in text
+
+
 def test_entries_that_never_change(y):
     y[:, 2] = 1.5
     assert any("1 of 4 entries are the same in every observation" in text for text in said(problem_of(y)))

@@ -58,6 +58,15 @@ def test_a_response_of_a_problem_file_runs_where_that_is_allowed(tmp_path):
         read(tmp_path, "mixed")
 
 
+@pytest.mark.parametrize("unit", [2.0**-66, 2.0**60])
+def test_the_units_of_the_data_do_not_matter(unit):
+    y = 2.5 * np.tanh(Y)
+    one, other = Response(0.3, saturating), Response(0.3 * unit, lambda m: unit * saturating(m))
+    for a, b in zip(one.gaussian_at(y, Y), other.gaussian_at(unit * y, Y), strict=True):
+        np.testing.assert_allclose(getattr(b, "std", b), getattr(a, "std", a), rtol=1e-5)
+    assert "mixes entries" in str(Response(0.1, lambda m: unit * (m - jnp.mean(m))).fault(y))
+
+
 @pytest.mark.parametrize(
     ("function", "std", "level"),
     [(identity, 0.1, "green"), (saturating, 0.1, "green"), (jnp.tanh, 0.4, "amber"), (lambda m: m**2, 0.1, "amber")],

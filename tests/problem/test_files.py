@@ -128,7 +128,7 @@ SPOTS_TABLE = '[sources.spots]\nshape = [4, 4, 1]\nunit = "counts"'
         ('title = "Spots over stripes"', "title = 3", r"^title: expected a string, got 3"),
         ("[fit]\nlaps = 8", "", None),
         (SPOTS_TABLE, "[sources.spots]\nshape = 4", r"source 'spots': shape: expected a list, got 4"),
-        (SPOTS_TABLE, "[sources.spots]\nshape = [4.5]", r"source 'spots': shape.0: expected a integer|an integer"),
+        (SPOTS_TABLE, "[sources.spots]\nshape = [4.5]", r"source 'spots': shape.0: expected a whole number, got 4\.5"),
         (SPOTS_TABLE, "[sources.spots]\nshape = ['4']", r"source 'spots': shape.0: .*, got '4'"),
         (SPOTS_TABLE, "[sources.spots]\nshape = []", r"source 'spots': shape: .*at least 1 item.*, got \[\]"),
         (SPOTS_TABLE, "[sources.spots]\nshape = [4, 0]", r"source 'spots': Source: .*got \(4, 0\)"),

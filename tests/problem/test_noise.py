@@ -182,6 +182,10 @@ def test_binding_twice_changes_nothing(observed):
         (PerSample(DenseNoise.from_covariance(COVARIANCES[:4])), r"expected shape \(5, 3, 3\), got \(4, 3, 3\)"),
         (DenseNoise(np.full((D, D), np.nan), np.eye(D)), r"its factor has values that are not finite"),
         (DenseNoise(np.eye(D), np.eye(2)), r"noise covariance: expected shape \(3, 3\), got \(2, 2\)"),
+        (DenseNoise(1j * np.eye(D), np.eye(D)), r"expected a real factor"),
+        (DenseNoise(np.zeros((D, D)), np.eye(D)), r"lower triangular with a positive diagonal"),
+        (DenseNoise(np.ones((D, D)) + np.eye(D), np.eye(D)), r"lower triangular with a positive diagonal"),
+        (DenseNoise(np.eye(D), 5 * np.eye(D)), r"the whitener is not the inverse of the factor"),
     ],
 )
 def test_wrong_covariances(noise, message):

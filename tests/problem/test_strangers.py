@@ -4,10 +4,12 @@ import json
 import time
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import zarr
 
+from dichroic.operators import take
 from dichroic.problem import ProblemError, allow, load_problem
 
 N, D = 6, 4
@@ -117,6 +119,50 @@ def test_keys_by_what_others_call_them(tmp_path, line, hint):
 @pytest.mark.parametrize("noise", ["1e308", "1e-300", "1e37", "1e-40"])
 def test_noise_beyond_single_precision(fault, noise):
     assert "is beyond what is computed with; use another unit" in fault(noise=noise)
+
+
+@pytest.mark.parametrize(
+    "mixing",
+    ["1e300", "1e40", "1e-300", "{ scale = 1e308 }", "{ convolve = 1e308 }", "{ dense = [[1e99, 0, 0, 0]] }"],
+)
+def test_operators_beyond_single_precision(fault, mixing):
+    assert "beyond what is computed with; use another unit" in fault(mixing=mixing)
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ("{ variance = -1.0 }", "variance: expected a positive number, got -1"),
+        ("{ ivar = inf }", "ivar: expected a positive number, got inf"),
+        ("{ weight = [1.0, -1.0, 1.0, 1.0] }", "got nan at entry (1,)"),
+        ("{ factor = [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]] }", "the matrix is singular"),
+    ],
+)
+def test_noise_that_is_none(fault, noise, words):
+    assert words in fault(noise=noise)
+
+
+def test_whole_numbers_are_numbers(load, tmp_path):
+    """Written without a point, or kept in 64 bits, of which JAX would drop half."""
+    large = 5_000_000_000
+    np.save(tmp_path / "g.npy", np.full(N, large))
+    for mixing in (f"{large}", f"{{ scale = {large} }}", '{ scale = "g.npy", per_sample = true }'):
+        view = load(mixing=mixing, noise=f"{large}").views["v"]
+        x = np.asarray(take(view.mixing["s"], 0)(jnp.ones(D)))
+        np.testing.assert_allclose(x, large, rtol=1e-6)
+
+
+def test_an_adjoint_of_another_shape(fault, tmp_path):
+    np.save(tmp_path / "m.npy", np.ones(D))
+    assert "acts on shape (4,), but gets shape (1000000000,)" in fault(
+        mixing='{ adjoint = { mask = "m.npy" }, shape = [1000000000] }'
+    )
+    assert "shape: expected a list of whole numbers" in fault(mixing="{ adjoint = 1.0 }")
+
+
+@pytest.mark.parametrize("matrix", ["1", "1.5", "[1, 2, 3, 4]"])
+def test_a_matrix_has_two_axes(fault, matrix):
+    assert "dense: Dense: expected a matrix, shape (m, d), got shape" in fault(mixing=f"{{ dense = {matrix} }}")
 
 
 @pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])

@@ -1,22 +1,25 @@
 """Run folders of before, of others, and those that were damaged or forged: they are read, or refused in a sentence."""
 
+import errno
+import itertools
 import json
 import random
 import re
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dichroic import Run, load_problem, resume
+from dichroic import Run, fit, load_problem, resume, store
 from dichroic.diagnose import load_panel
 from dichroic.diffusion import DenoiserPrior
 from dichroic.em import EMState
 from dichroic.run import RunError, RunFolder, Separation
 from dichroic.run.separation_writer import SeparationWriter
-from run_cases import tiny_config, tiny_problem
+from run_cases import results, tiny_config, tiny_problem
 
 OLD = Path(__file__).parents[1] / "data" / "run_13ed3f5.zip"
 
@@ -219,3 +222,58 @@ def test_names_of_any_kind_keep_what_is_theirs(finished, tmp_path):
         assert separation.chi_square[v] == i
         assert [separation.draws(v, s).item() for s in HOSTILE] == [100 * i + j for j in range(len(HOSTILE))]
     assert {path.name for path in tmp_path.iterdir()} == {"run", "draws.zarr"}
+
+
+def other(finished, tmp_path) -> Path:
+    """A finished run of the same problem with another seed."""
+    return fit(tiny_problem(), tiny_config(seed=1), out=tmp_path / "other").path
+
+
+def test_what_belongs_to_another_run_is_told(finished, tmp_path):
+    """Whole files, with checksums that are right: priors, chunks, the Gaussian stage and checkpoints of others."""
+    strange, run = other(finished, tmp_path), tmp_path / "run"
+    chunk = min(f.relative_to(strange) for f in strange.rglob("c/*/*/*"))
+    for part, file, words in (
+        ("priors", "priors/sky.safetensors", "is damaged, or not what the run has learned"),
+        ("gaussian.safetensors", "gaussian.safetensors", "is of another run"),
+        ("checkpoints", "checkpoints", "is of another run"),
+        ("separated.zarr", chunk, "not those that were written"),
+    ):
+        shutil.copytree(finished.path, run)
+        moved = run / file
+        shutil.rmtree(moved) if moved.is_dir() else moved.unlink()
+        (shutil.copytree if (strange / file).is_dir() else shutil.copy)(strange / file, moved)
+        with pytest.raises(RunError, match=words):
+            read(run, part)
+        shutil.rmtree(run)
+
+
+def test_the_clock_of_the_machine_is_not_asked(finished, tmp_path, monkeypatch):
+    """One that jumps by years, to and fro, changes no result."""
+    jumps = itertools.cycle([0.0, 4e8, -4e8, 1.0])
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + next(jumps))
+    run = fit(tiny_problem(), tiny_config(), out=tmp_path / "run")
+    monkeypatch.undo()
+    a, b = results(run.path), results(finished.path)
+    assert a.keys() == b.keys() and [key for key in a if a[key] != b[key]] == []
+
+
+@pytest.mark.parametrize("nth", [1, 6, 13, pytest.param(range(2, 40), marks=pytest.mark.slow)])
+def test_a_full_disk_costs_what_was_being_written(finished, tmp_path, monkeypatch, capsys, nth):
+    """The n-th file, whichever it is; then there is room again, and the run goes on to the same end."""
+    for n in [nth] if isinstance(nth, int) else nth:
+        out, written, flush = tmp_path / f"run{n}", itertools.count(1), store._flush
+
+        def full(path, written=written, n=n, flush=flush):
+            if next(written) >= n:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            flush(path)
+
+        monkeypatch.setattr(store, "_flush", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            fit(tiny_problem(), tiny_config(), out=out)
+        monkeypatch.undo()
+        assert not list(out.rglob("*.tmp"))
+        run = fit(tiny_problem(), tiny_config(), out=out)
+        a, b = results(run.path), results(finished.path)
+        assert a.keys() == b.keys() and [key for key in a if a[key] != b[key]] == [], n

@@ -29,7 +29,7 @@ _ARRAYS = Format("dichroic arrays of a baseline", 1, unmarked=True)
 class BaselineConfig(BaseModel):
     """Settings of a baseline; unknown ones are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, repr=False)

@@ -90,7 +90,7 @@ def _gains(view: View, source: str, shape: tuple[int, ...]) -> np.ndarray:
     e = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     out = np.asarray(operator(jnp.asarray(e)), float).reshape(-1, e.size)
     gains = out @ e.ravel() / float((e * e).sum())
-    if np.abs(out - gains[:, None] * e.ravel()).max() > 1e-4 * max(np.abs(gains).max(), 1e-30):
+    if np.abs(out - gains[:, None] * e.ravel()).max() > 1e-4 * np.abs(gains).max():
         raise ValueError(f"amplitudes, and the operator of '{source}' is more than that")
     return gains
 

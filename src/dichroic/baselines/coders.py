@@ -22,23 +22,23 @@ class MLPCoderConfig(BaseModel):
     where it is large. DDPRISM has one for manifolds, and none for images.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["mlp"] = "mlp"
     width: PositiveInt = 256
     depth: PositiveInt = 3
     normalise: bool = True
-    dropout: float = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 class ConvCoderConfig(BaseModel):
     """Two 3 x 3 convolutions per level with as many `channels`, the resolution halving from level to level."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["conv"] = "conv"
     channels: tuple[PositiveInt, ...] = (32, 64)
-    dropout: float = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 CoderConfig = Annotated[MLPCoderConfig | ConvCoderConfig, Field(discriminator="kind")]

@@ -1,6 +1,7 @@
 """The commands. Each of them parses, calls, prints."""
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -69,10 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     that is red; 70 for a fault of this program, with its traceback where `DICHROIC_TRACEBACK` is set; 75 for a run
     stopped by a signal, to be resumed; 130 after Ctrl-C.
     """
-    from dichroic.cli.messages import complain, plain
+    from dichroic.cli.messages import complain, plain, warnings_told
 
     try:
-        return app(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
+        with warnings_told():
+            return app(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0
     except CycloptsError:
         return 2
     except (Interrupted, KeyboardInterrupt) as error:
@@ -94,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         from dichroic.faults import first_line  # with NumPy, which help does not wait for
 
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        if isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|out of memory", str(error), re.IGNORECASE):
             complain("error", f"out of memory: {first_line(error)}")
             return 1
         complain("error", f"a fault of dichroic, not of yours ({first_line(error)}); DICHROIC_TRACEBACK=1 shows where")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Flag, Json, ProblemPath
+from dichroic.cli.options import AllowCode, Flag, Json, ProblemPath, Seed
 
 __all__ = ["baseline"]
 
@@ -17,8 +17,8 @@ def baseline(
     *,
     out: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=("--set", "-s"), negative="")] = None,
-    draws: int = 8,
-    seed: int = 0,
+    draws: Seed = 8,
+    seed: Seed = 0,
     overwrite: Flag = False,
     report: bool = True,
     json: Json = False,

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.options import AllowCode, Folder, Json
+from dichroic.cli.options import AllowCode, Count, Folder, Json, Seed
 
 if TYPE_CHECKING:
     from dichroic.run import Run
@@ -23,8 +23,8 @@ def compare(
     others: Annotated[list[str] | None, Parameter(negative="")] = None,
     *,
     out: Path = Path("compare.png"),
-    draws: int = 8,
-    seed: int = 0,
+    draws: Count = 8,
+    seed: Seed = 0,
     json: Json = False,
     allow_code: AllowCode = False,
 ) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Hosts, Json, Memory, Quiet
+from dichroic.cli.options import AllowCode, Count, Folder, Hosts, Json, Memory, Quiet, Seed
 from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
@@ -20,12 +20,12 @@ def diagnose(
     problem: Path | None = None,
     *,
     check: Annotated[list[str] | None, Parameter(negative="")] = None,
-    observations: int | None = None,
+    observations: Count | None = None,
     sbc: str | None = None,
     fission: str | None = None,
     leakage: str | None = None,
     maps: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     report: bool = True,
     quiet: Quiet = False,
     json: Json = False,

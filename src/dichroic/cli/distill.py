@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import Flag, Folder, Quiet
+from dichroic.cli.options import Count, Flag, Folder, Quiet, Seed
 from dichroic.cli.progress import meter
 
 __all__ = ["distill"]
@@ -16,9 +16,9 @@ def distill(
     posterior: Flag = False,
     view: str | None = None,
     out: Path | None = None,
-    levels: int = 1,
-    steps: int | None = None,
-    seed: int = 0,
+    levels: Count = 1,
+    steps: Count | None = None,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> int:
     """Make a generator of a prior, which draws a sample in one evaluation, or in as many as there are levels; or fast

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from cyclopts import Parameter
 from pydantic import BaseModel
 
+from dichroic.cli.options import whole_number
 from dichroic.kinds import OneOf, hint_of, parts_of
 
 __all__ = ["flags_of", "given"]
@@ -79,7 +80,9 @@ def _group(name: str, fields: Mapping[str, tuple[list[Any], str]], within: tuple
         elif choice is None and models:
             hint = flags_of(models[0], within)
         else:
-            hint: Any = Annotated[_plain(parts) | None, Parameter(help=text, negative="" if _listed(parts) else None)]
+            plain = _plain(parts)
+            how = {"negative": "" if _listed(parts) else None, "converter": whole_number if plain is int else None}
+            hint: Any = Annotated[plain | None, Parameter(help=text, **how)]
         columns.append((key, hint if get_origin(hint) is Annotated else hint | None, field(default=None)))
     group = make_dataclass(name, columns, kw_only=True, frozen=True)
     group.__module__ = __name__  # or else it is taken for a built-in type

@@ -1,8 +1,13 @@
 """Sentences for whoever reads the terminal: results on standard output, everything else on standard error."""
 
+import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["complain", "harmless", "plain", "say"]
+__all__ = ["complain", "harmless", "plain", "say", "warnings_told"]
 
 
 def harmless(text: str) -> str:
@@ -35,3 +40,20 @@ def plain(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error)
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Warnings as sentences, without lines of code; those of NumPy about its arithmetic are for developers."""
+
+    def tell(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        if issubclass(category, UserWarning):
+            complain("warning", str(message))
+
+    before = warnings.showwarning
+    if not os.environ.get("DICHROIC_TRACEBACK"):
+        warnings.showwarning = tell
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

@@ -1,13 +1,16 @@
 """Arguments and options that several commands have, each with its help."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
+from cyclopts.validators import Number
 
 __all__ = [
     "AllowCode",
+    "Count",
     "Flag",
     "Folder",
     "Hosts",
@@ -17,9 +20,20 @@ __all__ = [
     "ProblemPath",
     "Quiet",
     "Report",
+    "Seed",
     "Track",
     "Words",
+    "whole_number",
 ]
+
+
+def whole_number(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number; 2.5 is none, and not taken for 2."""
+    return int(tokens[0].value)
+
+
+Count = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=1))]
+Seed = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0, lt=1 << 63))]
 
 Folder = Annotated[Path, Parameter(help="The run folder.")]
 ProblemPath = Annotated[Path, Parameter(help="The problem file, or its folder.")]

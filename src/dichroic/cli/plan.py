@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Flag, Json, ProblemPath, Quiet
+from dichroic.cli.options import AllowCode, Count, Flag, Json, ProblemPath, Quiet
 from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def plan(
     *,
     tune: Flag = False,
     slurm: Path | None = None,
-    devices: int = 1,
+    devices: Count = 1,
     quiet: Quiet = False,
     json: Json = False,
     allow_code: AllowCode = False,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import Json, Quiet, Words
+from dichroic.cli.options import Count, Json, Quiet, Seed, Words
 from dichroic.cli.progress import meter
 
 __all__ = ["reproduce"]
@@ -19,9 +19,9 @@ def reproduce(
     methods: Words = None,
     ablation: Words = None,
     sweep: Words = None,
-    trials: int = 20,
+    trials: Count = 20,
     data: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     docs: Path | None = None,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     quiet: Quiet = False,

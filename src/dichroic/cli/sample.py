@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import Flag, Folder
+from dichroic.cli.options import Count, Flag, Folder, Seed
 
 __all__ = ["sample"]
 
@@ -15,10 +15,10 @@ def sample(
     folder: Folder,
     source: str,
     *,
-    n: Annotated[int, Parameter(name=("--n", "-n"))] = 64,
+    n: Annotated[Count, Parameter(name=("--n", "-n"))] = 64,
     out: Path = Path("samples.npz"),
-    steps: int = 64,
-    seed: int = 0,
+    steps: Count = 64,
+    seed: Seed = 0,
     fast: Flag = False,
 ) -> int:
     """Draw new samples of a source from what was learned about it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import complain, say
-from dichroic.cli.options import Folder, Json, Quiet
+from dichroic.cli.options import Count, Folder, Json, Quiet, Seed
 from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def score(
     source: str,
     file: str,
     *,
-    draws: int = 256,
-    steps: int = 64,
-    probes: int = 8,
-    seed: int = 0,
+    draws: Count = 256,
+    steps: Count = 64,
+    probes: Count = 8,
+    seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:

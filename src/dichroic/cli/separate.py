@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Flag, Hosts, Json, Memory, Overwrite, Quiet
+from dichroic.cli.options import AllowCode, Count, Flag, Hosts, Json, Memory, Overwrite, Quiet, Seed
 from dichroic.cli.progress import meter
 
 __all__ = ["separate_app"]
@@ -28,8 +28,8 @@ def separate_app() -> App:
         problem: Path | None = None,
         *,
         out: Path = Path("separated.zarr"),
-        draws: int = 8,
-        seed: int = 0,
+        draws: Count = 8,
+        seed: Seed = 0,
         overwrite: Overwrite = False,
         quiet: Quiet = False,
         json: Json = False,

@@ -19,6 +19,8 @@ __all__ = ["check_data", "spread_over_noise", "whitened"]
 
 _WIDEST = 1024  # values of an observation up to which the covariance of the data is looked at
 _MOST_ROWS = 20_000  # observations that the noise is judged by
+# what files of the fields write where nothing was measured
+_SIGNS = (-99, -999, -9999, -99999, 99, 999, 9999, 99999, -32768, 32767, 65535, 1e10, 1e15, 1e20, -1e20, 1e30, -1e30)
 
 
 def check_data(problem: Problem, held_out: Problem | None = None) -> list[Finding]:
@@ -66,7 +68,9 @@ def _noise(view: View) -> Iterator[tuple[str, str]]:
     n, d = white.shape
     spread = _mean_square(white, observed)
     wrong = "is it a variance, or in another unit? `noise` is a standard deviation, in the unit of y"
-    if spread < 1 - 5 * np.sqrt(2 / (n * d)) and spread < 0.9:
+    if spread == 0:
+        yield "DC101", "there is nothing but what all observations have in common, noise included"
+    elif spread < 1 - 5 * np.sqrt(2 / (n * d)) and spread < 0.9:
         yield "DC101", f"the stated noise is {1 / np.sqrt(spread):.3g} times the spread of the data: {wrong}"
     elif spread > 1e8:
         yield "DC101", f"the stated noise is {1 / np.sqrt(spread):.1g} times the spread of the data: {wrong}"
@@ -116,6 +120,12 @@ def _values(view: View) -> Iterator[tuple[str, str]]:
     if high > low and far.any():
         worst = values[far][np.abs(values[far] - middle).argmax()]
         yield "DC103", f"{int(far.sum())} values are more than 1000 times the usual spread away, such as {worst:g}"
+    elif high > low and (signs := [v for v in _SIGNS if abs(v - middle) > 10 * (high - low) and v in values]):
+        count = int(np.isin(values, signs).sum())
+        text = (
+            f"{count} values are {' or '.join(f'{v:g}' for v in signs)}, far from all others: numbers that often stand"
+        )
+        yield "DC103", f"{text} for missing data; write NaN if these do"
     if len(view) >= 8:
         constant = (y == y[:1]).all(0) & (True if observed is None else observed.all(0))
         if constant.any() and not constant.all():

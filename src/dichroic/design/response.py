@@ -34,8 +34,9 @@ def check_response(name: str, view: View) -> Finding | None:
     slope = np.asarray(response.at(grid)[1], float)
     bend = np.asarray(jax.vmap(jax.grad(lambda m: response.at(m)[1]))(grid), float)
     noise = float(np.sqrt(np.mean(np.asarray(response.std, float) ** 2)))
-    share = float(np.quantile(np.abs(bend) * noise / np.maximum(slope**2, 1e-30), 0.95))
-    least = float(np.abs(slope).min() / max(np.abs(slope).max(), 1e-30))
+    steepest = float(np.abs(slope).max()) or 1.0
+    share = float(np.quantile(np.abs(bend) * noise / np.maximum(np.abs(slope), 1e-15 * steepest) ** 2, 0.95))
+    least = float(np.abs(slope).min() / steepest)
     turns = bool((slope > 0).any() and (slope < 0).any())
     said = f"between {low:.3g} and {high:.3g}, where the data are, its least slope is {least:.2g} of the largest"
     if turns or least < _FLAT or share > _BENT:

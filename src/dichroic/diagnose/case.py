@@ -31,7 +31,7 @@ class Budget(BaseModel):
     observation in the replay.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     observations: PositiveInt = 4096
     prior: PositiveInt = 4096

@@ -72,6 +72,7 @@ def _principal(x: np.ndarray) -> np.ndarray:
     inside = u @ V[kept].T
     parts = [inside / inside[:, 1].std(0)]
     if len(kept) < len(scale):
+        # `u` is in standard deviations, as the grid below is in units of the noise: these floors have no unit
         rest = np.log(np.maximum((u**2).sum(-1) - (inside**2).sum(-1), 1e-12))
         parts.append(((rest - rest[:, 1].mean()) / max(float(rest[:, 1].std()), 1e-12))[..., None])
     return np.concatenate(parts, -1)

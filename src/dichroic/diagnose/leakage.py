@@ -88,6 +88,7 @@ class _Recovery:
 
     def slopes(self, usable: np.ndarray) -> dict[str, tuple[float, float, float]]:
         """`{source: (slope, the same if the result is sound, p)}`."""
+        # whitened, so that the floor has no unit: far below what any noise shows
         unit = max(float(self.size[usable].mean()), 1e-30) if usable.any() else 1.0
         found = {}
         for t, total in self.sums.items():

@@ -52,7 +52,7 @@ class Nearer:
     @property
     def errors(self) -> float:
         """The gain in standard errors."""
-        return self.gain / max(self.error, 1e-12)
+        return self.gain / max(self.error, 1e-12)  # both are shares of a way
 
     @property
     def better(self) -> bool:

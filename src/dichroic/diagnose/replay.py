@@ -72,6 +72,7 @@ def _parts(view: str, quantity: str, u: np.ndarray) -> list[Question]:
 def _size(view: str, norm: np.ndarray, replayed: np.ndarray) -> Question:
     """The best single question, with most of the permitted alarms: means see what ranks forgive, a heavy tail."""
     p = mean_test(norm - replayed)[1]
+    # of whitened observations: the floor has no unit
     ratio = float(norm.mean() / max(float(replayed.mean()), 1e-30)) if len(norm) else float("nan")
     return Question(view, "size", ratio, 1.0, p, 0.02, 0.3, _MAIN)
 

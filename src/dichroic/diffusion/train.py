@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dichroic import memory
 from dichroic.devices import everywhere, on_every_device, own_rows, total
@@ -49,13 +49,13 @@ class TrainingConfig(Settings):
     """Samples whose gradients are taken together: fewer take less memory."""
     rate: PositiveFloat = 1e-3
     """Learning rate at the start of a lap."""
-    final_rate: float = 1e-5
+    final_rate: NonNegativeFloat = 1e-5
     """Learning rate at the end of a lap."""
     decay: Literal["linear", "cosine", "constant"] = "cosine"
     """How the rate goes from one to the other."""
     clip: PositiveFloat = 1.0
     """Largest norm of a gradient."""
-    ema: float = 0.99
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Final decay of the moving average of the weights; 0 takes the last weights."""
     objective: AnyObjective = Denoising()
     """What is minimised."""

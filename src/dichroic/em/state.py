@@ -18,7 +18,7 @@ from dichroic.em.plan import Stage
 from dichroic.posterior import Bound
 from dichroic.problem import Problem
 from dichroic.settings import FitConfig
-from dichroic.store import Format, file_names, load_arrays, load_json, reading, save_arrays, whole
+from dichroic.store import Format, StoreError, file_names, load_arrays, load_json, reading, save_arrays, whole
 
 __all__ = ["EMState", "Expectation", "Lap", "load_state", "save_state"]
 
@@ -102,8 +102,8 @@ class Lap:
         return memory.stacked([x[source] for x in found]), np.concatenate([x["usable"] for x in found])
 
 
-def save_state(state: EMState, folder: Path) -> None:
-    """Writes a checkpoint, whole or not at all."""
+def save_state(state: EMState, folder: Path, run: str | None = None) -> None:
+    """Writes a checkpoint, whole or not at all; `run`, what tells those of one run from those of others."""
     names, arrays = [], {}
     for kind, views in (("draws", state.draws), ("held_out_draws", state.held_out_draws)):
         for view, samples in views.items():
@@ -116,6 +116,7 @@ def save_state(state: EMState, folder: Path) -> None:
         "arrays": names,
         "best": state.best,
         "records": state.records,
+        "run": run,
     }
     with whole(folder) as temporary:
         temporary.mkdir()
@@ -127,13 +128,15 @@ def save_state(state: EMState, folder: Path) -> None:
         save_arrays(temporary / "state.safetensors", arrays, content, _STATE)
 
 
-def load_state(folder: Path) -> EMState:
+def load_state(folder: Path, run: str | None = None) -> EMState:
     """Reads what `save_state` wrote.
 
-    **Raises:** `StoreError` when some of it is missing, damaged or newer than this version.
+    **Raises:** `StoreError` when some of it is missing, damaged, newer than this version or of another run.
     """
     with reading(folder):
         arrays, content = _load_first(folder) if (folder / "state.json").is_file() else _load(folder)
+        if run is not None and content.get("run") not in (None, run):
+            raise StoreError(f"{folder} is of another run")
         priors, best_priors, first_priors = (
             {s: Prior.load(folder / Path(file).name) for s, file in content.get(kind, {}).items()} for kind in _PRIORS
         )

@@ -22,7 +22,7 @@ __all__ = ["Weighting", "adaptive", "toward"]
 
 Weighting = Literal["skew", "adaptive", "dmd"]
 
-_TINY = 1e-6
+_TINY = 1e-6  # of samples in scaled units, whose standard deviation is 1
 
 
 def toward(difference: Float[Array, "..."], x: Float[Array, "..."], f_p: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from dichroic.operators.base import Operator
@@ -22,6 +23,8 @@ class Dense(Operator):
     shape: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
+        if isinstance(self.matrix, int | float) or getattr(self.matrix, "ndim", 2) < 2:
+            raise ValueError(f"Dense: expected a matrix, shape (m, d), got shape {np.shape(self.matrix)}")
         if self.shape is not None and self.matrix.ndim == 2 and prod(self.shape) != self.matrix.shape[-1]:
             raise ValueError(f"Dense: a matrix with {self.matrix.shape[-1]} columns cannot act on shape {self.shape}")
 

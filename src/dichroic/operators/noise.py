@@ -27,13 +27,23 @@ class DiagonalNoise(GaussianNoise):
 
     @classmethod
     def from_variance(cls, variance: ArrayLike) -> "DiagonalNoise":
-        """From variances, the squares of standard deviations."""
+        """From variances, the squares of standard deviations.
+
+        **Raises:** `ValueError` for one variance that is none; among many, such may stand where nothing was measured.
+        """
+        if np.ndim(variance) == 0 and not 0 < np.real(variance) < np.inf:
+            raise ValueError(f"expected a positive number, got {variance:g}")
         with np.errstate(invalid="ignore"):
             return cls(np.sqrt(np.asarray(variance)))
 
     @classmethod
     def from_weight(cls, weight: ArrayLike) -> "DiagonalNoise":
-        """From inverse variances; a weight of zero is an entry that was not measured."""
+        """From inverse variances; a weight of zero is an entry that was not measured.
+
+        **Raises:** `ValueError` for one weight that is none.
+        """
+        if np.ndim(weight) == 0 and not 0 < np.real(weight) < np.inf:
+            raise ValueError(f"expected a positive number, got {weight:g}")
         with np.errstate(invalid="ignore", divide="ignore"):
             return cls(1 / np.sqrt(np.asarray(weight) + 0.0))  # -0.0 is a weight of zero, too
 

@@ -56,12 +56,12 @@ class Response(Likelihood):
         seen, slope = self.at(m)
         # an identity is to give back the data: their own digits, not those of m + (y - m)
         straight = (slope == 1) & (seen == m)
-        flat = _FLAT * jnp.max(jnp.abs(slope))
-        square = jnp.where(straight, 1.0, slope**2 + flat**2)
-        moved = m + slope * (y - seen) / square
-        return jnp.where(straight, y, moved), DiagonalNoise(
-            jnp.asarray(self.std).astype(slope.dtype) / jnp.sqrt(square)
-        )
+        most = _largest(slope)
+        slope, square = slope / most, jnp.where(straight, 1.0, (slope / most) ** 2 + _FLAT**2)
+        unit = jnp.where(straight, 1.0, most)
+        moved = m + slope * ((y - seen) / unit) / square
+        std = jnp.asarray(self.std).astype(slope.dtype)
+        return jnp.where(straight, y, moved), DiagonalNoise(std / unit / jnp.sqrt(square))
 
     def gaussian_near(self, y: Any, m: Any = None, v: Any = None) -> tuple[Any, GaussianNoise]:
         """Of a mean of which nothing is known: near one that gives the data."""
@@ -78,7 +78,8 @@ class Response(Likelihood):
         def turn(_, state):
             m, damping, worst = state
             seen, slope = self.at(m)
-            new = m + slope * (y - seen) / (slope**2 + damping * (slope**2 + _FLAT))
+            r = slope / most
+            new = m + r * ((y - seen) / most) / (r**2 + damping * (r**2 + _FLAT))
             off = jnp.abs(y - self.function(new))
             better = jnp.isfinite(off) & (off <= worst)
             damping = jnp.where(better, damping / 4, damping * 8)
@@ -86,6 +87,7 @@ class Response(Likelihood):
 
         start = jnp.asarray(y)
         start = jnp.where(jnp.isfinite(self.function(start)), start, 1.0)  # a logarithm of data below zero
+        most = _largest(self.at(start)[1])
         begin = start, jnp.full_like(start, 0.1), jnp.abs(jnp.asarray(y) - self.function(start))
         return jax.lax.fori_loop(0, _TURNS, turn, begin)[0]
 
@@ -102,6 +104,13 @@ class Response(Likelihood):
         others = jnp.roll(some, 1).at[0].set(some[0]) if len(some) > 1 else some
         alone = self.function(others)
         moved = jnp.roll(seen, 1).at[0].set(seen[0]) if len(some) > 1 else seen
-        if not np.allclose(np.asarray(alone), np.asarray(moved), rtol=1e-4, atol=1e-6, equal_nan=True):
+        size = float(np.nanmax(np.abs(moved), initial=0))
+        if not np.allclose(np.asarray(alone), np.asarray(moved), rtol=1e-4, atol=1e-6 * size, equal_nan=True):
             return "the response mixes entries; it acts on every entry by itself"
         return None
+
+
+def _largest(slope: Array) -> Array:
+    """By which slopes are divided before they are squared, which in single precision not every unit allows."""
+    most = jnp.max(jnp.where(jnp.isfinite(slope), jnp.abs(slope), 0))
+    return jnp.where(most > 0, most, 1.0)

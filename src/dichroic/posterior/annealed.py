@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from math import prod
+from math import inf, prod
 from typing import Annotated, Any, ClassVar
 
 import equinox as eqx
@@ -35,7 +35,7 @@ def read_step(value: Any) -> Step:
     if unknown := [name for name in table if name not in known]:
         raise ValueError(f"step {kind!r} has no setting {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
     for name, number in table.items():
-        if not isinstance(number, int | float) or number <= 0:
+        if not isinstance(number, int | float) or not 0 < number < inf:
             raise ValueError(f"step {kind!r}: {name} is to be a positive number, got {number!r}")
     return STEPS[kind](**table)
 

@@ -16,7 +16,7 @@ from dichroic.posterior.gaussian import LinearModel
 __all__ = ["EnergyScore", "PairObjective", "Pairs", "measure_ratios"]
 
 _LEVELS, _PAIRS, _CHUNK = 24, 1024, 64
-_TINY = 1e-6  # under the root of a squared length, whose gradient is then finite
+_TINY = 1e-6  # under the root of a squared length in units of the estimate's error, whose gradient is then finite
 
 
 class Pair(NamedTuple):

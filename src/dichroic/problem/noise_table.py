@@ -85,7 +85,11 @@ def read_noise(
     if key == "covariance":
         with located(key):
             return _from_covariance(found[key], observed, per_sample)
-    found.setdefault("whitener", np.linalg.inv(found["factor"]))
+    if "whitener" not in found:
+        try:
+            found["whitener"] = np.linalg.inv(found["factor"])
+        except np.linalg.LinAlgError:
+            raise ProblemError(["factor: the matrix is singular: there is no noise along some direction"]) from None
     noise = make(**found)
     return PerSample(noise) if per_sample else noise
 

@@ -35,10 +35,12 @@ from dichroic.problem.arrays import ArrayReader, is_array_table
 from dichroic.problem.functions import FunctionReader
 from dichroic.problem.source import Source
 from dichroic.problem.unknowns import describe_unknown, is_unknown, read_unknown, settled
+from dichroic.problem.values import as_floats
 
 __all__ = ["OperatorReader", "describe_operator"]
 
 _PLAIN = (bool, int, str)
+_WORDS = {bool: "true or false", int: "a whole number", str: "text", tuple[int, ...]: "a list of whole numbers"}
 _STRUCTURE = ("function", "sum", "chain", "adjoint")  # what a table can name besides an operator
 
 _NUMBERS = ("factor", "width")  # parameters that are one number, and 1 where nothing is said
@@ -112,7 +114,9 @@ class OperatorReader:
             _no_other(rest, ("shape",))
             shape = _plain("shape", tuple[int, ...], rest.get("shape"))
             arriving = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
-            found = Adjoint(operator=self._read(content, arriving, inner))  # pyright: ignore
+            operator = self._read(content, arriving, inner)
+            _output(operator, arriving, inner)  # which says so where it acts on another shape
+            found = Adjoint(operator=operator)  # pyright: ignore
         else:
             _no_other(rest, ("parameters",))
             function = self.functions.read(content)
@@ -160,7 +164,7 @@ class OperatorReader:
                 values[name] = _plain(name, types[name], content[name])
             elif name in content:
                 with located(name):
-                    values[name] = self._array(content[name], per_sample or stacked)
+                    values[name] = _floats(self._array(content[name], per_sample or stacked))
             elif name == "shape" and len(x.shape) != 1:  # the optional shape of an operator that reads vectors
                 values[name] = tuple(x.shape)
             elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
@@ -198,6 +202,16 @@ class OperatorReader:
                     found[name] = self._parameters(value, stacked)
             return found
         return self._array(spec, stacked)
+
+
+def _floats(array: Any) -> Any:
+    """Whole numbers that JAX, which keeps 32 bits of them, would drop a part of."""
+    if isinstance(array, PerSample):
+        return PerSample(_floats(array.value))
+    whole = isinstance(array, int) or (isinstance(array, np.ndarray) and array.dtype.kind in "iu")
+    if not whole or np.abs(array).max(initial=0) <= np.iinfo(np.int32).max:
+        return array
+    return as_floats(array) if isinstance(array, np.ndarray) else float(array)
 
 
 def _split(table: dict[str, Any]) -> tuple[str, Any, bool, dict[str, Any]]:
@@ -248,8 +262,7 @@ def _plain(name: str, annotation: Any, value: Any) -> Any:
         # as JSON, a list may become a tuple while 2.5 and "2" still are no integers
         return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, ValueError) as error:
-        expected = getattr(annotation, "__name__", str(annotation)) if annotation in _PLAIN else str(annotation)
-        raise ProblemError([f"{name}: expected {expected}, got {value!r}"]) from error
+        raise ProblemError([f"{name}: expected {_WORDS.get(annotation, annotation)}, got {value!r}"]) from error
 
 
 def _flag(value: Any) -> bool:

@@ -124,6 +124,10 @@ def _sentence(table: type[_Table], detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{where}'{key}' is missing"
     message = (
-        detail["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("dictionary", "table")
+        detail["msg"]
+        .replace("Input should be", "expected")
+        .replace("a valid integer", "a whole number")
+        .replace("a valid ", "a ")
+        .replace("dictionary", "table")
     )
     return f"{where}{f'{key}: ' if key else ''}{message}, got {detail['input']!r}"

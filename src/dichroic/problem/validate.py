@@ -35,6 +35,7 @@ from dichroic.problem.view import View, bind_operator, leaves
 __all__ = ["ProblemError", "check_names", "check_view", "has_controls", "unknown_source"]
 
 _MOST = 1e36  # what numbers, and their inverses, are computed with in single precision
+_INVERSE = 0.1  # error of a probe through factor and whitener, which rounding does not reach before 1e5 in condition
 _MOST_BYTES = 16e9  # of correlated noise with a covariance of its own for every sample
 
 _PER_SAMPLE_HINT = "; if every sample has its own, say so with PerSample (in a file: per_sample = true)"
@@ -101,7 +102,8 @@ def _check_y(where: str, view: View) -> list[str]:
     faults = []
     largest = float(memory.by_rows(_largest, view.y).max(initial=0))
     if largest > _MOST:
-        faults.append(f"{where}: y has values of {largest:.1g}, beyond what is computed with; use another unit")
+        missing = "write NaN if that stands for missing data, or use another unit"
+        faults.append(f"{where}: y has values of {largest:.1g}, beyond what is computed with; {missing}")
     bad = np.flatnonzero(_not_finite(view.y))
     if bad.size:
         faults.append(f"{where}: {samples(bad)} infinite values; expected finite numbers, or NaN where data is missing")
@@ -245,7 +247,17 @@ def _check_parameters(operator: Operator | PerSample) -> list[str]:
             elif not isinstance(node, PerSample) and not np.isfinite(leaf).all():
                 number = f": {leaf}" if leaf.ndim == 0 else ""
                 faults.append(f"the operator has parameters that are not finite{number}")
+            elif not _in_range(leaf):
+                worst = f"{np.abs(leaf).max():.3g}"
+                faults.append(f"the operator has parameters of {worst}, beyond what is computed with; use another unit")
     return list(dict.fromkeys(faults))
+
+
+def _in_range(leaf: np.ndarray) -> bool:
+    """Whether parameters are what they are in single precision, too; small ones beside large ones may vanish."""
+    largest = float(np.abs(leaf).max(initial=0))
+    whole = leaf.dtype.kind in "iu"
+    return largest == 0 or (largest <= np.iinfo(np.int32).max if whole else 1 / _MOST <= largest <= _MOST)
 
 
 def _check_linear(operator: Operator) -> list[str]:
@@ -309,7 +321,9 @@ def _check_entries(what: str, value: np.ndarray, view: View, observed: np.ndarra
     if not bad.any():
         return _check_range(what, value, view, observed)
     place = f" at entry {tuple(int(i) for i in np.argwhere(bad)[0])}{_MISSING}" if value.ndim else ""
-    return [f"{what} must be positive and finite, got {value[bad].flat[0]:g}{place}"]
+    worst = value[bad].flat[0]
+    why = " (a negative variance or weight gives nan)" if np.isnan(worst) and value.ndim else ""
+    return [f"{what} must be positive and finite, got {worst:g}{place}{why}"]
 
 
 def _check_entries_per_sample(what: str, value: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
@@ -353,6 +367,16 @@ def _check_dense(noise: DenseNoise, per_sample: bool, view: View, observed: np.n
             return [f"noise covariance: expected shape {expected}, got {shape}"]
         if not np.isfinite(np.asarray(part)).all():
             return ["noise covariance: its factor has values that are not finite"]
+        if np.iscomplexobj(part):
+            return ["noise covariance: expected a real factor, got complex values"]
+    factor, whitener = (np.asarray(part, float) for part in (noise.factor, noise.whitener))
+    diagonal = np.diagonal(factor, axis1=-2, axis2=-1)
+    if not (diagonal > 0).all() or np.abs(np.triu(factor, 1)).max(initial=0) > 1e-5 * diagonal.max():
+        return ["noise covariance: its factor is lower triangular with a positive diagonal; covariance = ... makes one"]
+    probe = np.random.default_rng(0).normal(size=(size, 1))
+    back = whitener @ (factor @ probe)
+    if not np.abs(back - probe).max() < _INVERSE:
+        return ["noise covariance: the whitener is not the inverse of the factor; leave it out, and it is worked out"]
     if observed is not None and (needed := dense_bytes(noise, per_sample, observed)) > _MOST_BYTES:
         return [
             f"noise covariance: with missing entries every sample needs one of its own, {needed / 1e9:.0f} GB in all; "

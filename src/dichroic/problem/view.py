@@ -360,9 +360,10 @@ def beside(value: Any, y: Opened, filler: float) -> Any:
 def bind_operator(operator: Any, source: Source) -> Operator | PerSample:
     """An operator on real samples for what `mixing` holds: numbers are amplitudes, complex sources real pairs."""
     if isinstance(operator, PerSample) and not isinstance(operator.value, Operator):
-        operator = PerSample(Scale(factor=np.asarray(operator.value), in_shape=source.shape))
+        operator = PerSample(Scale(factor=as_floats(operator.value), in_shape=source.shape))
     elif not isinstance(operator, Operator | PerSample):
-        operator = Scale(factor=operator, in_shape=source.shape)
+        factor = float(operator) if isinstance(operator, int) else operator
+        operator = Scale(factor=factor, in_shape=source.shape)
     if source.is_complex and tuple(operator.in_shape) == source.shape:
         return Composition(operator, AsComplex(source.real_shape))  # pyright: ignore
     return operator

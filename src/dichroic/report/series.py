@@ -45,7 +45,7 @@ def _spectra(separated: Separated, sources: list[str]) -> Figure:
 
     def power(x: np.ndarray) -> np.ndarray:
         x = x[np.isfinite(x).all(1)]
-        return 10 * np.log10(np.mean(np.abs(np.fft.rfft(x * np.hanning(x.shape[1]))) ** 2, 0) + 1e-30)
+        return _decibels(np.mean(np.abs(np.fft.rfft(x.astype(float) * np.hanning(x.shape[1]))) ** 2, 0))
 
     def draw(axes: Any) -> None:
         for k, s in enumerate(sources):
@@ -105,7 +105,7 @@ def _spectrograms(view: str, clips: dict[str, np.ndarray], step: float) -> Figur
     for name, p in powers.items():
 
         def draw(axes: Any, p: np.ndarray = p) -> None:
-            decibels = 10 * np.log10(np.maximum(p, 1e-30) / (top or 1.0))
+            decibels = _decibels(p / (top or 1.0))
             extent = (0, len(clips["observed"]) * step, 0, 0.5 / step)
             axes.imshow(decibels.T, "magma", origin="lower", aspect="auto", vmin=-_DECIBELS, vmax=0, extent=extent)
             axes.grid(False)
@@ -122,6 +122,11 @@ def _spectrograms(view: str, clips: dict[str, np.ndarray], step: float) -> Figur
         "of the others" + (", and that nothing of it is heard there." if plays else ".")
     )
     return Figure(f'<div class="panels">{"".join(panels)}</div>', caption, "Spectrograms")
+
+
+def _decibels(power: np.ndarray) -> np.ndarray:
+    """In any unit; what has no power is as far below as single precision reaches."""
+    return 10 * np.log10(np.maximum(power, 1e-15 * power.max(initial=0) or 1.0))
 
 
 def _stft(x: np.ndarray, size: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianFit, InstrumentFit
@@ -21,10 +20,12 @@ from dichroic.em import EMState, load_state, save_state
 from dichroic.hosts import by_first, is_first
 from dichroic.law import Contrast, LearnedPosterior, MixturesConfig, Rounds, load_rounds, save_rounds
 from dichroic.posterior import FastPosterior
+from dichroic.run.kept_settings import difference, read_settings
 from dichroic.settings import FitConfig
 from dichroic.store import (
     Format,
     StoreError,
+    digest_of,
     file_names,
     load_arrays,
     load_json,
@@ -107,12 +108,12 @@ class RunFolder:
         self._require("config.toml")
         with reading(file):
             content = _CONFIG.check(tomllib.loads(file.read_text(encoding="utf-8")), file)
-            config = _settings(content, file)
+            config = read_settings(content, file)
         kept = load_json(self.path / "problem.json", _PROBLEM).get("settings")
-        before = config if kept is None else _settings(kept, self.path / "problem.json")
+        before = config if kept is None else read_settings(kept, self.path / "problem.json")
         if before != config:
             raise RunError(
-                f"{file} was edited since the run was started, which was with {_difference(before, config)}; put that "
+                f"{file} was edited since the run was started, which was with {difference(before, config)}; put that "
                 "back, or start another run with the new settings in a folder of its own"
             )
         return config
@@ -199,6 +200,7 @@ class RunFolder:
             "log_likelihood": list(map(float, fit.log_likelihood)),
             "converged": bool(fit.converged),
             "left": [float(x) if np.isfinite(x) else None for x in (fit.remaining, fit.change)],
+            "run": self._mark,
         }
         save_arrays(self.path / "gaussian.safetensors", arrays, content, _GAUSSIAN)
 
@@ -209,6 +211,8 @@ class RunFolder:
         with reading(file if file.is_file() else first):
             if file.is_file():
                 arrays, content = load_arrays(file, _GAUSSIAN)
+                if content.get("run") not in (None, self._mark):
+                    raise StoreError(f"{file} is of another run")
             elif first.is_file():
                 with np.load(first) as stored:
                     arrays = dict(stored)
@@ -229,7 +233,8 @@ class RunFolder:
         """Keeps the state after a lap, and the one before it."""
         # the records come first: a process killed in between repeats the lap, and writes them again
         self.save_records(state.records)
-        save_state(state, self.path / "checkpoints" / f"{len(state.records):06d}_{state.stage:03d}_{state.lap:06d}")
+        folder = self.path / "checkpoints" / f"{len(state.records):06d}_{state.stage:03d}_{state.lap:06d}"
+        save_state(state, folder, self._mark)
         self._forget_checkpoints(_KEPT)
 
     @by_first
@@ -268,7 +273,7 @@ class RunFolder:
         found = self._checkpoints()
         while found:
             try:
-                return load_state(found[-1])
+                return load_state(found[-1], self._mark)
             except StoreError as error:
                 if len(found) == 1:
                     raise
@@ -293,7 +298,8 @@ class RunFolder:
         files = {source: f"{stem}.safetensors" for source, stem in file_names(priors).items()}
         for source, prior in priors.items():
             prior.save(self.path / "priors" / files[source])
-        save_json(self.path / "priors" / "index.json", {"files": files}, _PRIORS)
+        digests = {source: digest_of(self.path / "priors" / file) for source, file in files.items()}
+        save_json(self.path / "priors" / "index.json", {"files": files, "sha256": digests}, _PRIORS)
         self._forget_checkpoints(1)
 
     @_in_words
@@ -310,7 +316,11 @@ class RunFolder:
             files = content["files"] if isinstance(content.get("files"), dict) else content
             if (self.path / "problem.json").is_file() and set(files) != set(self.problem()["sources"]):
                 raise StoreError(f"{index} is damaged: it does not list the sources of the run")
-            return {source: Prior.load(index.with_name(Path(name).name)) for source, name in files.items()}
+            found = {source: index.with_name(Path(name).name) for source, name in files.items()}
+            for source, file in found.items() if "sha256" in content else ():
+                if digest_of(file) != content["sha256"][source]:
+                    raise StoreError(f"{file} is damaged, or not what the run has learned")
+            return {source: Prior.load(file) for source, file in found.items()}
 
     @_in_words
     def latest_priors(self) -> tuple[dict[str, Prior], str]:
@@ -371,6 +381,12 @@ class RunFolder:
         """Whether the fit has ended and its priors are written."""
         return (self.path / "priors" / "index.json").is_file()
 
+    @property
+    def _mark(self) -> str | None:
+        """What tells the files of this run from those of others."""
+        file = self.path / "problem.json"
+        return digest_of(file) if file.is_file() else None
+
     def _checkpoints(self) -> list[Path]:
         folder = self.path / "checkpoints"
         return sorted(p for p in folder.glob("[0-9]*") if p.is_dir()) if folder.is_dir() else []
@@ -382,18 +398,3 @@ class RunFolder:
     def _require(self, name: str) -> None:
         if not (self.path / name).is_file():
             raise RunError(f"{self.path} is not a run folder: it has no {name}")
-
-
-def _settings(content: Any, file: Path) -> FitConfig:
-    try:
-        return FitConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StoreError(f"{file} holds settings that this version does not take: {where}: {first['msg']}") from error
-
-
-def _difference(before: FitConfig, now: FitConfig) -> str:
-    """What some settings were, as far as others differ from them."""
-    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
-    return ", ".join(f"{key} = {old[key]}" for key in old if old[key] != new[key])

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from math import ceil, prod
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from dichroic.formats import WRITERS
 from dichroic.run.folder import RunError
 from dichroic.store import Format, StoreError, claim, reading, whole
 
-__all__ = ["SEPARATION", "Stored", "check_free", "described", "in_words", "write_npz"]
+__all__ = ["SEPARATION", "Stored", "check_free", "described", "in_words", "seal", "write_npz"]
 
 SEPARATION = Format("dichroic separation", 2)
 _FIRST = "dichroic separation 1"  # the mark of version 1, which had names of the user's for groups
@@ -84,7 +86,20 @@ def described(path: Path) -> dict[str, Any]:
         found = sum(file.is_file() for file in (path / name / "c").rglob("*"))
         if found < expected and not (first and content.get("point")):
             raise StoreError(f"{path} is damaged: {expected - found} of {expected} chunks of '{name}' are missing")
+    if content.get("seal") not in (None, seal(path)):
+        raise StoreError(f"{path} is damaged: some of its chunks are not those that were written")
     return content
+
+
+def seal(path: Path) -> str:
+    """The sha256 of the checksums of all chunks, with which each of them ends: chunks of others have theirs, too."""
+    digest = sha256()
+    for file in sorted(file for file in path.rglob("c/**/*") if file.is_file()):
+        with open(file, "rb") as stream:
+            size = stream.seek(0, SEEK_END)
+            stream.seek(max(size - 4, 0))
+            digest.update(f"{file.relative_to(path).as_posix()}:{stream.read().hex()}\n".encode())
+    return digest.hexdigest()
 
 
 def check_free(path: Path, overwrite: bool = False) -> None:
@@ -100,7 +115,7 @@ def check_free(path: Path, overwrite: bool = False) -> None:
             raise RunError(f"{path} is there already; choose another name, or say --overwrite (overwrite=True)")
         if path.is_dir() and not _is_separation(path):
             raise RunError(f"{path} is a folder that dichroic has not written; it is not replaced")
-    claim(path)
+    claim(path, folder=path.is_dir())
 
 
 def _is_separation(path: Path) -> bool:

@@ -12,7 +12,7 @@ from dichroic.formats import Labels
 from dichroic.problem import as_complex
 from dichroic.run.labels import describe_labels
 from dichroic.run.separation import Separation
-from dichroic.run.separation_files import SEPARATION, check_free
+from dichroic.run.separation_files import SEPARATION, check_free, seal
 from dichroic.store import file_names, whole
 
 __all__ = ["SeparationWriter"]
@@ -58,8 +58,9 @@ class SeparationWriter:
             import zarr
 
             if hosts.is_first():
-                self._root = zarr.open_group(place := str(self._files.enter_context(whole(self.path))), mode="w")
-                hosts.told(place)
+                self._place = self._files.enter_context(whole(self.path))
+                self._root = zarr.open_group(str(self._place), mode="w")
+                hosts.told(str(self._place))
             else:
                 self._root = zarr.open_group(hosts.told(None), mode="r+")
         self._groups = file_names(self._shapes)
@@ -91,6 +92,7 @@ class SeparationWriter:
                 v: {name: f"{self._groups[v]}/instrument/{i}" for i, name in enumerate(kept)}
                 for v, kept in self.instrument.items()
             }
+            content["seal"] = seal(self._place)
             self._root.attrs.update(SEPARATION.mark(content))
         self._files.__exit__(*error)
         if self._root is not None and error[0] is None:

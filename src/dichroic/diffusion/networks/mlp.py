@@ -27,7 +27,7 @@ class MLPConfig(NetworkConfig):
     """Size of the embedding of the noise level."""
     conditioning: Literal["concat", "film"] = "concat"
     """How the noise level enters."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of units dropped in training."""
 
     def build(self, shape: tuple[int, ...], *, key: PRNGKeyArray, out_scale: float = 1.0) -> "MLP":

@@ -33,7 +33,7 @@ class UNetConfig(NetworkConfig):
     """Attention heads of every level, 0 for none."""
     embedding: PositiveInt = 64
     """Size of the embedding of the noise level."""
-    dropout: float = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of units dropped in training."""
     convolution: Route = "auto"
     """How convolutions are computed; changes the time they take, not what they compute."""

@@ -99,7 +99,7 @@ def _psnr_as_seen(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
 
 
 def _error_db(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
-    """Of complex samples, as pairs along the last axis."""
+    """Of complex samples, as pairs along the last axis; those of the studies have power of about one."""
     return float(10 * np.log10(max(((x - truth) ** 2).sum(-1).mean(), 1e-12)))
 
 
