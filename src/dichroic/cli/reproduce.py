@@ -11,6 +11,8 @@ from dichroic.cli.progress import meter
 
 __all__ = ["reproduce"]
 
+_ONE_STEP = "one-step"  # generators of laws, and no problem: it has tables and figures of its own
+
 
 def reproduce(
     *experiments: str,
@@ -35,7 +37,7 @@ def reproduce(
     Parameters
     ----------
     experiments
-        Names of experiments (default: all; --list prints them).
+        Names of experiments (default: all; --list prints them); one-step, for one-step generators.
     scale
         smoke to see it work, laptop for two cores, paper for the published sizes and a GPU.
     out
@@ -68,6 +70,16 @@ def reproduce(
 
     if list_:
         return _list(scale)
+    if _ONE_STEP in experiments:
+        from dichroic.studies.one_step import one_step
+
+        with meter(quiet) as progress:
+            table, files = one_step(scale, out, seed=seed, methods=methods or [], docs=docs, report=progress.say)
+        say(table)
+        for file in files:
+            say(f"written: {file}")
+        if not (experiments := tuple(name for name in experiments if name != _ONE_STEP)):
+            return 0
     if sweep and not experiments:
         raise RunError("--sweep: say which experiments to tune for")
     with meter(quiet) as progress:

@@ -26,6 +26,8 @@ class OneStepConfig(Settings):
     """How the ratio of data and generator is learned where there is a teacher."""
     low: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Smallest skew that a generator is moved by: a sample counts for at most its inverse."""
+    critic_low: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Smallest skew that the critic learns besides zero: 1 for the two laws alone, none of their mixtures."""
     zero: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the critic's pairs at skew zero, the law of the generator alone."""
     adversary: NonNegativeFloat = 0.0

@@ -34,12 +34,14 @@ class GeneratorObjective(eqx.Module):
 
     The critic learns before every step of the generator, from real and from generated samples.
 
-    **Arguments:** `critic`, as it begins; `data`, samples of the source in scaled units; `config`.
+    **Arguments:** `critic`, as it begins; `data`, samples of the source in scaled units; `config`; `watch`, whether the
+    value of the loss is the energy distance of a batch to as many data, whose gradient is not taken.
     """
 
     critic: Critic
     data: Float[Array, "n ..."]
     config: OneStepConfig = eqx.field(static=True)
+    watch: bool = eqx.field(static=True, default=False)
 
     def init(self, denoiser: Any, key: PRNGKeyArray) -> Any:
         """The critic's weights, its optimiser's state, and how many steps it has learned."""
@@ -83,7 +85,16 @@ class GeneratorObjective(eqx.Module):
                 loss = loss + config.adversary * generator_gan(log_ratio, alpha)
             return loss
 
-        return jax.vmap(one)(batch.keys), state
+        losses = jax.vmap(one)(batch.keys)
+        if self.watch:
+            pairs = jax.vmap(lambda key: self._both(fixed, schedule, key))(batch.keys)
+            losses = losses + jax.lax.stop_gradient(_energy(*pairs) - losses)
+        return losses, state
+
+    def _both(self, generator: Generator, schedule: Schedule, key: PRNGKeyArray) -> tuple[Array, Array]:
+        """A generated sample and one of the data."""
+        x, given = self._real(generator, schedule, key)
+        return generator.sample(jax.random.fold_in(key, 1), given), x
 
     def _real(self, generator: Generator, schedule: Schedule, key: PRNGKeyArray) -> tuple[Array, Noisy | None]:
         """A sample of the data, and the noisy copy that a stochastic generator is given."""
@@ -96,12 +107,23 @@ class GeneratorObjective(eqx.Module):
     def _pair(self, critic: Critic, generator: Generator, schedule: Schedule, key: PRNGKeyArray) -> Array:
         """The critic's loss of one pair: a real and a generated sample, given the same noisy copy."""
         skew_key, level_key, source_key, draw_key, *noise_keys = jax.random.split(key, 6)
-        alpha = Skews(0.0, zero=self.config.zero)(skew_key)
+        alpha = Skews(self.config.critic_low, zero=self.config.zero)(skew_key)
         sigma = karras(schedule, jax.random.uniform(level_key))
         x_p, given = self._real(generator, schedule, source_key)
         x_q = generator.sample(draw_key, given)
         real, fake = (_noised(x, sigma, k) for x, k in zip((x_p, x_q), noise_keys, strict=True))
         return critic.loss((x_p, real, given), (x_q, fake, given), alpha)
+
+
+def _energy(x: Float[Array, "n ..."], y: Float[Array, "n ..."]) -> Float[Array, ""]:
+    """The energy distance of two batches, without bias."""
+    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+
+    def lengths(a: Array, b: Array) -> Array:
+        return jnp.sqrt(jnp.maximum(jnp.sum((a[:, None] - b) ** 2, axis=-1), 0))
+
+    n = len(x)
+    return 2 * lengths(x, y).mean() - (lengths(x, x).sum() + lengths(y, y).sum()) / (n * (n - 1))
 
 
 def _noised(x: Array, sigma: Array, key: PRNGKeyArray) -> Noisy:

@@ -11,10 +11,11 @@ from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Denoiser, GaussianDenoiser, NetworkConfig, Schedule, train
 from dichroic.onestep.config import OneStepConfig
 from dichroic.onestep.critic import Critic, MixtureCritic, TaughtCritic
+from dichroic.onestep.discriminator import Discriminator
 from dichroic.onestep.generator import Generator
 from dichroic.onestep.objective import GeneratorObjective
 
-__all__ = ["distill", "distill_stochastic", "gaussian_of", "train_one_step"]
+__all__ = ["distill", "distill_stochastic", "gaussian_of", "train_adversary", "train_one_step"]
 
 Report = Callable[[int, int], None]
 
@@ -37,11 +38,13 @@ def train_one_step(
     stochastic: bool = False,
     report: Report | None = None,
     checkpoint: Path | None = None,
+    watch: bool = False,
 ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
     """A generator from samples alone: score-of-mixture training (Jayashankar, algorithm 8.1).
 
     **Arguments:** `data`, in scaled units; `network`, of generator and critic; `stochastic`, whether it draws given a
-    noisy copy; `report(done, steps)` is called now and then; `checkpoint`, a file that training goes on from.
+    noisy copy; `report(done, steps)` is called now and then; `checkpoint`, a file that training goes on from; `watch`,
+    whether the energy distance of a batch to as many data takes the place of its loss, which says nothing by itself.
 
     **Returns:** the moving average of the generator, and the loss of every step.
     """
@@ -54,7 +57,7 @@ def train_one_step(
         adversary=config.adversary,
         key=jax.random.fold_in(key, 0),
     )
-    return _trained(base, critic, data, network, config, stochastic, key, report, checkpoint)
+    return _trained(base, critic, data, network, config, stochastic, key, report, checkpoint, watch)
 
 
 def distill(
@@ -100,6 +103,22 @@ def distill_stochastic(
     return distill(teacher, data, network, config, key=key, stochastic=True, report=report, checkpoint=checkpoint)
 
 
+def train_adversary(
+    data: Float[np.ndarray, "n ..."],
+    network: NetworkConfig,
+    config: OneStepConfig,
+    *,
+    key: PRNGKeyArray,
+    report: Report | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[Generator, Float[np.ndarray, " steps"]]:
+    """A generator from samples and a discriminator: Diffusion-GAN over the noise levels of the settings, a GAN where
+    they are next to none. Arguments as for `train_one_step`.
+    """
+    critic = Discriminator.create(data.shape[1:], network, key=jax.random.fold_in(key, 0))
+    return _trained(gaussian_of(data), critic, data, network, config, False, key, report, checkpoint)
+
+
 def _trained(
     base: GaussianDenoiser,
     critic: Critic,
@@ -110,9 +129,10 @@ def _trained(
     key: PRNGKeyArray,
     report: Report | None,
     checkpoint: Path | None,
+    watch: bool = False,
 ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
     generator = Generator.create(base, network, stochastic=stochastic, key=jax.random.fold_in(key, 1))
-    objective = GeneratorObjective(critic, jax.device_put(np.asarray(data, np.float32)), config)
+    objective = GeneratorObjective(critic, jax.device_put(np.asarray(data, np.float32)), config, watch)
     schedule = Schedule(config.sigma_min, config.sigma_max)
     # a batch is only as many generated samples: the objective has the data
     nothing: Array = jax.device_put(np.zeros(1, np.float32))

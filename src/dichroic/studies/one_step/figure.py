@@ -1,0 +1,70 @@
+"""One-step generators to look at: samples, the ablations as curves, digits, and distance over evaluations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dichroic.studies.one_step.laws import LAWS
+from dichroic.studies.one_step.rows import Row
+
+__all__ = ["draw_rows"]
+
+_WINDOW = 40  # steps that a curve is averaged over
+_ALONG = ("smt", "smt, t-only weight", "smt, alpha 0 and 1", "smt, GAN term")
+
+
+def draw_rows(found: Sequence[Row], folder: Path) -> list[Path]:
+    """Writes `samples.png`, `ablations.png` and `digits.png`, those there is something for; returns the files."""
+    from matplotlib.figure import Figure
+
+    written = []
+    laws = list(dict.fromkeys(row.law for row in found if row.law in LAWS))
+    if laws:
+        ways = list(dict.fromkeys(row.way for row in found if row.law in LAWS and row.way not in _ALONG[1:]))
+        figure = Figure(figsize=(1.9 * (len(ways) + 1), 2 * len(laws)), layout="constrained")
+        axes = figure.subplots(len(laws), len(ways) + 1, squeeze=False)
+        for line, law in zip(axes, laws, strict=True):
+            shown = {row.way: row.samples for row in found if row.law == law}
+            shown["data"] = LAWS[law]().draw(np.random.default_rng(0), 1500)
+            for axis, way in zip(line, ["data", *ways], strict=True):
+                axis.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), xticks=[], yticks=[], aspect="equal")
+                if way in shown:
+                    axis.scatter(*shown[way].T, s=1, linewidths=0, color="0.3" if way == "data" else "C0")
+                    axis.set_title(f"{law}, {way}", fontsize=8)
+                else:
+                    axis.axis("off")
+        written.append(_saved(figure, folder / "samples.png"))
+    curves = [row for row in found if row.law == "ring" and row.way in _ALONG and len(row.curve) >= 2 * _WINDOW]
+    if curves:
+        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        axis = figure.subplots()
+        for row in curves:
+            n = len(row.curve) // _WINDOW
+            means = row.curve[: n * _WINDOW].reshape(n, _WINDOW).mean(1)
+            axis.plot(_WINDOW * (np.arange(n) + 0.5), np.maximum(means, 1e-4), label=row.way)
+        axis.set(yscale="log", xlabel="steps of the generator", ylabel="energy distance to the ring, of a batch")
+        axis.legend(fontsize=8)
+        written.append(_saved(figure, folder / "ablations.png"))
+    digits = [row for row in found if row.law == "digits"]
+    if digits:
+        figure = Figure(figsize=(9, 2.2 + 0.9 * len(digits)), layout="constrained")
+        axes = figure.subplots(1, 2, width_ratios=[1, 1.2])
+        for row in digits:
+            at = {int(name[3:]): d for name, d in row.scores.items() if name.startswith("at ")}
+            axes[0].plot(list(at), list(at.values()), "o-", label=row.way, markersize=4)
+        axes[0].set(xscale="log", yscale="log", xlabel="evaluations of a draw", ylabel="Fréchet distance of features")
+        axes[0].legend(fontsize=7)
+        strips = [np.hstack(row.samples[:14].reshape(-1, 8, 8)) for row in digits if len(row.samples) >= 14]
+        if strips:
+            axes[1].imshow(np.vstack(strips), cmap="gray_r", vmin=-1, vmax=2)
+        ticks = [8 * k + 4 for k in range(len(strips))]
+        axes[1].set(xticks=[], yticks=ticks, yticklabels=[row.way for row in digits][: len(strips)])
+        written.append(_saved(figure, folder / "digits.png"))
+    return written
+
+
+def _saved(figure, file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+    return file
