@@ -1,7 +1,7 @@
 """Does the burden of proof let good priors through, and only those?
 
     python benchmarks/proof.py faults [--problems manifolds digits] [--repeats 3] [--observations 256 1024]
-    python benchmarks/proof.py gaussians [--seeds 20] [--observations 2048] [--laps 2]
+    python benchmarks/proof.py gaussians [--seeds 20] [--observations 1024] [--laps 1]
 
 `faults`: the wrong priors of `benchmarks/law.py` are compared with the true ones on held-out observations, in the view
 of both sources. Prints where on the way from the wrong to the true prior the observations are (1 would be right), by
@@ -9,8 +9,8 @@ how many standard errors they are nearer to the true one, by how many simulation
 often the true one would have been let through.
 
 `gaussians`: two correlated Gaussian sources, contrastive, where networks cannot help, for the closed form is of the
-truth's kind. Prints for every seed the lap that is used and the PSNR of the second source's mean, with and without
-networks, and in how many seeds the closed form was kept.
+truth's kind. Prints for every seed which prior of every source is used and the PSNR of the second source's mean, with
+and without networks, and in how many seeds the closed forms were kept.
 """
 
 import argparse
@@ -79,18 +79,12 @@ def gaussians(seeds: int, observations: int, laps: int) -> None:
                 e = run.separate(held_out, draws=8, share=1.0).mean("both", "star") - truth
                 found[n] = 10 * np.log10(np.ptp(truth) ** 2 / (e**2).mean())
                 if n:
-                    used, proof = run.records[-1]["best_lap"], run.records[-1].get("proof", {})
-        kept += used == 0
-        places = {
-            s: {v: f"{x[0]:.2f} ({x[1] / max(x[2], 1e-12):+.1f})" for v, x in p["views"].items()}
-            for s, p in proof.items()
-        }
+                    choices = run.choices.values()
+        kept += all(c.prior == "closed form" for c in choices)
         seconds = time.process_time() - begin
-        print(
-            f"seed {seed}: lap {used}, {found[laps]:.2f} dB, closed form {found[0]:.2f}; {seconds:.0f} s; {places}",
-            flush=True,
-        )
-    print(f"the closed form was kept in {kept} of {seeds}")
+        used = "; ".join(c.sentence for c in choices)
+        print(f"seed {seed}: {found[laps]:.2f} dB, closed form {found[0]:.2f}; {seconds:.0f} s; {used}", flush=True)
+    print(f"the closed forms were kept in {kept} of {seeds}")
 
 
 def main() -> None:
@@ -101,12 +95,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--observations", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--laps", type=int, default=2)
+    parser.add_argument("--laps", type=int, default=1)
     a = parser.parse_args()
     if a.what == "faults":
         faults(a.problems, a.repeats, a.observations or [256, 1024])
     else:
-        gaussians(a.seeds, (a.observations or [2048])[0], a.laps)
+        gaussians(a.seeds, (a.observations or [1024])[0], a.laps)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,20 @@ def test_the_best_lap(levels, lap):
 
 
 @pytest.mark.parametrize(
+    ("levels", "lap"),
+    [
+        ([1.0], 0),
+        ([1.0, 1.02, 1.03], 1),  # hardly worse: it may be proven better all the same
+        ([1.0, 1.5, 1.5, 1.02], 3),
+        ([1.0, 1.5], 0),  # beyond hope
+        ([1.0, 0.5, 0.2, 0.3], 2),
+    ],
+)
+def test_what_is_tried(levels, lap):
+    assert judged(levels)["tried"] == lap
+
+
+@pytest.mark.parametrize(
     ("levels", "lap"), [([1.0, 0.5, 0.6, 0.7], 1), ([1.0, 0.9, 0.8, 0.7], 3), ([1.0, 1.2, 1.1], 0)]
 )
 def test_improvements(levels, lap):

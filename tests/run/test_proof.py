@@ -125,8 +125,13 @@ def test_a_stage_goes_on_with_what_is_proven(held_out, used, tmp_path):
     assert after.priors == (TRUE if used else WIDE)
     assert after.records[-1]["best_lap"] == int(used)
     assert stage_that_ends(state, held_out).priors == TRUE  # nobody asks
-    first = replace(state, best={"lap": 0}, best_priors=WIDE)
-    assert stage_that_ends(first, held_out, prove=None).priors == WIDE
+    undecided = replace(state, best={"lap": 0, "tried": 1}, records=[{**record, "best_lap": 0}])
+    after = stage_that_ends(undecided, held_out, prove=prove)
+    assert after.priors == (TRUE if used else WIDE) and after.records[-1]["best_lap"] == int(used)
+    for nobody in (None, lambda before, after, learned: (after, {})):  # the best prediction decides
+        assert stage_that_ends(undecided, held_out, prove=nobody).priors == WIDE
+    hopeless = replace(state, best={"lap": 0, "tried": 0}, best_priors=WIDE)
+    assert stage_that_ends(hopeless, held_out, prove=None).priors == WIDE
 
 
 def test_what_the_first_process_finds_holds_for_all(held_out, monkeypatch):

@@ -59,13 +59,18 @@ def run_stages(state: EMState, context: Expectation) -> Iterator[EMState]:
 
 
 def _next_stage(state: EMState, stage: Stage, context: Expectation) -> EMState:
-    """Goes on with the best priors of a stage, those sources that are proven to be better than before its laps."""
-    priors, records = {**state.priors, **state.best_priors}, state.records
-    if context.prove is not None and state.first_priors and state.best.get("lap"):
-        priors, proof = context.prove({**priors, **state.first_priors}, priors, stage.learn)
-        last = {**records[-1], "proof": proof, "tried": state.best["lap"]}
-        if proof and not any(found["used"] for found in proof.values()):
-            last["best_lap"] = 0
+    """Goes on with what laps have learned of the sources that are proven to be better for it than before the stage;
+    where nothing can be proven, with the priors of the best prediction.
+    """
+    priors, records = state.predicting, state.records
+    tried = state.best.get("tried", state.best.get("lap"))
+    if context.prove is not None and state.first_priors and tried:
+        before, after = ({**state.priors, **some} for some in (state.first_priors, state.best_priors))
+        found, proof = context.prove(before, after, stage.learn)
+        priors = {**priors, **{s: found[s] for s in proof}}
+        last = {**records[-1], "proof": proof, "tried": tried, "predicted": state.best["lap"]}
+        if proof:
+            last["best_lap"] = tried if any(judged["used"] for judged in proof.values()) else 0
         records = [*records[:-1], last]
     return EMState(state.stage + 1, 0, priors, {}, {}, records=records)
 
@@ -100,7 +105,7 @@ def _lap(state: EMState, stage: Stage, context: Expectation) -> EMState:
         draws=lap.draws,
         held_out_draws=lap.held_out_draws,
         best=best,
-        best_priors=learned if record["best_lap"] == lap.number else state.best_priors,
+        best_priors=learned if best.get("tried", lap.number) == lap.number else state.best_priors,
         first_priors=state.first_priors if lap.number else learned,
         records=[*state.records, record],
     )

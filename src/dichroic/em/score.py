@@ -95,19 +95,26 @@ def judge(best: Mapping[str, Any], scores: np.ndarray, lap: int) -> dict[str, An
     """Updates what is known about the best lap of a stage, from the scores of the held-out observations.
 
     The best lap is the one of the lowest mean: a later one takes its place only by being better. The gain over the
-    draws that the stage began with is judged observation by observation, and so are the errors.
+    draws that the stage began with is judged observation by observation, and so are the errors. `tried` is the best of
+    the laps that have learned something and are not decidedly worse than before: what may be proven to be better,
+    though hidden values, which are predicted from sums of sources, do not show it.
     """
     mean = float(scores.mean())
     if not best or not np.isfinite(best["lowest"]).all():
         kept = scores.tolist()
         start = {"first": kept, "gain": 0.0, "gain_error": 0.0}
-        return {"lap": lap, "lowest": kept, "last": mean, "error": 0.0, "worse": 0, **start}
+        tried = {"tried": lap, "least": mean if lap else None}
+        return {"lap": lap, "lowest": kept, "last": mean, "error": 0.0, "worse": 0, **start, **tried}
     if not np.isfinite(mean):  # such a lap is not the best one, whatever else it is
         return {**best, "last": mean}
     difference, error = _difference(scores, best["lowest"])
     gain, gain_error = _difference(best.get("first", best["lowest"]), scores)
+    tried = {}
+    if gain >= -_DECIDED * gain_error and (best.get("least") is None or mean < best["least"]):
+        tried = {"tried": lap, "least": mean}
     return {
         **best,
+        **tried,
         "lap": lap if difference < 0 else best["lap"],
         "lowest": scores.tolist() if difference < 0 else best["lowest"],
         "last": mean,

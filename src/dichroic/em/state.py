@@ -32,9 +32,10 @@ class EMState:
 
     **Fields:** `stage`, index into the plan; `lap`, laps done in that stage; `priors`, of every source; `draws` and
     `held_out_draws`, `{view: {source: (n, ...)}}`, the posterior draws of the last E-step in the user's units, with a
-    mask `usable` beside the sources; `best`, the best score of this stage so far with its lap, and `best_priors`, what
-    had been learned by then; `first_priors`, of the sources that this stage learns, before its first lap; `records`,
-    one dict per lap of the run, for curves and reports.
+    mask `usable` beside the sources; `best`, the best score of this stage so far with its lap, and the lap whose priors
+    are to be tried (`dichroic.em.score.judge`); `best_priors`, what had been learned by the latter; `first_priors`, of
+    the sources that this stage learns, before its first lap; `records`, one dict per lap of the run, for curves and
+    reports.
     """
 
     stage: int
@@ -47,6 +48,12 @@ class EMState:
     first_priors: dict[str, Prior] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def predicting(self) -> dict[str, Prior]:
+        """The priors of the lap that predicts best."""
+        first = self.first_priors if self.best and not self.best["lap"] else {}
+        return {**self.priors, **self.best_priors, **first}
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -54,7 +61,7 @@ class Expectation:
 
     `report(what, done, total)` is called within a lap; `what` is a pass and the source or the view. `prove(before,
     after, learned)` says at the end of a stage which priors go on, of those before its laps and those after, and what
-    to record of it; without it, those after.
+    to record of it; without it, those of the best prediction.
     """
 
     problem: Problem

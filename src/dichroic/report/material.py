@@ -208,7 +208,7 @@ def _priors(material: Material, run: Run, state: EMState | None) -> Mapping[str,
     if material.finished:
         return _try(material, "the learned priors", lambda: run.priors) or {}
     if state is not None:
-        return {**state.priors, **state.best_priors}
+        return state.predicting
     if material.gaussian is not None:
         fit, schedule = material.gaussian, material.config.schedule
         shapes = material.real_shapes

@@ -82,7 +82,7 @@ def _after(before: Choice, last: Mapping[str, Any], stage: str) -> Choice:
     before = replace(before, tried=tried, used=False, proof={})
     proof = last.get("proof", {}).get(before.source)
     if proof is None:
-        return replace(before, prior=tried, used=True) if best else before
+        return replace(before, prior=tried, used=True) if last.get("predicted", best) else before
     views = {v: _nearer(*numbers) for v, numbers in proof["views"].items()}
     return replace(before, prior=tried if proof["used"] else before.prior, used=proof["used"], proof=views)
 
