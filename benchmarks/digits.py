@@ -1,0 +1,99 @@
+"""Where the decibels of the demo go: digits of 8 x 8 over grass by closed forms alone, blind and with true digits.
+
+    python benchmarks/digits.py [--seeds 0 1] [--bags 5]
+
+Prints PSNR of 288 held-out digits in dB, peak 1, of the exact posterior mean and of single draws, and the coverage of
+the interval between the quartiles of twelve draws (of pixels whose draws vary):
+
+- blind, the Gaussian stage and the components stage as the demo has them;
+- with the true digits of the training mixtures as a view of their own (and of the held-out ones, which choose the
+  number of components): an oracle, of a Gaussian and of components;
+- with `--bags`, the union of the digit's components from so many fits, all but the first of them to mixtures drawn with
+  replacement: a prior as any other, whose posterior is exact.
+
+Nothing but the oracle and the printing looks at the truth. Seconds are of the CPU.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from dichroic import FitConfig, Problem, View, fit
+from dichroic.algebra import Components
+from dichroic.diffusion import DenoiserPrior, Prior
+from dichroic.metrics import psnr
+from dichroic.run import separate
+from dichroic.studies.experiments.digits import grassy_digits
+
+_DRAWS = 12
+
+
+def fitted(problem: Problem, held_out: Problem, seed: int, components: int) -> dict[str, Prior]:
+    """The priors of the closed-form stages."""
+    settings = {"laps": 0, "seed": seed, "held_out_limit": 288, "components": {"components": components}}
+    with tempfile.TemporaryDirectory() as folder:
+        return fit(problem, FitConfig.model_validate(settings), out=f"{folder}/run", held_out=held_out).priors
+
+
+def with_digits(problem: Problem, seed: int) -> Problem:
+    """With a view of the true digits."""
+    x = problem.views["mix"].truth["digit"]
+    noise = 0.01 * np.random.default_rng([seed, 9]).standard_normal(x.shape)
+    alone = View((x + noise).astype(np.float32), {"digit": 1.0}, 0.01)
+    return Problem(problem.sources, {**problem.views, "digit": alone}, problem.title)
+
+
+def show(what: str, held_out: Problem, priors: Mapping[str, Prior], seconds: float) -> None:
+    """A line."""
+    mixtures = held_out.select({"mix": np.arange(288)})
+    found, truth = separate(mixtures, priors, draws=_DRAWS, key=jax.random.key(0)), mixtures.views["mix"].truth["digit"]
+    x = np.asarray(found.samples["mix"]["digit"])
+    low, high = np.quantile(x, [0.25, 0.75], axis=1)
+    covered = ((truth >= low) & (truth <= high))[x.std(1) > 1e-3].mean()
+    n = len(priors["digit"].components() or ())
+    scores = f"mean {psnr(found.mean('mix', 'digit'), truth):.2f}  draw {psnr(x[:, 0], truth):.2f}"
+    print(f"{what:32s} components {n:3d}  {scores}  coverage {covered:.2f}  {seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--bags", type=int, default=1)
+    a = parser.parse_args()
+    for seed in a.seeds:
+        problem, held_out = grassy_digits(seed=seed)
+        parts = ((problem, held_out), (with_digits(problem, seed), with_digits(held_out, seed + 100)))
+        for what, (p, h) in zip(("blind", "oracle"), parts, strict=True):
+            for name, most in (("Gaussian stage", 1), ("components", 32)):
+                begin = time.process_time()
+                priors = fitted(p, h, seed, most)
+                show(f"seed {seed}, {what}, {name}", held_out, priors, time.process_time() - begin)
+        bagged(problem, held_out, seed, a.bags)
+
+
+def bagged(problem: Problem, held_out: Problem, seed: int, bags: int) -> None:
+    """The union of several fits."""
+    rng, begin, found, n = np.random.default_rng([seed, 5]), time.process_time(), [], len(problem.views["mix"])
+    for bag in range(bags if bags > 1 else 0):
+        rows = np.sort(rng.integers(0, n, n)) if bag else np.arange(n)
+        part = problem.select({"mix": rows, "grass": np.arange(len(problem.views["grass"]))})
+        priors = fitted(part, held_out, seed, 32)
+        found.append(priors["digit"].components())
+    if found:
+        together = Components(
+            np.concatenate([x.weights for x in found]) / bags,
+            np.concatenate([x.means for x in found]),
+            np.concatenate([x.covariances for x in found]),
+        )
+        d = priors["digit"]
+        digit = DenoiserPrior.of(together, d.shape, d.schedule, d.scaling, {})
+        show(f"seed {seed}, {bags} bags", held_out, {**priors, "digit": digit}, time.process_time() - begin)
+
+
+if __name__ == "__main__":
+    main()
