@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic import memory
 from dichroic.closed.evidence import Evidence
 from dichroic.closed.factors import Factors, factor_operations
 from dichroic.closed.groups import Groups, group_operations
@@ -72,7 +73,7 @@ def bind_dense(view: View, shapes: Mapping[str, tuple[int, ...]], budget: float)
 def dense_routes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[float, Callable[[], Any]]]:
     """The routes that factorise systems on the host."""
     unknowns, data = sum(_sizes(view, shapes)), view.data_size
-    if max(data, unknowns) > DENSE:
+    if max(data, unknowns) > DENSE or not memory.fits(8 * data * unknowns):
         return {}
     groups = group_alike(view)
     together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + GROUP)

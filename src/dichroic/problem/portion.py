@@ -9,6 +9,7 @@ from dichroic.problem.view import View, leaves
 
 __all__ = ["bytes_of_one", "number_held", "portion", "portion_of"]
 
+FEW = 512  # observations that say enough of all others
 _SEED = 0
 
 
@@ -25,8 +26,11 @@ def bytes_of_one(view: View, sizes: Mapping[str, int], dense: bool = True) -> in
 
 
 def number_held(view: View, sizes: Mapping[str, int]) -> int:
-    """How many observations of a view its share of the budget of memory holds."""
-    return next(memory.blocks(len(view), bytes_of_one(view, sizes))).stop
+    """How many observations of a view its share of the budget of memory holds; `FEW` where it is their matrices alone,
+    which may not be made, that it has no room for.
+    """
+    dense, bare = (next(memory.blocks(len(view), bytes_of_one(view, sizes, dense))).stop for dense in (True, False))
+    return max(dense, min(FEW, bare))
 
 
 def portion_of(view: View, sizes: Mapping[str, int]) -> View:
