@@ -25,7 +25,7 @@ AXES = {
     # what grows: its values, and what is timed
     "observations": ([1_000, 10_000, 100_000], ("check", "gaussian", "draws")),
     "dimension": ([8, 16, 32], ("gaussian", "draws", "training")),
-    "sources": ([1, 2, 4], ("gaussian", "draws")),
+    "sources": ([1, 2, 4], ("draws",)),
     "views": ([1, 2, 4], ("gaussian",)),
     "draws": ([1, 4, 16], ("separate",)),
     "devices": ([1, 2, 4], ("draws",)),
@@ -152,7 +152,7 @@ def million(n: int = 1_000_000) -> None:
         check_design(problem)
         said("checked")
         config = FitConfig(
-            laps=1, training={"steps": 256}, sampling={"kind": "annealed", "steps": 4}, held_out_limit=512
+            laps=1, training={"steps": 128}, sampling={"kind": "annealed", "steps": 2}, held_out_limit=512
         )
         problem, held_out = split(problem, None, config)
         said("split")
