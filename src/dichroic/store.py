@@ -144,9 +144,8 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Any], content: Mapping[st
     # not ascontiguousarray, which gives numbers an axis: what is read is to be what was written
     arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
     header = json.loads(json.dumps(form.mark(content)))
-    metadata = {"dichroic": json.dumps({**header, "sha256": _digest(arrays, header)})}
-    table, begin = {"__metadata__": metadata}, 0
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    table: dict[str, Any] = {"__metadata__": {"dichroic": json.dumps({**header, "sha256": _digest(arrays, header)})}}
+    begin, order = 0, sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     for name in order:
         x = arrays[name]
         table[name] = {"dtype": _TYPES[x.dtype.name], "shape": x.shape, "data_offsets": [begin, begin + x.nbytes]}
