@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Convolve": "operators",
+    "GaussianBlur": "operators",
     "Dense": "operators",
     "DenseNoise": "operators",
     "DiagonalNoise": "operators",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         DiagonalNoise,
         Downsample,
         FourierSample,
+        GaussianBlur,
         Identity,
         LinearFunction,
         Mask,

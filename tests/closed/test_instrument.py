@@ -8,6 +8,7 @@ import pytest
 from dichroic import Dense, PerSample, Problem, Scale, Source, Unknown, View
 from dichroic.algebra import Gaussian
 from dichroic.closed import learn_instrument
+from dichroic.operators import GaussianBlur
 
 N, S = 400, 1.7  # observations of one number, and the variance of its source
 KNOWN = {"x": Gaussian(np.zeros(1), np.eye(1), np.array([S]), 0.0)}
@@ -47,6 +48,41 @@ def test_a_stated_gain_moves_as_far_as_the_data_say():
     # steps end where less than a thousandth is to gain: a twentieth of the standard deviation
     assert abs(found.values["v"]["mixing.x"] - g[log.argmax()]) < 0.05 * found.stds["v"]["mixing.x"]
     assert found.stds["v"]["mixing.x"] < 0.05
+
+
+def test_the_width_of_a_blur_of_a_known_source():
+    """The highest point of the evidence, on a grid, and its curvature there."""
+    rng, d, n = np.random.default_rng(1), 6, 300
+    B = rng.normal(size=(d, d))
+    C = B @ B.T / d
+
+    def covariance(w):
+        K = np.exp(-(np.subtract.outer(np.arange(d), np.arange(d)) ** 2) / 2 / w**2)
+        K /= np.exp(-(np.arange(-40, 41) ** 2) / 2 / w**2).sum()
+        return K @ C @ K.T + 0.2**2 * np.eye(d)
+
+    y = rng.normal(size=(n, d)) @ np.linalg.cholesky(covariance(1.4)).T
+    view = View(y, {"x": GaussianBlur(Unknown(1.0), (d,))}, 0.2)
+    known = {"x": Gaussian.of(np.zeros(d), C)}
+    found = learn_instrument(Problem({"x": Source((d,))}, {"v": view}), fixed=known)
+    grid = np.linspace(1.0, 2.0, 501)
+    log = [-(n * np.linalg.slogdet(S)[1] + np.sum(y @ np.linalg.inv(S) * y)) / 2 for S in map(covariance, grid)]
+    best = int(np.argmax(log))
+    std = 1 / np.sqrt(-np.polyfit(grid[best - 20 : best + 21] - grid[best], log[best - 20 : best + 21], 2)[0] * 2)
+    assert abs(found.values["v"]["mixing.x"] - grid[best]) < 0.1 * std
+    assert found.stds["v"]["mixing.x"] == pytest.approx(std, rel=0.1)
+    assert abs(grid[best] - 1.4) < 4 * std
+
+
+def test_a_matrix_of_coefficients_of_a_known_source():
+    """What data of as many numbers as the source say of a matrix: its covariance, here with one coefficient unknown."""
+    rng = np.random.default_rng(2)
+    y = 0.8 * rng.normal(size=(4000, 1)) + 0.3 * rng.normal(size=(4000, 1))
+    view = View(y, {"x": Dense(Unknown(np.array([[0.5]])))}, 0.3)
+    found = learn_instrument(
+        Problem({"x": Source((1,))}, {"v": view}), fixed={"x": Gaussian.of(np.zeros(1), np.eye(1))}
+    )
+    assert found.values["v"]["mixing.x"].item() == pytest.approx(np.sqrt(np.mean(y**2) - 0.09), rel=1e-3)
 
 
 @pytest.mark.slow

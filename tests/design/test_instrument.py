@@ -7,6 +7,7 @@ import pytest
 
 from dichroic import Dense, PerSample, Problem, Scale, Source, Unknown, View
 from dichroic.design import check_instrument
+from dichroic.operators import GaussianBlur
 
 D, N = 5, 192
 DESIGNS = {
@@ -94,6 +95,22 @@ def test_a_known_prior_or_a_stated_uncertainty_is_enough():
     view = lost.views["v1"]
     stated = View(view.y, {"x": 1.0, "z": Unknown(0.5, 0.1)}, 1.0)
     assert check_instrument(Problem(lost.sources, {**lost.views, "v1": stated})) is None
+
+
+def test_a_width_and_a_matrix_need_a_view_that_tells_them():
+    """Alone, other covariances make up for any blur and for any matrix; beside the source as it is, none can."""
+    rng = np.random.default_rng(0)
+    for unknown in (GaussianBlur(Unknown(1.2), (D,)), Dense(Unknown(rng.normal(size=(D, D))))):
+        views = {"v": View(rng.normal(size=(N, D)), {"x": unknown}, 1.0)}
+        (red,) = check_instrument(Problem({"x": Source((D,))}, views)).findings()
+        assert (red.level, red.code) == ("red", "DC121")
+        # examples tell the covariance of a source, which leaves a matrix its rotations
+        assert ("clean examples of 'x'" in red.text) == isinstance(unknown, GaussianBlur)
+        assert "say how far it may be off" in red.text
+        views["sharp"] = View(rng.normal(size=(N, D)), {"x": 1.0}, 1.0)
+        # signs of a matrix are no direction: of covariances this one is determined
+        found = check_instrument(Problem({"x": Source((D,))}, views))
+        assert found.null == (0 if isinstance(unknown, GaussianBlur) else D * (D - 1) // 2)
 
 
 def test_a_large_problem_is_judged_by_some_of_its_entries():

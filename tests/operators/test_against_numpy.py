@@ -13,6 +13,7 @@ from dichroic.operators import (
     Dense,
     Downsample,
     FourierSample,
+    GaussianBlur,
     Mask,
     Scale,
 )
@@ -53,6 +54,15 @@ def test_wrapped_boundary_is_a_sum_of_shifts(shape, kernel, rng):
         for j in range(kernel[1]):
             expected += k[i, j] * np.roll(x, (i - kernel[0] // 2, j - kernel[1] // 2), (0, 1))
     np.testing.assert_allclose(Convolve(k, (*shape, 2), "wrap")(jnp.asarray(x)), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("boundary", "shape"), [("zero", (9, 8)), ("wrap", (9, 8)), ("zero", (7, 1))])
+def test_a_gaussian_blur_is_the_convolution_with_its_kernel(boundary, shape, rng):
+    x, j = rng.normal(size=(*shape, 2)), np.arange(-8, 9)
+    k = np.exp(-(j**2) / 2 / 1.1**2)
+    kernel = (k / k.sum())[:, None] * (k / k.sum() if shape[1] > 1 else (j == 0))
+    expected = Convolve(kernel, (*shape, 2), boundary)(jnp.asarray(x))
+    np.testing.assert_allclose(GaussianBlur(1.1, (*shape, 2), boundary)(jnp.asarray(x)), expected, atol=1e-8)
 
 
 def test_channels_are_convolved_one_by_one(rng):

@@ -174,4 +174,4 @@ def test_what_is_known_to_be_diagonal():
     """Else the two laws above would hold of operators that know nothing."""
     assert {name for name, ops in REGISTERED.items() if ops[0].diagonal() is not None} == {"identity", "scale", "mask"}
     known = {name for name, ops in REGISTERED.items() if any(op.modes() is not None for op in ops)}
-    assert known == {"downsample", "block_project", "convolve"}
+    assert known == {"downsample", "block_project", "convolve", "gaussian_blur"}

@@ -3,12 +3,14 @@
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dichroic import Auto, PerSample, Problem, Source, Unknown, View
 from dichroic.algebra import Gaussian
 from dichroic.diffusion import DenoiserPrior, Scaling, Schedule
+from dichroic.operators import GaussianBlur
 from dichroic.posterior import bind_instrument, given_sources, observation_keys
 
 D, N, DRAWS, NOISE, SPREAD = 4, 200, 15, 0.3, 0.3
@@ -59,6 +61,28 @@ def test_gains_are_those_of_quadrature():
     assert abs(z.mean()) < 4 / np.sqrt(N) and z.std() == pytest.approx(1.0, abs=0.2)
     assert np.mean(drawn.var(0, ddof=1)) == pytest.approx(np.mean(std**2), rel=0.1)
     assert chi_square.mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_width_given_the_sources_is_that_of_a_grid():
+    """What the chain of Metropolis and Hastings has drawn, of one observation with little to say of it."""
+    noise, blur = 0.25, PerSample(GaussianBlur(Unknown(1.0, 0.4), (D,)))
+    x = np.repeat(TRUTH["x"][:1], N, axis=0)
+    y = x[:1] @ np.asarray(GaussianBlur(1.3, (D,))(jnp.eye(D))).T + noise * RNG.normal(size=(1, D))
+    problem = Problem({"x": SOURCES["x"]}, {"v": View(np.repeat(y, N, axis=0), {"x": blur}, noise)})
+    view, values = problem.views["v"], {"mixing.x": np.full(N, 1.0)}
+    for turn in range(12):
+        values = given_sources(view, values, {"x": x}, keys=observation_keys(jax.random.key(turn), N))
+    grid = np.linspace(0.01, 3, 600)
+    offsets = np.subtract.outer(np.arange(D), np.arange(D)) ** 2
+    total = np.exp(-(np.arange(-64, 65) ** 2) / 2 / grid[:, None] ** 2).sum(1)
+    K = np.exp(-offsets / 2 / grid[:, None, None] ** 2) / total[:, None, None]
+    log = -((y - K @ x[0]) ** 2).sum(1) / 2 / noise**2 - (grid - 1) ** 2 / 2 / 0.4**2
+    p = np.exp(log - log.max())
+    mean = p @ grid / p.sum()
+    std = np.sqrt(p @ (grid - mean) ** 2 / p.sum())
+    drawn = np.abs(values["mixing.x"])
+    assert abs(drawn.mean() - mean) < 4 * std / np.sqrt(N)
+    assert drawn.std() == pytest.approx(std, rel=4 / np.sqrt(2 * N))
 
 
 def test_shared_unknowns_given_the_sources_are_those_of_least_squares():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dichroic.operators.base import Adjoint, Blocks, Composition, Operator, PerSample, Sum, Waves
+from dichroic.operators.blur import GaussianBlur
 from dichroic.operators.censored import Censored
 from dichroic.operators.dense import Dense
 from dichroic.operators.downsample import BlockProject, Downsample
@@ -28,6 +29,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "downsample": Downsample,
     "block_project": BlockProject,
     "convolve": Convolve,
+    "gaussian_blur": GaussianBlur,
     "convolve_channels": ConvolveChannels,
     "fourier_sample": FourierSample,
     "as_complex": AsComplex,
@@ -67,6 +69,7 @@ __all__ = [
     "DiagonalNoise",
     "Downsample",
     "FourierSample",
+    "GaussianBlur",
     "GaussianNoise",
     "Identity",
     "Joint",

@@ -7,9 +7,10 @@ J_i (\theta - \theta_0)`, :math:`J_i = \partial r_i / \partial\theta` in units o
 .. math:: \theta \mid x, y \sim \mathcal N\big(P^{-1} b, P^{-1}\big), \qquad P = \Lambda + \sum_i J_i^\top J_i, \quad
     b = \Lambda \mu + \sum_i J_i^\top (J_i \theta_0 - r_i(\theta_0)) ,
 
-the sums over all observations for what they share, over one for what is its own. A factor `f` on the noise has
-:math:`f^2 \mid x, y` inverse gamma, of the sum of the squared residuals. Given both, the sources are drawn by any
-method, and so on in turn.
+the sums over all observations for what they share, over one for what is its own. Where `J` itself moves with
+:math:`\theta`, as for the width of a blur, that is what proposes, and Metropolis and Hastings decide. A factor `f` on
+the noise has :math:`f^2 \mid x, y` inverse gamma, of the sum of the squared residuals. Given both, the sources are
+drawn by any method, and so on in turn.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ from dichroic.white import WhitenedObservation
 __all__ = ["UncertainInstrument", "bind_instrument", "given_sources"]
 
 ROUNDS = 8  # of a draw
+_LINEAR = 1e-4  # change of the normal equations up to which the residual is linear, and a draw exact
 _OWN = 1 << 20  # folded into keys, apart from those of turns
 
 Values = dict[str, np.ndarray]
@@ -113,9 +115,12 @@ def given_sources(
 def _moved(view: View, values: Values, samples: Mapping[str, np.ndarray], names: list[str], keys: Any) -> Values:
     """Unknowns that all observations share, or that each has of its own, given everything else."""
     own = view.unknowns[names[0]].per_sample
-    P, b, _ = _equations(view, values, samples, names)
-    if not own:
-        P, b = P.sum(0, keepdims=True), b.sum(0, keepdims=True)
+
+    def equations(values: Values) -> tuple[np.ndarray, ...]:
+        found = _equations(view, values, samples, names)
+        return found if own else tuple(x.sum(0, keepdims=True) for x in found)
+
+    P, b, square = equations(values)
 
     def stacked(parts: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([x.reshape(len(P), -1) for x in parts], axis=1)
@@ -124,13 +129,33 @@ def _moved(view: View, values: Values, samples: Mapping[str, np.ndarray], names:
     mean, std = stacked([x.value for x in stated]), stacked([x.std for x in stated])
     now = stacked([values[name] for name in names])
     weight = np.where(np.isfinite(std), 1 / np.where(np.isfinite(std), std, 1.0) ** 2, 0.0)
-    P = P + weight[:, :, None] * np.eye(P.shape[1])
-    new = now + np.linalg.solve(P, (b + weight * (mean - now))[..., None])[..., 0]
-    if keys is not None:
-        z = np.asarray(_normal(keys[: len(P)], P.shape[1]), float)
-        new = new + np.linalg.solve(np.linalg.cholesky(P).swapaxes(1, 2), z[..., None])[..., 0]
-    parts = np.split(new, np.cumsum([x.size for x in stated])[:-1], axis=1)
-    return {name: part.reshape(values[name].shape) for name, part in zip(names, parts, strict=True)}
+    eye = np.eye(P.shape[1])
+
+    def centre(at: np.ndarray, P: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        P = P + weight[:, :, None] * eye
+        return at + np.linalg.solve(P, (b + weight * (mean - at))[..., None])[..., 0], P
+
+    def named(theta: np.ndarray) -> Values:
+        parts = np.split(theta, np.cumsum([x.size for x in stated])[:-1], axis=1)
+        return {name: part.reshape(values[name].shape) for name, part in zip(names, parts, strict=True)}
+
+    middle, precision = centre(now, P, b)
+    if keys is None:
+        return named(middle)
+    z = np.asarray(_normal(keys[: len(P)], P.shape[1]), float)
+    new = middle + np.linalg.solve(np.linalg.cholesky(precision).swapaxes(1, 2), z[..., None])[..., 0]
+    there, b, after = equations({**values, **named(new)})
+    if np.abs(there - P).max() <= _LINEAR * np.abs(P).max():
+        return named(new)
+
+    def log_normal(x: np.ndarray, middle: np.ndarray, P: np.ndarray) -> np.ndarray:
+        r = x - middle
+        return (np.linalg.slogdet(P)[1] - np.einsum("ni,nij,nj->n", r, P, r)) / 2
+
+    back = log_normal(now, *centre(new, there, b)) - log_normal(new, middle, precision)
+    gain = (square - after + (weight * ((now - mean) ** 2 - (new - mean) ** 2)).sum(1)) / 2
+    u = np.asarray(_uniform(_folded(keys[: len(P)], _OWN)), float)
+    return named(np.where((np.log(u) < gain + back)[:, None], new, now))
 
 
 def _equations(
@@ -185,6 +210,11 @@ def _stated(view: View, keys: Array) -> Values:
 @jax.jit
 def _folded(keys, number):
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+
+@jax.jit
+def _uniform(keys):
+    return jax.vmap(jax.random.uniform)(keys)
 
 
 @partial(jax.jit, static_argnums=1)

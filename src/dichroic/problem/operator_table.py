@@ -101,6 +101,8 @@ class OperatorReader:
             raise ProblemError(["per_sample is said twice, inside and outside"])
         if name in OPERATORS:
             _no_other(rest, ())
+            if name == "convolve" and isinstance(content, dict) and "gaussian" in content:
+                name, content = "gaussian_blur", _gaussian(content)
             with located(name):
                 return self._build(OPERATORS[name], content, x, per_sample, stacked)
         inner = per_sample or stacked
@@ -212,6 +214,14 @@ def _floats(array: Any) -> Any:
     if not whole or np.abs(array).max(initial=0) <= np.iinfo(np.int32).max:
         return array
     return as_floats(array) if isinstance(array, np.ndarray) else float(array)
+
+
+def _gaussian(content: dict[str, Any]) -> dict[str, Any]:
+    """`{ gaussian = { width = ... } }`, or the width itself, with what else a convolution has."""
+    rest = dict(content)
+    said = rest.pop("gaussian")
+    said = said if isinstance(said, dict) and not is_array_table(said) and not is_unknown(said) else {"width": said}
+    return {**said, **rest}
 
 
 def _split(table: dict[str, Any]) -> tuple[str, Any, bool, dict[str, Any]]:

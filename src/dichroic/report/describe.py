@@ -74,6 +74,8 @@ def _words(op: Any, each: bool) -> str:
     if name == "Convolve":
         sides = np.shape(op.kernel)[1 if each else 0 :]
         return f"blurred by a kernel of {' × '.join(str(side) for side in sides)}{per}"
+    if name == "GaussianBlur":
+        return f"blurred by a Gaussian of {number(np.mean(np.asarray(op.width)))} pixels{per}"
     if name == "FourierSample":
         return f"Fourier transform, {np.mean(np.asarray(op.mask) != 0):.0%} of the frequencies sampled{per}"
     if name == "AsComplex":
