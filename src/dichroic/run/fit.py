@@ -342,7 +342,8 @@ class _Fit:
         what = f"none: {found.refused}" if found.refused else f"{len(found.log_likelihood)} laps; components: {parts}"
         self.progress.say(f"components stage: {what}")
         state = start_state(gaussian, self.frozen, self.problem, self.config, found.components)
-        return replace(state, priors={**state.priors, **self.start})
+        # closed forms alone have begun at the moments of these; laps begin at the priors themselves
+        return replace(state, priors={**state.priors, **self.start}) if self.config.laps != 0 else state
 
     def _say_components(self, found: ComponentsFit) -> None:
         components, likelihood = found.held_out[-1]
