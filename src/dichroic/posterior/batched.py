@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -17,7 +18,7 @@ from dichroic.operators import cut, select, take
 from dichroic.posterior.draws import Draws, far_off, join
 from dichroic.posterior.method import Bound, Wanted, some_keys
 from dichroic.posterior.sampler import Sampler
-from dichroic.problem import View
+from dichroic.problem import Observation, View
 from dichroic.white import WhitenedObservation
 from dichroic.white.layout import split_alike
 from dichroic.white.parallel import side_by_side
@@ -68,6 +69,7 @@ class Batched(Bound):
         samples = {s: memory.zeros((n, *shape), np.float32) for s, shape in self.shapes.items()}
         chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
         effective = np.empty(n, np.float32)
+        double = self.view.y.dtype in (np.float64, np.complex128)
 
         def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
             is_warm, chosen = job
@@ -77,7 +79,7 @@ class Batched(Bound):
                 last = {s: np.asarray(wanted.start[s][padded], np.float32) for s in self.shapes}
             else:
                 last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
-            observations = select(self.view.observations, wanted.rows[padded])
+            observations = _gains_as_data(select(self.view.observations, wanted.rows[padded]), double)
             keys, static = some_keys(wanted.keys, padded), (tuple(self.shapes.items()), self.alike)
             found = _draw(self.on_devices, self.scalings, observations, last, np.asarray(is_warm), keys, static)
             return jax.block_until_ready(found)
@@ -134,6 +136,13 @@ class ByKind(Bound):
                 found.append((chosen, part.drawn(wanted.part(chosen, rows, report))))
                 before += len(chosen)
         return join(found)
+
+
+def _gains_as_data(observations: Observation, double: bool) -> Observation:
+    """Numbers of operators as arrays: a number is part of a program, and views of other numbers would take others."""
+    kinds = {float: np.float64, complex: np.complex128} if double else {float: np.float32, complex: np.complex64}
+    mixing = jax.tree.map(lambda a: np.asarray(a, kinds[type(a)]) if type(a) in kinds else a, observations.mixing)
+    return replace(observations, mixing=mixing)
 
 
 @eqx.filter_jit
