@@ -191,6 +191,11 @@ _GIVENS: dict[str, tuple[str, dict[str, Any]]] = {
     "matched-filter": ("matched filter", {"kind": "matched_filter"}),
     "lmmse": ("best linear estimate", {"kind": "lmmse"}),
     "successive-cancellation": ("successive cancellation", {"kind": "successive_cancellation"}),
+    "basis": ("BASIS", {"kind": "basis"}),
+    "modified-basis": ("BASIS on the data", {"kind": "modified_basis"}),
+    "msdm": ("MSDM, Gaussian", {"kind": "msdm"}),
+    "msdm-dirac": ("MSDM, Dirac", {"kind": "msdm_dirac"}),
+    "reverse-diffusion": ("reverse diffusion", {"kind": "reverse_diffusion"}),
 }
 _REFERENCES = ("oracle-wiener",)
 
