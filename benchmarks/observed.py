@@ -141,7 +141,9 @@ def _network(critic):
     return eqx.tree_at(lambda c: c.network, nothing, jax.tree.map(eqx.is_inexact_array, critic.network))
 
 
-GENERATOR, CRITIC = (optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))) for _ in range(2))
+GENERATOR, CRITIC = (
+    optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))) for rate in (2e-4, 1e-3)
+)
 
 
 def main() -> None:
@@ -149,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--observations", type=int, default=4096, help="per view")
     parser.add_argument("--steps", type=int, default=1200, help="of the generators")
-    parser.add_argument("--components", type=int, default=8, help="of the closed form beside, at most, per source")
+    parser.add_argument("--components", type=int, default=8, help="of the closed form beside, at most; 0 for none")
     parser.add_argument("--only", nargs="*", default=WAYS)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
@@ -171,9 +173,10 @@ def main() -> None:
     populations = gaussian_em(problem).populations
     of_gaussian = {s: Components.of(p) for s, p in populations.items()}
     tell("Gaussians by EM", time.process_time() - begin, {s: c.sample(rng, JUDGED) for s, c in of_gaussian.items()})
-    config = ComponentsConfig(components=a.components, subset=2048)
-    components = components_em(problem, of_gaussian, config, seed=a.seed).components
-    tell("components by EM", time.process_time() - begin, {s: c.sample(rng, JUDGED) for s, c in components.items()})
+    if a.components:
+        config = ComponentsConfig(components=a.components, subset=2048)
+        components = components_em(problem, of_gaussian, config, seed=a.seed).components
+        tell("components by EM", time.process_time() - begin, {s: c.sample(rng, JUDGED) for s, c in components.items()})
     views = {}
     for v, view in problem.views.items():
         matrix = next(iter(view.mixing.values())).value.matrix  # pyright: ignore

@@ -68,25 +68,26 @@ class Row:
 def rows(
     scale: str, folder: Path, *, seed: int, methods: Sequence[str], parts: Sequence[str], report: Callable[[str], None]
 ) -> list[Row]:
-    """All rows of a scale, those that are done from their files."""
+    """All rows of a scale that are wanted, and those besides that some other call has left in the folder."""
     size, found = sizes[scale], []
-    wanted = [("laws", law, way) for law in size.laws for way in _OF[law]]
-    wanted += [("ablations", "ring", way) for way in _ABLATED] + [("digits", "digits", way) for way in _OF["digits"]]
-    wanted = [(law, way) for part, law, way in wanted if part in parts and (not methods or way in methods)]
-    if any(law == "digits" for law, _ in wanted):
-        wanted.insert([law for law, _ in wanted].index("digits"), ("digits", "teacher"))
+    every = [("laws", law, way) for law in size.laws for way in _OF[law]]
+    every += [("ablations", "ring", way) for way in _ABLATED]
+    every += [("digits", "digits", way) for way in ("teacher", *_OF["digits"])]
     teacher: dict[str, Any] = {}
-    for law, way in wanted:
+    for part, law, way in every:
+        chosen = not methods or way in methods or (way == "teacher" and not {*methods}.isdisjoint(_OF[law]))
+        wanted = part in parts and chosen
         file = folder / f"{law}-{way.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"
         row = _kept(file)
-        if row is None:
+        if row is None and wanted:
             report(f"{law}, {way}")
             make = _digits if law == "digits" else _plane
             row = make(law, way, size, seed, teacher)
             content = {"law": law, "way": way, "scores": row.scores}
             folder.mkdir(parents=True, exist_ok=True)
             save_arrays(file, {"samples": row.samples, "curve": row.curve}, content, _FORMAT)
-        found.append(row)
+        if row is not None:
+            found.append(row)
     return found
 
 
