@@ -138,7 +138,7 @@ def _digits(name: str, way: str, size: Size, seed: int, kept: dict[str, Any]) ->
             found[f"at {2 * steps}"] = distance(x)
         half = np.random.default_rng(seed).permutation(len(pixels))[: len(pixels) // 2]
         found["floor"] = float(frechet_distance(seen[half], np.delete(seen, half, axis=0)))
-        return Row(name, way, {**found, "seconds": spent, "steps": size.digits}, x[:64], np.zeros(0))
+        return Row(name, way, {**found, "seconds": spent, "steps": 2 * size.digits}, x[:64], np.zeros(0))
     known = teacher if way in TAUGHT else None
     scores: dict[str, float] = {}
     found, curve, seconds = _trained(way, known, data, network, size, size.digits, key)
