@@ -15,26 +15,41 @@ os.environ["DICHROIC_CACHE"] = "off"
 # Most of the time of a test is the compiler's, and what it compiles runs for milliseconds. A flag that XLA does not
 # know ends the process, and every release knows others.
 QUICK_RELEASE = (0, 10)
-QUICK = (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
-)
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+
+
+def _compiles_quickly(config) -> bool:
+    return config.option.markexpr == "not slow"  # as pyproject.toml has it: not where minutes are asked for
 
 
 def pytest_configure(config):
-    """Compiles quickly, for a third of the time, unless the tests that take minutes are asked for."""
-    known = jax.__version_info__[:2] == QUICK_RELEASE
-    if known and config.option.markexpr == "not slow":  # as pyproject.toml has it
-        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICK]).strip()
+    if _compiles_quickly(config) and jax.__version_info__[:2] == QUICK_RELEASE:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+    # what one worker has compiled the other need not, nor the next run; `make clean` forgets it
+    if (cache := getattr(config, "cache", None)) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("programs")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+# Rooms whose tests go through the whole program as its users do, hundreds of thousands of calls: the checks of shapes
+# and types would take half of their time, and every array that comes by is checked in the room that it belongs to.
+AS_USERS_RUN = {"cli", "plan", "report", "run", "studies"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures, which compile and call as well
+def pytest_runtest_setup(item):
+    """Compiles without optimisation, for a third of the time, but for tests marked `runs_long`."""
+    quick = _compiles_quickly(item.config) and not item.get_closest_marker("runs_long")
+    jax.config.update("jax_disable_most_optimizations", quick)
+    jaxtyping.config.update("jaxtyping_disable", item.path.relative_to(item.config.rootpath).parts[1] in AS_USERS_RUN)
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
 def pytest_collection_modifyitems(items):
-    """Of the tests marked `crossed`, the fewest in which every value of every parameter occurs; the others are slow."""
+    """Of a law over several lists, the fewest tests in which every entry of every list occurs; the others are slow."""
     crossed = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("crossed"):
+        if len(list(item.iter_markers("parametrize"))) > 1 and not item.get_closest_marker("slow"):
             crossed[item.nodeid.partition("[")[0]].append(item)
     for combinations in crossed.values():
         values = {item: {(name, id(value)) for name, value in item.callspec.params.items()} for item in combinations}
@@ -83,6 +98,7 @@ def rng():
 @pytest.fixture
 def as_for_users():
     """Without the shape and type checks of the tests: wrong arguments reach our own checks, as they do for users."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from dichroic import FitConfig, Problem, Source, View
@@ -95,7 +96,14 @@ def environment(cache: Path) -> dict[str, str]:
     """For processes of their own: on the CPU, sharing compiled programs, compiled as the tests compile."""
     source = Path(__file__).parents[1] / "src"
     before = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "COV_"))}
-    return {**before, "JAX_PLATFORMS": "cpu", "DICHROIC_CACHE": str(cache), "PYTHONPATH": str(source), "COLUMNS": "80"}
+    ours = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(jax.config.jax_disable_most_optimizations),
+        "DICHROIC_CACHE": str(cache),
+        "PYTHONPATH": str(source),
+        "COLUMNS": "80",
+    }
+    return {**before, **ours}
 
 
 def start(arguments: list[str], cache: Path, **options) -> subprocess.Popen:

@@ -39,7 +39,7 @@ def fit(problem, monkeypatch, plain=False, **settings):
     return gaussian_em(problem, GaussianConfig(**settings))
 
 
-@pytest.mark.parametrize("ties, laps", [(0.0, 600), (0.03, 400)])
+@pytest.mark.parametrize("ties, laps", [pytest.param(0.0, 600, marks=pytest.mark.slow), (0.03, 400)])
 def test_a_tenth_of_the_laps(ties, laps, monkeypatch):
     problem, settings = crawling(), {"tolerance": 1e-300, "ties": ties}
     plain = fit(problem, monkeypatch, plain=True, laps=laps, **settings)

@@ -9,6 +9,7 @@ from dichroic.diagnose import Budget, run_panel
 from dichroic.diagnose.law import area
 from dichroic.diagnose.white import generator
 
+pytestmark = pytest.mark.runs_long
 LAW = Budget(law=(512, 2))
 
 

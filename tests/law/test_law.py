@@ -43,9 +43,9 @@ TINY = MixturesConfig(
 )
 
 
-def problem(n: int = 96, amplitude: float = 0.5) -> Problem:
-    """Pulses over random walks, and the walks alone."""
-    rng = np.random.default_rng(0)
+def problem(n: int = 72, amplitude: float = 0.5, seed: int = 0) -> Problem:
+    """Pulses over random walks, and the walks alone; of one size, so that all that is learned shares its programs."""
+    rng = np.random.default_rng(seed)
     walks = rng.normal(size=(2 * n, LENGTH)).cumsum(1) / 4
     pulses = np.zeros((n, LENGTH))
     for pulse, place in zip(pulses, rng.integers(1, LENGTH - 3, n), strict=True):
@@ -193,10 +193,10 @@ def test_a_learned_posterior_has_a_mean_by_regression(learned):
 def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(tmp_path, monkeypatch):
     monkeypatch.setattr("dichroic.run.mixtures.BEYOND", -1.0)  # a network of three steps is kept, too
     config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
-    run = fit(problem(), config, out=tmp_path / "run")
+    run = fit(problem(), config, out=tmp_path / "run", held_out=problem(24, seed=1))
     separated = run.separate(problem(), draws=2, share=1.0)
     draws = separated.draws("both", "pulse")
-    assert draws.shape == (96, 2, LENGTH)
+    assert draws.shape == (72, 2, LENGTH)
     assert draws.min() >= 0 and draws.max() <= 1
     # whatever the pulse, the walk takes up what it leaves
     assert 0.2 < np.mean(separated.chi_square["both"]) < 2
@@ -221,7 +221,7 @@ def test_a_plan_prices_the_rounds(monkeypatch):
     """Every piece takes a second."""
     monkeypatch.setattr("dichroic.plan.cost.time_mixtures", lambda *_: MixturesTimes(*[1.0] * 8, weights=100))
     config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
-    found = estimate_costs(problem(), {"own": config}, held_out=0.25)["own"]
+    found = estimate_costs(problem(96), {"own": config}, held_out=0.25)["own"]
     observations, held = 72, 24
     assert found.laps == 1
     assert found.seconds == {

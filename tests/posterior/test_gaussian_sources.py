@@ -75,7 +75,6 @@ def test_every_registered_method_is_tested(name):
     assert EXACT.get(name), f"say how '{name}' is made exact"
 
 
-@pytest.mark.crossed
 @every_case
 @every_method
 def test_mean_is_the_closed_form(make, method, way, rng):
@@ -89,7 +88,6 @@ def test_mean_is_the_closed_form(make, method, way, rng):
     assert np.all(np.asarray(info.residual) < 1e-10)
 
 
-@pytest.mark.crossed
 @pytest.mark.parametrize("name", FEW)
 @every_method
 def test_draws_have_the_closed_forms_moments(name, method, way, rng):

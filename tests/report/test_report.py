@@ -51,7 +51,8 @@ def report(run, tmp_path):
     return page
 
 
-SHAPES = [(1,), (3,), (40,), (6, 6, 3), (6, 6, 2), (2, 2, 3, 2), (100, 70)]
+SHAPES = [(1,), (40,), (6, 6, 3), (2, 2, 3, 2), (100, 70)]
+SHAPES += [pytest.param(shape, marks=pytest.mark.slow) for shape in ((3,), (6, 6, 2))]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -199,7 +200,7 @@ def test_complex_observations(make_run, tmp_path):
     assert "magnitudes of complex values" in page and "for real and imaginary part each" in page
 
 
-@pytest.mark.parametrize("shape", [(6, 6), (9,)])
+@pytest.mark.parametrize("shape", [(6, 6), pytest.param((9,), marks=pytest.mark.slow)])
 def test_complex_sources_are_shown_by_their_magnitudes(make_run, tmp_path, shape):
     plain = make_problem(shape)
     turn = np.exp(0.7j)

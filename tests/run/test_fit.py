@@ -112,7 +112,9 @@ def test_settings_need_not_be_repeated(finished):
     assert fit(tiny_problem(), out=finished.path).config == tiny_config()
 
 
-@pytest.mark.parametrize("until", [0, 2, 5, 9, 16, 25, 36, 47, 58, 66, 70])
+@pytest.mark.parametrize(
+    "until", [0, 5, 16, 36, 58, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 9, 25, 47, 66, 70))]
+)
 def test_interrupted_anywhere_and_continued_gives_the_same(finished, tmp_path, until):
     with pytest.raises(KeyboardInterrupt):
         fit(tiny_problem(), tiny_config(), out=tmp_path / "run", progress=Recorder(until))
@@ -289,7 +291,7 @@ class TestPlans:
         assert [list(r["views"]) for r in run.records[:3:2]] == [["empty"], ["both"]]
         assert [list(r["loss"]) for r in run.records] == [[], ["sky"], [], ["star"], ["star"]]
 
-    @pytest.mark.parametrize("until", [12, 30, 45])
+    @pytest.mark.parametrize("until", [30, *(pytest.param(n, marks=pytest.mark.slow) for n in (12, 45))])
     def test_sequential_interrupted(self, tmp_path, until):
         config = tiny_config(plan="sequential", laps=1)
         with pytest.raises(KeyboardInterrupt):
