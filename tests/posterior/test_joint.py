@@ -130,11 +130,11 @@ def test_a_problem_file_names_the_function_and_the_check_measures_it(tmp_path):
     (found,) = check_joint("v", read(tmp_path, "faded", more=more).views["v"])
     assert found.level == "green"
     assert problem.fingerprint() != read(tmp_path, "faded", more=more).fingerprint()
+    with pytest.raises(ProblemError, match="--allow-code"):
+        load_problem(tmp_path)
     with pytest.raises(ProblemError, match="it returns shape"):
         read(tmp_path, "short")
     with pytest.raises(ProblemError, match="unknown source 'bakc'"):
         read(tmp_path, "occlude", "bakc")
-    with pytest.raises(ProblemError, match="--allow-code"):
-        load_problem(tmp_path)
     with pytest.raises(ProblemError, match="enters twice"):
         View(np.zeros((2, 3)), {("a", "b"): product, "a": 1.0}, 0.1)
