@@ -1,6 +1,7 @@
 r"""Mixtures that are no sum of their sources: occlusion, products, any function of several of them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -80,6 +81,6 @@ def tangents(mixing: Mapping[str, Any], x: Mapping[str, Any] | None = None) -> t
         at = {s: jnp.asarray((joint.at if x is None else x)[s]) for s in joint.sources}
         moved = moved - joint.value(at)
         for s in joint.sources:
-            linear[s] = Tangent(joint.function, joint.sources, s, at, joint.parameters)
+            linear[s] = replace(joint, source=s, at=at)
             moved = moved + linear[s](at[s])
     return linear, moved

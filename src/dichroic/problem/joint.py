@@ -33,7 +33,8 @@ def parted(mixing: Mapping[Any, Any]) -> dict[str, Any]:
             )
         if not callable(function):
             raise ProblemError([f"{names(key)}: expected a function of them, got {function!r}"])
-        found |= {s: Joint(Tangent(function, key, s, None, parameters)) for s in key}
+        # the shape, abstract in `Operator`, is that of the point
+        found |= {s: Joint(Tangent(function, key, s, None, parameters)) for s in key}  # pyright: ignore
     return found
 
 

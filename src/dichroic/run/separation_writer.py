@@ -186,7 +186,8 @@ class SeparationWriter:
 
     def _places(self, n: int, rows: slice | None) -> tuple[slice, slice]:
         """Which of `n` rows this process writes, and to where."""
-        return (self.own(n),) * 2 if rows is None else (slice(0, n), rows)
+        own = self.own(n)
+        return (own, own) if rows is None else (slice(0, n), rows)
 
 
 def _unique(first: list[str], rest: Collection[str], axes: int) -> list[str]:

@@ -26,7 +26,7 @@ class Perceptron(eqx.Module):
         return cls(first, (_layer(next(keys), width, width, width), _layer(next(keys), width, out, width)))
 
     def __call__(self, *inputs: Float[Array, " _"]) -> Float[Array, " out"]:
-        h = sum(W @ u + b for (W, b), u in zip(self.first, inputs, strict=True))
+        h = jnp.sum(jnp.stack([W @ u + b for (W, b), u in zip(self.first, inputs, strict=True)]), axis=0)
         for W, b in self.later:
             h = W @ jax.nn.silu(h) + b
         return h

@@ -55,7 +55,7 @@ def draw_rows(found: Sequence[Row], folder: Path) -> list[Path]:
             axes[0].plot(list(at), list(at.values()), "o-", label=row.way, markersize=4)
         axes[0].set(xscale="log", yscale="log", xlabel="evaluations of a draw", ylabel="Fréchet distance of features")
         axes[0].legend(fontsize=7)
-        strips = [np.hstack(row.samples[:14].reshape(-1, 8, 8)) for row in digits if len(row.samples) >= 14]
+        strips = [np.hstack(list(row.samples[:14].reshape(-1, 8, 8))) for row in digits if len(row.samples) >= 14]
         if strips:
             axes[1].imshow(np.vstack(strips), cmap="gray_r", vmin=-1, vmax=2)
         ticks = [8 * k + 4 for k in range(len(strips))]

@@ -77,7 +77,7 @@ def levels(schedule: OneStepConfig, evaluations: int) -> Float[np.ndarray, " k"]
 
 
 @eqx.filter_jit
-def draw(found: Generator | Consistency, keys: Any, through: Array) -> Array:
+def draw(found: Generator | Consistency, keys: Any, through: Any) -> Array:
     """Draws in as many evaluations as there are noise levels, which a plain generator takes no notice of."""
     if isinstance(found, Generator) and not found.stochastic:
         return jax.vmap(found.sample)(keys)
