@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EISDIR
+from errno import EINVAL, EISDIR
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -235,12 +235,16 @@ def reading(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} is damaged, or was not written by dichroic: {reason}") from error
 
 
-def claim(path: str | Path, folder: bool = False) -> None:
+def claim(path: str | Path, folder: bool = False, suffix: str = "") -> None:
     """Makes sure that a file can be written at a path, or a `folder`, before anything is computed for it.
+
+    **Arguments:** `suffix`, that the name must have: no picture takes the place of a file of another kind.
 
     **Raises:** `OSError` where nothing can; no file takes the place of a folder.
     """
     path = Path(path)
+    if not path.name.endswith(suffix):
+        raise OSError(EINVAL, f"what is written here is a {suffix} file, and is to have such a name", str(path))
     if path.is_dir() and not folder:
         raise _folder(path)
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -510,12 +510,18 @@ def test_numbers_that_no_command_takes(cli, ready, tmp_path, arguments):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_results_leave_folders_alone(cli, ready, tmp_path):
-    (tmp_path / "mine").mkdir()
-    for command in (("sample", ready / "run", "sky"), ("compare", ready / "run"), ("report", ready / "run")):
-        code, _, err = cli(*command, "--out", tmp_path / "mine")
+def test_results_leave_folders_and_other_files_alone(cli, ready, tmp_path):
+    commands = {".npz": ("sample", ready / "run", "sky"), ".png": ("compare", ready / "run")}
+    for suffix, command in {**commands, ".html": ("report", ready / "run")}.items():
+        (folder := tmp_path / f"mine{suffix}").mkdir()
+        code, _, err = cli(*command, "--out", folder)
         assert code == 1 and "this is a folder" in err
-    assert (tmp_path / "mine").is_dir()
+        assert folder.is_dir()
+    (mine := tmp_path / "problem.toml").write_text("mine")
+    for suffix, command in commands.items():
+        code, _, err = cli(*command, "--out", mine)
+        assert code == 1 and f"is a {suffix} file" in err
+    assert mine.read_text() == "mine"
 
 
 # ---- verbs around a run

@@ -46,7 +46,7 @@ def compare(
     from dichroic.run import Run
     from dichroic.store import claim
 
-    claim(out)
+    claim(out, suffix=".png")
     found = rows(Run(folder), others or [], draws=draws, seed=seed)
     written = _figure(found, out)
     if json:

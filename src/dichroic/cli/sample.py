@@ -44,7 +44,7 @@ def sample(
     from dichroic.run.separation_files import write_npz
     from dichroic.store import claim
 
-    claim(out)
+    claim(out, suffix=".npz")
     x = Run(folder).sample(source, n, seed=seed, steps=steps, fast=fast)
     write_npz(out, {"samples": x})
     say(f"{n} samples of '{source}', shape {x.shape}: {out}")
