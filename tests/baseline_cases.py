@@ -19,6 +19,7 @@ SMALL = {
     "fastica": {"paired": True},
     "nmf": {"paired": True},
 }
+SIZES = {"clvm-vae": 1000, "fastica": 300, "nmf": 300}  # observations of those that need more than 40
 
 
 def small_config(name: str, **changes):

@@ -2,15 +2,14 @@
 
 import pytest
 
-from baseline_cases import problem_for, small_config, without_truth
+from baseline_cases import SIZES, problem_for, small_config, without_truth
 from dichroic.baselines import BASELINES
 
 
 @pytest.fixture(scope="session")
 def fitted():
     """`{name: fitted baseline}`; the truth was not there to be looked at."""
-    sizes = {"clvm-vae": 1000, "fastica": 300, "nmf": 300}
     return {
-        name: BASELINES[name].fit(without_truth(problem_for(name, sizes.get(name, 40))), small_config(name))
+        name: BASELINES[name].fit(without_truth(problem_for(name, SIZES.get(name, 40))), small_config(name))
         for name in BASELINES
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from baseline_cases import problem_for
+from baseline_cases import SIZES, problem_for, small_config
 from dichroic import Problem, ProblemError, Source, View
 from dichroic.baselines import BASELINES, load_baseline
 from dichroic.run import Separation
@@ -132,3 +132,23 @@ def test_folders_that_hold_no_baseline(fitted, tmp_path):
         (tmp_path / "baseline.json").write_text(json.dumps(changed))
         with pytest.raises(ValueError, match=match):
             load_baseline(tmp_path)
+
+
+def in_unit(problem: Problem, unit: float) -> Problem:
+    """The same observations in a unit that makes them so many times as large, without truth."""
+    views = {name: View(unit * v.y, v.mixing, unit * v.noise.std) for name, v in problem.views.items()}
+    return Problem(problem.sources, views)
+
+
+# powers of two change no digit: what differs is a floor or a tolerance that has a unit
+@pytest.mark.parametrize("unit", [2.0**-66, pytest.param(2.0**66, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "clvm-vae")) for n in BASELINES])
+def test_units_do_not_matter(name, fitted, unit):
+    problem = problem_for(name, SIZES.get(name, 40))
+    again = BASELINES[name].fit(in_unit(problem, unit), small_config(name))
+    some = problem_for(name, 12, seed=1)
+    found, expected = again.separate(in_unit(some, unit), draws=2), fitted[name].separate(some, draws=2)
+    for view, s in estimated(expected):
+        x = expected.draws(view, s)
+        # sums in another order: of a fit that stops by a tolerance, and of training
+        np.testing.assert_allclose(found.draws(view, s) / unit, x, rtol=0, atol=1e-4 * np.abs(x).max(), err_msg=s)

@@ -40,11 +40,21 @@ class _UndoProbe(eqx.Module):
 
 
 def _solve(w, source: str, y: Array) -> Array:
-    def gram(x: Array) -> Array:
-        return w.adjoint(w.forward({source: x}))[source]
+    # squares of single precision allow few units: data and solution are of size one here, by powers of two
+    size = _power(y)
+    b = w.adjoint(y / size)[source]
+    unit = 1 / _power(b)
+
+    def gram(z: Array) -> Array:
+        return unit * w.adjoint(w.forward({source: unit * z}))[source]
 
     # from zero, conjugate gradients stay in the row space and end at the solution of least norm
-    return cg(gram, w.adjoint(y)[source], tol=1e-6, maxiter=_ITERATIONS)[0]
+    return size * (unit * cg(gram, unit * b, tol=1e-6, maxiter=_ITERATIONS)[0])
+
+
+def _power(x: Array) -> Array:
+    """The power of two next to the largest of some numbers; 1 of zeros."""
+    return jnp.ldexp(jnp.ones((), x.real.dtype), jnp.frexp(jnp.max(jnp.abs(x)))[1])
 
 
 def least_squares(
@@ -78,17 +88,23 @@ def least_squares_means(
         parts = np.split(x, np.cumsum(sizes)[:-1])
         return {s: part.reshape(shapes[s]) for s, part in zip(names, parts, strict=True)}
 
-    def backward(x: np.ndarray | None) -> np.ndarray:
-        values = None if x is None else {s: jnp.asarray(v, jnp.float32) for s, v in split(x).items()}
+    def backward(x: np.ndarray | None, unit: float = 1.0) -> np.ndarray:
+        values = None if x is None else {s: jnp.asarray(v, jnp.float32) for s, v in split(unit * x).items()}
         function = _Backward(tuple((s, tuple(shape)) for s, shape in shapes.items()), values)
         total = np.zeros(sum(sizes))
         for view, weight in terms:
             found = over_observations(function, view)
             total += weight * np.concatenate([found[s].mean(0, dtype=float).ravel() for s in names])
-        return total
+        return unit * total
 
-    system = scipy.sparse.linalg.LinearOperator((sum(sizes),) * 2, matvec=backward, dtype=float)  # pyright: ignore
-    return split(scipy.sparse.linalg.cg(system, backward(None), rtol=1e-6, maxiter=200)[0])
+    b = backward(None)
+    unit = 2.0 ** -np.frexp(np.abs(b).max(initial=0))[1]  # as in `_solve`
+    system = scipy.sparse.linalg.LinearOperator(
+        (sum(sizes),) * 2,
+        matvec=lambda z: backward(z, unit),  # pyright: ignore
+        dtype=float,
+    )
+    return split(unit * scipy.sparse.linalg.cg(system, unit * b, rtol=1e-6, maxiter=200)[0])
 
 
 class _Backward(eqx.Module):

@@ -47,21 +47,27 @@ class NMF(Baseline):
         from sklearn.exceptions import ConvergenceWarning
 
         channels = channels_of(problem, config.paired, cls.title)
+        # scikit-learn takes factors below 1e-6 for zero, whatever the unit
+        unit = float(2.0 ** np.frexp(np.abs(channels.data).max(initial=0))[1])
         blind = _blind(config, len(channels.sources), seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            blind.fit(np.maximum(channels.data, 0))
+            blind.fit(np.maximum(channels.data, 0) / unit)
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
         _, cosines = assign(np.zeros((1, len(channels.sources))), blind.components_.T, channels.gains)
-        said = {"converged": converged, "cosines": dict(zip(channels.sources, cosines.tolist(), strict=True))}
+        said = {
+            "converged": converged,
+            "unit": unit,
+            "cosines": dict(zip(channels.sources, cosines.tolist(), strict=True)),
+        }
         return {"mixing": blind.components_.T}, said
 
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         from sklearn.decomposition import non_negative_factorization
 
-        channels = channels_of(problem, self.config.paired, self.title)
+        channels, unit = channels_of(problem, self.config.paired, self.title), self.record.get("unit", 1.0)
         components, *_ = non_negative_factorization(
-            np.maximum(channels.data, 0),
+            np.maximum(channels.data, 0) / unit,
             H=self.arrays["mixing"].T.copy(),
             n_components=len(channels.sources),  # pyright: ignore[reportArgumentType]
             init="custom",
@@ -69,7 +75,7 @@ class NMF(Baseline):
             max_iter=self.config.iterations,
             tol=self.config.tolerance,
         )
-        found, _ = assign(components, self.arrays["mixing"], channels.gains)
+        found, _ = assign(unit * components, self.arrays["mixing"], channels.gains)
         n = len(problem.views[view])
         return {s: x.reshape(n, *self.shapes[s]) for s, x in zip(channels.sources, found.T, strict=True)}
 
