@@ -35,7 +35,7 @@ def compare(
     others
         Run folders of the same problem, and names of baselines, which are fitted to it.
     out
-        The figure.
+        The figure, a .png file.
     draws
         Posterior draws of the baselines.
     seed
