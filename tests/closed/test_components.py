@@ -318,6 +318,26 @@ def test_search_finds_clusters_and_leaves_a_gaussian_alone(held):
         assert scores == sorted(scores)
 
 
+@pytest.mark.parametrize(("narrow", "kept"), [(0.05, 1.0), (1.0, 200.0)], ids=["different shapes", "one shape"])
+@pytest.mark.parametrize("held", [True, False], ids=["held out", "criterion"])
+def test_looser_ties_are_kept_where_components_differ_in_shape(narrow, kept, held):
+    def problem(n: int, seed: int) -> Problem:
+        rng = np.random.default_rng(seed)
+        first = rng.integers(2, size=n)[:, None] == 0
+        spread = np.where(first, [1.0, narrow], [narrow, 1.0])
+        x = np.where(first, 3.0, -3.0) + spread * rng.normal(size=(n, 2))
+        return Problem({"x": Source((2,))}, {"v": View(x + 0.05 * rng.normal(size=x.shape), {"x": 1.0}, 0.05)})
+
+    data = problem(400, 0)
+    start = {s: Components.of(p) for s, p in gaussian_em(data).populations.items()}
+    config = ComponentsConfig(components=4, ties=200.0, looser=(1.0,))
+    found = components_em(data, start, config, held_out=problem(200, 1) if held else None)
+    assert found.ties == kept
+    assert found.sizes["x"] >= 2
+    scores = [score for _, score in found.held_out]
+    assert scores == sorted(scores)
+
+
 def test_no_stage_where_it_is_not_wanted_or_cannot_be():
     problem = clusters(20, 0)
     start = {s: Components.of(p) for s, p in gaussian_em(problem).populations.items()}

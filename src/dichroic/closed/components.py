@@ -15,12 +15,14 @@ less what lies between the components,
 .. math:: S_k \leftarrow \frac{n_k S_k + \tau T}{n_k + \tau}, \qquad T = \frac{n \bar S + \tau W}{n + \tau},
     \qquad W = \Big[S_0 - \sum_k w_k (\mu_k - \bar\mu)(\mu_k - \bar\mu)^\top\Big]_+ .
 
-The ties are loosened as far as held-out observations gain from it. A source of one component stays what it was. No
-network and no sampling takes part, and modes that a diffusion model would need tens of laps to sort out are told apart
-by exact responsibilities.
+The ties are loosened as far as held-out observations gain from it: in the last laps always, and for more splits where
+`looser` says so, if held-out observations are likelier by more than the error of that. A source of one component stays
+what it was. No network and no sampling takes part, and modes that a diffusion model would need tens of laps to sort out
+are told apart by exact responsibilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -43,15 +45,16 @@ _FLOOR = 1e-6  # of the mean variance: the least variance of a component along a
 _APART = 0.7  # standard deviations between a component's mean and those of its halves
 _UNEVEN = 0.5  # by what part of themselves the covariances of halves differ from their mean, under symmetries
 _GAIN = 0.01  # of held-out log-likelihood per observation, below which nothing has changed
+_SURE = 2.0  # standard errors by which looser ties have to be better
 
 
 class ComponentsConfig(Settings):
     """Settings of the components stage.
 
     `components` is the most a source may have (1: no components stage); `laps` of EM follow every change, and up to
-    `polish` the last one; `ties` is how many observations per dimension the mean covariance counts for at first. Views
-    give at most `subset` observations, and splitting ends where a lap would cost more than `budget` floating-point
-    operations.
+    `polish` the last one; `ties` is how many observations per dimension the mean covariance counts for at first, and
+    with each of `looser` splitting goes on from there, until held-out observations do not gain. Views give at most
+    `subset` observations, and splitting ends where a lap would cost more than `budget` floating-point operations.
     """
 
     components: PositiveInt = 32
@@ -62,6 +65,8 @@ class ComponentsConfig(Settings):
     """At most so many after the last split."""
     ties: PositiveFloat = 8.0
     """Observations per dimension that the components' mean covariance counts for at first."""
+    looser: tuple[PositiveFloat, ...] = ()
+    """Ties to go on splitting with, one after another, as long as held-out observations gain beyond the error."""
     subset: PositiveInt = 16384
     """At most so many observations per view."""
     budget: PositiveFloat = 3e11
@@ -73,12 +78,14 @@ class ComponentsFit:
     """Result of `components_em`: components of every source, and the log-likelihood per observed value of every lap.
 
     **Fields:** `held_out`, the log-likelihood per observation of the held-out ones, with the components of every
-    learned source it was reached with, one entry for every change that was kept; `refused`, why nothing was done.
+    learned source it was reached with, one entry for every change that was kept; `ties`, those that components were
+    split with last; `refused`, why nothing was done.
     """
 
     components: Mapping[str, Components]
     log_likelihood: list[float] = field(default_factory=list)
     held_out: list[tuple[dict[str, int], float]] = field(default_factory=list)
+    ties: float = 0.0
     refused: str = ""
 
     @property
@@ -159,9 +166,31 @@ class _Search:
         self.values = sum(v.values for v in views)
 
     def run(self, components: dict[str, Components]) -> ComponentsFit:
-        ties = self.config.ties
         self.start = dict(components)
-        best = self._judge(components)
+        ties, best = self.config.ties, self._judge(components)
+        components, best, accepted = self._fitted(components, best, ties)
+        for looser in self.config.looser:
+            trial = copy(self)
+            trial.kept, trial.tell = [], None
+            found, top, last = trial._fitted(*trial._polish(components, best, looser)[:2], looser)
+            if not self._surely(found, components):
+                break
+            components, best, ties, accepted = found, top, looser, last
+            self._keep(components, best)
+        loosened = ties
+        while accepted:  # without further splits
+            loosened /= 8
+            components, best, accepted = self._polish(components, best, loosened)
+        return ComponentsFit(components, self.history, self.kept, ties)
+
+    def _fitted(
+        self, components: dict[str, Components], best: float, ties: float
+    ) -> tuple[dict[str, Components], float, bool]:
+        """Splits with such ties, and a last round of EM, as long as the judge gains."""
+        return self._polish(*self._grow(components, best, ties), ties)
+
+    def _grow(self, components: dict[str, Components], best: float, ties: float) -> tuple[dict[str, Components], float]:
+        """Splits, as long as the judge gains."""
         growing = list(self.learned)
         while growing:
             # all of them at once if that is for the better, or else one by one
@@ -176,13 +205,15 @@ class _Search:
                     break
             else:
                 break
-        while max(len(components[s]) for s in self.learned) > 1:
-            # a last round of EM from here, then again with looser ties, as long as the held-out observations gain
-            components, best, accepted = self._try(components, components, best, ties, self.config.polish)
-            ties /= 8
-            if not accepted:
-                break
-        return ComponentsFit(components, self.history, self.kept)
+        return components, best
+
+    def _polish(
+        self, components: dict[str, Components], best: float, ties: float
+    ) -> tuple[dict[str, Components], float, bool]:
+        """More laps for what is there, if that is more than a Gaussian for every source."""
+        if max(len(components[s]) for s in self.learned) == 1:
+            return components, best, False
+        return self._try(components, components, best, ties, self.config.polish)
 
     def _try(
         self, before: dict[str, Components], components: dict[str, Components], best: float, ties: float, laps: int
@@ -207,10 +238,13 @@ class _Search:
             last = score
         if found is None:
             return before, best, False
-        self.kept.append(({s: len(found[s]) for s in self.learned}, top))
+        self._keep(found, top)
+        return found, top, True
+
+    def _keep(self, found: dict[str, Components], score: float) -> None:
+        self.kept.append(({s: len(found[s]) for s in self.learned}, score))
         if self.tell is not None:
             self.tell(ComponentsFit(found, list(self.history), list(self.kept)))
-        return found, top, True
 
     def _undo_idle(
         self, before: dict[str, Components], after: dict[str, Components], chosen: list[str], best: float
@@ -245,14 +279,22 @@ class _Search:
 
     def _judge(self, components: dict[str, Components]) -> float:
         """Log-likelihood per observation: of held-out data, or of the data less what the parameters are worth."""
+        return float(self._scores(components).mean())
+
+    def _surely(self, after: dict[str, Components], before: dict[str, Components]) -> bool:
+        """Whether the judge prefers one to another by more than the error of that, observation by observation."""
+        gain = self._scores(after) - self._scores(before)
+        return float(gain.mean()) > max(_GAIN, _SURE * float(gain.std()) / len(gain) ** 0.5)
+
+    def _scores(self, components: dict[str, Components]) -> Float[np.ndarray, " n"]:
+        """What `_judge` has of every observation."""
         judges = self.judges or self.views
-        n = sum(view.n for view in judges)
-        total = sum(float(view.log_likelihood(components).sum()) for view in judges)
+        scores = np.concatenate([np.asarray(view.log_likelihood(components), float) for view in judges])
         if self.judges:
-            return total / n
+            return scores
         sizes = {s: components[s].means.shape[1] for s in self.learned}
         free = sum(len(components[s]) * (1 + d + self.families[s].parameters) for s, d in sizes.items())
-        return (total - 0.5 * free * np.log(n)) / n
+        return scores - 0.5 * free * np.log(len(scores)) / len(scores)
 
     def _allowed(self, components: dict[str, Components]) -> bool:
         cost = sum(v.cost(components) for v in self.views)

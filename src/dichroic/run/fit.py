@@ -339,7 +339,9 @@ class _Fit:
             kept=self._say_components,
         )
         parts = ", ".join(f"{s} {n}" for s, n in found.sizes.items())
-        what = f"none: {found.refused}" if found.refused else f"{len(found.log_likelihood)} laps; components: {parts}"
+        ties = f"; ties {found.ties:g}" if max(found.sizes.values(), default=1) > 1 else ""
+        what = f"{len(found.log_likelihood)} laps; components: {parts}{ties}"
+        what = f"none: {found.refused}" if found.refused else what
         self.progress.say(f"components stage: {what}")
         state = start_state(gaussian, self.frozen, self.problem, self.config, found.components)
         # closed forms alone have begun at the moments of these; laps begin at the priors themselves

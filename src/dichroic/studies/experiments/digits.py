@@ -24,6 +24,7 @@ DEMO_FIT = {
     "laps": 12,
     "patience": 0,
     "held_out_limit": 288,
+    "components": {"looser": [2.5, 1.0]},
     "training": {"steps": 768, "batch": 256},
     "sampling": {"step": "decoupled", "steps": 32, "warm_steps": 24, "restart": 3.0, "cold_laps": 1, "batch": 144},
 }
