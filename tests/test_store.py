@@ -143,6 +143,15 @@ def test_other_files_are_refused_in_a_sentence(tmp_path, text, words):
         load_json(tmp_path / "y", FORM)
 
 
+@pytest.mark.parametrize("read", [load_json, load_arrays])
+def test_pipes_and_devices_are_not_read(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(StoreError, match="neither a file nor a folder"):
+            read(tmp_path / name, FORM)
+
+
 def test_descriptions_carry_their_version(tmp_path):
     save_json(tmp_path / "x", {"a": 1}, FORM)
     assert json.loads((tmp_path / "x").read_text()) == {"format": "thing", "version": 3, "a": 1}

@@ -225,6 +225,8 @@ def reading(path: Path) -> Iterator[None]:
     **Raises:** `FileNotFoundError` where there is none; `StoreError` for all else.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise StoreError(f"{path} is neither a file nor a folder")  # pipes are waited for, devices never end
         yield
     except (StoreError, FileNotFoundError):
         raise

@@ -65,12 +65,17 @@ def test_chunks_of_zarr_that_hold_more_than_they_should(fault, tmp_path, chunk, 
     assert words in fault("y.zarr")
 
 
-def test_chunks_of_zarr_that_are_no_files(fault, tmp_path):
+@pytest.mark.parametrize("member", ["c/0/0", "zarr.json", ".zgroup", "c/0"])
+def test_members_of_zarr_that_are_no_files(fault, tmp_path, member):
     zarr.create_array(str(tmp_path / "y.zarr"), data=np.ones((4, 4)), chunks=(2, 4), fill_value=np.nan)
-    chunk = tmp_path / "y.zarr" / "c" / "0" / "0"
-    chunk.unlink()
-    chunk.symlink_to("/dev/zero")
-    assert "'c/0/0' is no file" in fault("y.zarr")
+    place = tmp_path / "y.zarr" / member
+    if place.is_dir():  # what a link leads to is not looked into
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.unlink(missing_ok=True)
+        place.symlink_to("/dev/zero")
+    assert f"'{member}' is no file" in fault("y.zarr")
 
 
 def test_chunks_of_hdf5_that_reach_far_beyond_the_data(fault, tmp_path):

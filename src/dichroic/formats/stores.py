@@ -39,9 +39,13 @@ def check_size(declared: int, held: int) -> None:
 def check_zarr_metadata(path: Path) -> None:
     """Refuses object types and unknown codecs, by the metadata alone: opening the store may already run them.
 
-    **Raises:** `ProblemError`.
+    **Raises:** `ProblemError`, also for pipes, devices and links to other folders, which are not looked into here.
     """
-    for file in sorted((*path.rglob(".zarray"), *path.rglob("zarr.json"), *path.rglob(".zmetadata"))):
+    members = list(path.rglob("*"))
+    for file in members:
+        if not file.is_file() and (file.is_symlink() or not file.is_dir()):
+            raise ProblemError([f"'{file.relative_to(path)}' is no file"])
+    for file in sorted(file for file in members if file.name in (".zarray", "zarr.json", ".zmetadata")):
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, OSError, RecursionError):
@@ -102,9 +106,6 @@ def check_zarr(array: Any, folder: Path) -> None:
     **Raises:** `ProblemError`.
     """
     files = [file for file in folder.rglob("*") if not file.is_dir() and not _is_metadata(file)]
-    for file in files:
-        if not file.is_file():
-            raise ProblemError([f"'{file.relative_to(folder)}' is no file"])
     held = sum(file.stat().st_size for file in files)
     grid = getattr(array, "shards", None) or array.chunks
     # a chunk that reaches beyond the array is unpacked all the same
