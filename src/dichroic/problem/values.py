@@ -9,7 +9,10 @@ from dichroic.faults import ProblemError
 from dichroic.formats import Opened
 from dichroic.problem.containers import open_container
 
-__all__ = ["as_flags", "as_floats", "as_numbers", "unmask"]
+__all__ = ["MOST", "PER_SAMPLE_HINT", "as_flags", "as_floats", "as_numbers", "unmask"]
+
+MOST = 1e36  # what numbers, and their inverses, are computed with in single precision
+PER_SAMPLE_HINT = "; if every sample has its own, say so with PerSample (in a file: per_sample = true)"
 
 
 def as_numbers(value: Any) -> np.ndarray:
