@@ -98,7 +98,7 @@ def environment(cache: Path) -> dict[str, str]:
     before = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "COV_"))}
     ours = {
         "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(jax.config.jax_disable_most_optimizations),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(jax.config.read("jax_disable_most_optimizations")),
         "DICHROIC_CACHE": str(cache),
         "PYTHONPATH": str(source),
         "COLUMNS": "80",

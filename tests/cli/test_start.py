@@ -38,8 +38,9 @@ assert code == {2 if arguments == ["fitt"] else 0}, code
         assert all(f" {command} " in text for command in commands)
 
 
+@pytest.mark.runs_long  # what compiles as quickly as in the tests is not worth keeping
 def test_the_cache_is_used_and_says_nothing(tmp_path, monkeypatch):
-    monkeypatch.delenv("XLA_FLAGS", raising=False)  # what compiles as quickly as in the tests is not worth keeping
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     runs, kept = [], []
     for _ in range(2):
         runs.append(call(["doctor"], tmp_path / "cache"))
