@@ -102,7 +102,7 @@ def least_squares_means(
     system = scipy.sparse.linalg.LinearOperator(
         (sum(sizes),) * 2,
         matvec=lambda z: backward(z, unit),  # pyright: ignore
-        dtype=float,
+        dtype=float,  # pyright: ignore
     )
     return split(unit * scipy.sparse.linalg.cg(system, unit * b, rtol=1e-6, maxiter=200)[0])
 
