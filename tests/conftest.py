@@ -41,6 +41,7 @@ def pytest_runtest_setup(item):
     """Compiles without optimisation, for a third of the time, but for tests marked `runs_long`."""
     quick = _compiles_quickly(item.config) and not item.get_closest_marker("runs_long")
     jax.config.update("jax_disable_most_optimizations", quick)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick)  # of the processes that it starts
     jaxtyping.config.update("jaxtyping_disable", item.path.relative_to(item.config.rootpath).parts[1] in AS_USERS_RUN)
 
 
