@@ -142,7 +142,7 @@ def in_unit(problem: Problem, unit: float) -> Problem:
 
 # powers of two change no digit: what differs is a floor or a tolerance that has a unit
 @pytest.mark.parametrize("unit", [2.0**-66, pytest.param(2.0**66, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "clvm-vae")) for n in BASELINES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("clvm")) for n in BASELINES])
 def test_units_do_not_matter(name, fitted, unit):
     problem = problem_for(name, SIZES.get(name, 40))
     again = BASELINES[name].fit(in_unit(problem, unit), small_config(name))
