@@ -141,3 +141,13 @@ def test_windows_of_every_entry(tmp_path):
     (tmp_path / "problem.toml").write_text(text)
     with pytest.raises(ProblemError, match="hop: 934466 windows take 245 GB; a larger hop makes fewer"):
         load_problem(tmp_path)
+
+
+def test_strings_that_are_never_got_past(fault, tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("y", data=np.ones((8, 3), np.float32))
+        file["y"].attrs["names"] = ["flux", "weight"]
+    content = (tmp_path / "x.h5").read_bytes()
+    place = content.index(b"GCOL") + 16  # the first string's header becomes that of a free place of no size
+    (tmp_path / "x.h5").write_bytes(content[:place] + bytes(16) + content[place + 16 :])
+    assert "strings in it are damaged" in fault("x.h5:y")

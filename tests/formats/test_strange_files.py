@@ -27,5 +27,6 @@ def test_ten_thousand_altered_files():
     """In processes of their own, which a library in C may end."""
     count, step = int(os.environ.get("DICHROIC_FUZZ", "10000")), 500
     for first in range(0, count, step):
-        done = subprocess.run([sys.executable, str(CASES), str(first), str(step)], capture_output=True, text=True)
+        command = [sys.executable, str(CASES), str(first), str(step)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900)  # a reader may never come back
         assert done.returncode == 0, done.stdout + done.stderr[-300:]

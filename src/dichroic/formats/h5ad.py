@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError, located
+from dichroic.formats.heaps import open_hdf5
 from dichroic.formats.labels import Axis
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
@@ -30,10 +31,9 @@ class H5AD(Reader):
     """Which genes, by name, in that order (default: all)."""
 
     def read(self, path: Path) -> Opened:
-        import h5py
 
         read_elem = self.load(path).read_elem
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             place = "X" if self.layer is None else self.layer if self.layer == "raw/X" else f"layers/{self.layer}"
             if place not in file:
                 layers: Any = file.get("layers", {})

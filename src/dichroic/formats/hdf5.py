@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dichroic import memory
 from dichroic.faults import located
+from dichroic.formats.heaps import open_hdf5
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
 from dichroic.formats.stores import check_hdf5
@@ -23,7 +24,7 @@ class HDF5(Reader):
         import h5py
 
         key = self.array
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             found = file.get(key) if key else None
             if key is None or not isinstance(found, h5py.Dataset):
                 known: list[str] = []

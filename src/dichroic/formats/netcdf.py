@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError, located
+from dichroic.formats.heaps import open_hdf5
 from dichroic.formats.labels import Axis
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
@@ -45,7 +46,7 @@ class NetCDF(Reader):
         import h5py
 
         self.load(path, "h5netcdf")
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             name = self.variable
             for key, found in file.items():  # coordinates are read when the file is opened
                 if isinstance(found, h5py.Dataset) and found.nbytes:
