@@ -9,7 +9,7 @@ from dichroic.faults import ProblemError
 __all__ = ["open_hdf5"]
 
 _MARK = b"GCOL"
-_LARGEST = 1 << 30  # bytes, of files that are gone through: more would take long, and is not forged by the way
+_LARGEST = 1 << 30  # bytes, of files that are gone through: in larger ones it would take long
 _HEADER = 16  # bytes, of a collection of strings and of each of its objects
 
 
