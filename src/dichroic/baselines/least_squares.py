@@ -10,6 +10,7 @@ from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
 from dichroic.baselines.batches import over_observations
+from dichroic.baselines.size import size_of
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.white import WhitenedObservation
 
@@ -41,20 +42,15 @@ class _UndoProbe(eqx.Module):
 
 def _solve(w, source: str, y: Array) -> Array:
     # squares of single precision allow few units: data and solution are of size one here, by powers of two
-    size = _power(y)
+    size = size_of(y, jnp)
     b = w.adjoint(y / size)[source]
-    unit = 1 / _power(b)
+    unit = 1 / size_of(b, jnp)
 
     def gram(z: Array) -> Array:
         return unit * w.adjoint(w.forward({source: unit * z}))[source]
 
     # from zero, conjugate gradients stay in the row space and end at the solution of least norm
     return size * (unit * cg(gram, unit * b, tol=1e-6, maxiter=_ITERATIONS)[0])
-
-
-def _power(x: Array) -> Array:
-    """The power of two next to the largest of some numbers; 1 of zeros."""
-    return jnp.ldexp(jnp.ones((), x.real.dtype), jnp.frexp(jnp.max(jnp.abs(x)))[1])
 
 
 def least_squares(
@@ -98,7 +94,7 @@ def least_squares_means(
         return unit * total
 
     b = backward(None)
-    unit = 2.0 ** -np.frexp(np.abs(b).max(initial=0))[1]  # as in `_solve`
+    unit = 1 / size_of(b)  # as in `_solve`
     system = scipy.sparse.linalg.LinearOperator(
         (sum(sizes),) * 2,
         matvec=lambda z: backward(z, unit),  # pyright: ignore

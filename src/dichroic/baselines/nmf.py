@@ -13,6 +13,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.baselines.base import Baseline, BaselineConfig
 from dichroic.baselines.channels import Channels, assign, channels_of
+from dichroic.baselines.size import size_of
 from dichroic.problem import Problem, ProblemError
 
 __all__ = ["NMF", "NMFConfig"]
@@ -48,7 +49,7 @@ class NMF(Baseline):
 
         channels = channels_of(problem, config.paired, cls.title)
         # scikit-learn takes factors below 1e-6 for zero, whatever the unit
-        unit = float(2.0 ** np.frexp(np.abs(channels.data).max(initial=0))[1])
+        unit = float(size_of(channels.data))
         blind = _blind(config, len(channels.sources), seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
