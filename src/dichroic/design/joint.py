@@ -57,16 +57,16 @@ def _off(observations, sources, n):
         spread = jnp.std(jnp.asarray(observations.y.value))
         x = {s: jnp.asarray((there if number % 2 else part).at[s]) for number, s in enumerate(sources)}
         keys = jax.random.split(jax.random.fold_in(jax.random.key(0), i), len(sources))
-        z = {s: spread * jax.random.normal(k, x[s].shape, x[s].dtype) for s, k in zip(sources, keys, strict=True)}
+        z = {s: jax.random.normal(k, x[s].shape, x[s].dtype) for s, k in zip(sources, keys, strict=True)}
 
         def along(u):
             return jax.jvp(part.value, (x,), (u,))[1]
 
         back = jax.linear_transpose(along, x)
         seen = along(z)
-        ridge = 1e-6 * jnp.vdot(seen, seen).real / jnp.maximum(spread**2, 1e-30) / seen.size
+        ridge = 1e-6 * jnp.vdot(seen, seen).real / seen.size
         solved, _ = jax.scipy.sparse.linalg.cg(lambda v: along(back(v)[0]) + ridge * v, seen, maxiter=_ITERATIONS)
-        moved = jax.tree.map(lambda a, d, m: a + d - m, x, z, back(solved)[0])
+        moved = jax.tree.map(lambda a, d, m: a + spread * (d - m), x, z, back(solved)[0])
         r = observation.noise.whiten(part.value(moved) - part.value(x))
         return jnp.sqrt(jnp.sum(jnp.where(observation.observed, jnp.abs(r) ** 2, 0)) / jnp.sum(observation.observed))
 
