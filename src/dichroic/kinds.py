@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["OneOf", "Settings", "hint_of", "model_of", "parts_of"]
+__all__ = ["OneOf", "Settings", "Share", "hint_of", "model_of", "parts_of"]
+
+Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, of which something is left
 
 
 class Settings(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from dichroic.diffusion.networks.convolution import Convolution
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, resize
+from dichroic.kinds import Share
 
 __all__ = ["CoderConfig", "ConvCoderConfig", "MLPCoderConfig", "make_decoder", "make_encoder"]
 
@@ -28,7 +29,7 @@ class MLPCoderConfig(BaseModel):
     width: PositiveInt = 256
     depth: PositiveInt = 3
     normalise: bool = True
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Share = 0.1
 
 
 class ConvCoderConfig(BaseModel):
@@ -38,7 +39,7 @@ class ConvCoderConfig(BaseModel):
 
     kind: Literal["conv"] = "conv"
     channels: tuple[PositiveInt, ...] = (32, 64)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Share = 0.1
 
 
 CoderConfig = Annotated[MLPCoderConfig | ConvCoderConfig, Field(discriminator="kind")]

@@ -33,7 +33,7 @@ program goes down this hill, in `W` and :math:`\mu`, for ten steps; `objective =
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from dichroic.baselines.base import Baseline, BaselineConfig
 from dichroic.baselines.batches import over_observations
@@ -49,6 +49,7 @@ from dichroic.baselines.climb import Objective, climb
 from dichroic.baselines.contrast import Contrast, matching, required_contrasts
 from dichroic.baselines.factors import FactorModel, ScaledLikelihood
 from dichroic.baselines.least_squares import least_squares, least_squares_means, mixed, principal_start
+from dichroic.kinds import Share
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.white.layout import diagonal_noise
 
@@ -69,7 +70,7 @@ class PCPCAConfig(BaselineConfig):
     """
 
     components: PositiveInt = 5
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    gamma: Share = 0.3
     mean: Literal["difference", "likelihood"] = "difference"
     objective: Literal["maximise", "published"] = "maximise"
     closed_form: bool = True

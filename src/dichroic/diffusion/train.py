@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dichroic import memory
 from dichroic.devices import everywhere, on_every_device, own_rows, total
 from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.schedule import Schedule
-from dichroic.kinds import Settings
+from dichroic.kinds import Settings, Share
 from dichroic.store import Format, StoreError, load_arrays, reading, save_arrays
 
 __all__ = ["TrainingConfig", "train"]
@@ -55,7 +55,7 @@ class TrainingConfig(Settings):
     """How the rate goes from one to the other."""
     clip: PositiveFloat = 1.0
     """Largest norm of a gradient."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    ema: Share = 0.99
     """Final decay of the moving average of the weights; 0 takes the last weights."""
     objective: AnyObjective = Denoising()
     """What is minimised."""
@@ -203,11 +203,13 @@ def _run(fixed, state):
 def _chosen(key, numbers, steps, batch):
     """Which samples the steps of a chunk have."""
     count, start, _ = numbers
+    return jax.vmap(lambda index: _batch(key, index, batch, count)[0])(start + jnp.arange(steps))
 
-    def one(index):
-        return jax.random.randint(jax.random.split(jax.random.fold_in(key, index))[0], (batch,), 0, count)
 
-    return jax.vmap(one)(start + jnp.arange(steps))
+def _batch(key, index, batch, count):
+    """Which of `count` usable samples a step has, with replacement, and the key of its loss."""
+    batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
+    return jax.random.randint(batch_key, (batch,), 0, count), loss_key
 
 
 def _divided(carried: Any) -> bool:
@@ -223,11 +225,11 @@ def _steps(fixed, state, divided=False):
         state, losses = loop
         index = start + i
         weights, average, optimizer_state, carried = state
-        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, index))
+        chosen, loss_key = _batch(key, index, config.batch, count)
         if usable is None:  # the samples are those of these steps, one after the other
             chosen = i * config.batch + jnp.arange(config.batch)
         else:
-            chosen = usable[jax.random.randint(batch_key, (config.batch,), 0, count)]
+            chosen = usable[chosen]
         keys = jax.random.split(loss_key, config.batch)
         kept = None
         if divided:

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 
 from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding
+from dichroic.kinds import Share
 
 __all__ = ["MLP", "MLPConfig"]
 
@@ -27,7 +28,7 @@ class MLPConfig(NetworkConfig):
     """Size of the embedding of the noise level."""
     conditioning: Literal["concat", "film"] = "concat"
     """How the noise level enters."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
     """Share of units dropped in training."""
 
     def build(self, shape: tuple[int, ...], *, key: PRNGKeyArray, out_scale: float = 1.0) -> "MLP":

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.convolution import Convolution, Route
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, noise_embedding, resize, stored
+from dichroic.kinds import Share
 
 __all__ = ["UNet", "UNetConfig"]
 
@@ -33,7 +34,7 @@ class UNetConfig(NetworkConfig):
     """Attention heads of every level, 0 for none."""
     embedding: PositiveInt = 64
     """Size of the embedding of the noise level."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Share = 0.1
     """Share of units dropped in training."""
     convolution: Route = "auto"
     """How convolutions are computed; changes the time they take, not what they compute."""
