@@ -107,7 +107,8 @@ def _plane(name: str, way: str, size: Size, seed: int, teacher: dict[str, Any]) 
     data, fresh, again = (law.draw(rng, n).astype(np.float32) for n in (20_000, size.judged, size.judged))
     known = jax.tree.map(lambda a: np.asarray(a, np.float32), law.teacher) if way in TAUGHT else None
     network = MLPConfig(width=size.width, depth=size.depth, conditioning="film")
-    x, curve, seconds = _drawn(way, known, data, network, size, size.plane, key, 1)
+    found, curve, seconds = _trained(way, known, data, network, size, size.plane, key)
+    x = _drawn(found, size, size.plane, key, 1)
     scores = {**law.scores(x, fresh), "seconds": seconds, "steps": size.plane}
     return Row(name, way, {**scores, "floor": float(energy_distance(again, fresh))}, x[:_SHOWN], curve)
 
@@ -144,8 +145,7 @@ def _digits(name: str, way: str, size: Size, seed: int, kept: dict[str, Any]) ->
     found, curve, seconds = _trained(way, known, data, network, size, size.digits, key)
     x = np.zeros((0, data.shape[1]))
     for evaluations in _EVALUATIONS.get(way, (1,)):
-        keys = jax.random.split(jax.random.fold_in(key, 1), size.judged)
-        x = np.asarray(draw(found, keys, levels(config, evaluations)))
+        x = _drawn(found, size, size.digits, key, evaluations)
         scores[f"at {evaluations}"] = distance(x)
     return Row(name, way, {**scores, "seconds": seconds, "steps": size.digits}, x[:64], curve)
 
@@ -163,15 +163,13 @@ def _teacher(data: np.ndarray, network: MLPConfig, size: Size, key: Any) -> tupl
 def _trained(
     way: str, teacher: Any, data: np.ndarray, network: MLPConfig, size: Size, steps: int, key: Any
 ) -> tuple[Any, np.ndarray, float]:
+    """A generator, what was watched in training, and the CPU seconds it took."""
     begin = time.process_time()
     found, watched = WAYS[way](teacher, data, network, configuration(steps, size.batch), key)
     return found, np.asarray(watched, np.float32), time.process_time() - begin
 
 
-def _drawn(
-    way: str, teacher: Any, data: np.ndarray, network: MLPConfig, size: Size, steps: int, key: Any, evaluations: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Draws, what was watched in training, and the CPU seconds it took."""
-    found, curve, seconds = _trained(way, teacher, data, network, size, steps, key)
+def _drawn(found: Any, size: Size, steps: int, key: Any, evaluations: int) -> np.ndarray:
+    """The draws that are judged."""
     keys = jax.random.split(jax.random.fold_in(key, 1), size.judged)
-    return np.asarray(draw(found, keys, levels(configuration(steps, size.batch), evaluations))), curve, seconds
+    return np.asarray(draw(found, keys, levels(configuration(steps, size.batch), evaluations)))

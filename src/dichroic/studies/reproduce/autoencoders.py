@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from scipy import stats
 
 from dichroic.faults import did_you_mean, names
 from dichroic.run import Progress, RunError
@@ -52,7 +53,6 @@ _PUBLISHED = {
     "wae-sliced": {8: 98.00, 32: 89.39},
     "wae-directions": {8: 97.01, 32: 91.31},
 }
-_T95 = {2: 12.706, 3: 4.303}  # Student's, for the mean of so many seeds
 
 
 class Size(NamedTuple):
@@ -183,6 +183,6 @@ def autoencoder_tables(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _interval(values: Sequence[float], sign: str = "") -> str:
     mean, n = np.mean(values), len(values)
-    if n not in _T95:
+    if n < 2:
         return f"{mean:{sign}.1f}"
-    return f"{mean:{sign}.1f} ± {_T95[n] * np.std(values, ddof=1) / n**0.5:.1f}"
+    return f"{mean:{sign}.1f} ± {stats.t.ppf(0.975, n - 1) * stats.sem(values):.1f}"
