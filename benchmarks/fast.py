@@ -18,7 +18,7 @@ import numpy as np
 
 from dichroic.diagnose import Budget
 from dichroic.diffusion import MLPConfig, Prior, TrainingConfig
-from dichroic.onestep import GeneratorPrior, OneStepConfig, distill_stochastic
+from dichroic.onestep import GeneratorPrior, GeneratorTraining, OneStepConfig, distill
 from dichroic.posterior import Drawn, Fast, Task, observation_keys
 from dichroic.run import Run
 from dichroic.run.distillation import distill_posterior
@@ -106,8 +106,8 @@ def on_distilled(pairs: list[Pair], steps: int) -> None:
             data = prior.scaling.to_scaled(pair.sources[s].sample(rng, 20_000)).astype(np.float32)
             training = TrainingConfig(steps=steps, batch=256, decay="linear", ema=0.995)
             teacher = jax.tree.map(lambda a: np.asarray(a, np.float32), prior.denoiser())
-            config = OneStepConfig(training=training, sigma_max=6.0)
-            generator, _ = distill_stochastic(teacher, data, network, config, key=jax.random.key(k))
+            how = GeneratorTraining(network, OneStepConfig(training=training, sigma_max=6.0), stochastic=True)
+            generator, _ = distill(teacher, data, how, key=jax.random.key(k))
             found[s] = GeneratorPrior(generator, (6.0, 1.0), prior.scaling)
         print(f"distilled in {steps} steps: {time.process_time() - begin:.0f} s of two sources", flush=True)
         priors.append(found)

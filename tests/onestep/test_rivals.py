@@ -10,6 +10,7 @@ from dichroic.diffusion import MLPConfig, Schedule, TrainingConfig
 from dichroic.onestep import (
     Consistency,
     Discriminator,
+    GeneratorTraining,
     Noisy,
     OneStepConfig,
     train_adversary,
@@ -46,7 +47,7 @@ def test_a_discriminator_pushes_along_the_slope_of_its_ratio(getkey):
 def test_a_generator_learns_from_a_discriminator(rng, getkey):
     training = TrainingConfig(steps=300, batch=128, rate=2e-3, decay="linear", ema=0.95)
     config = OneStepConfig(training=training, critic_steps=3, critic_rate=3e-3, sigma_min=0.1, sigma_max=2.0)
-    found, _ = train_adversary(data(rng), NETWORK, config, key=getkey())
+    found, _ = train_adversary(data(rng), GeneratorTraining(NETWORK, config), key=getkey())
     x = np.asarray(jax.jit(jax.vmap(found.sample))(jax.random.split(getkey(), 4000)))
     # of the Gaussian it begins as, 0.38 are beyond a mode or between both
     assert np.mean(np.abs(np.abs(x) - 1) < 0.4) > 0.65 and 0.3 < np.mean(x > 0) < 0.7
@@ -66,7 +67,7 @@ def test_a_consistency_model_keeps_its_end_and_learns(rng, getkey):
 @pytest.mark.slow
 def test_the_curve_of_a_training_is_an_energy_distance(rng, getkey):
     config = OneStepConfig(training=TrainingConfig(steps=40, batch=128, ema=0.9), critic_steps=1)
-    _, curve = train_one_step(data(rng), NETWORK, config, key=getkey(), watch=True)
+    _, curve = train_one_step(data(rng), GeneratorTraining(NETWORK, config, watch=True), key=getkey())
     # of two modes and a Gaussian of the same moments, and not of what the losses are
     x, y = data(rng, 4000)[:, 0], rng.normal(size=4000) * 1.02
     between = np.abs(x[:, None] - y).mean()

@@ -10,12 +10,12 @@ from dichroic.diffusion import Batch, ConvConfig, GaussianDenoiser, MLPConfig, S
 from dichroic.onestep import (
     Generator,
     GeneratorObjective,
+    GeneratorTraining,
     MixtureCritic,
     Noisy,
     OneStepConfig,
     TaughtCritic,
     distill,
-    distill_stochastic,
     gaussian_of,
     together,
 )
@@ -79,7 +79,7 @@ def test_every_ratio_loss_trains_toward_the_teacher(ratio_loss, rng, getkey):
     # the generator begins as a Gaussian with the wrong mean and half the spread, which its data were given on purpose
     data = rng.multivariate_normal([0.6, 0.4], COVARIANCE / 4, 2000).astype(np.float32)
     config = SHORT.model_copy(update={"ratio_loss": ratio_loss, "weighting": "dmd"})
-    found, losses = distill(gaussian(mean=(0.0, 0.0)), data, NETWORK, config, key=getkey())
+    found, losses = distill(gaussian(mean=(0.0, 0.0)), data, GeneratorTraining(NETWORK, config), key=getkey())
     x = np.asarray(draws(found, jax.random.split(getkey(), 4000)))
     assert np.isfinite(losses).all()
     assert x.mean(0) @ [0.6, 0.4] < 0.75 * (0.6**2 + 0.4**2)
@@ -109,7 +109,7 @@ def test_training_goes_on_where_it_stopped(rng, tmp_path, getkey):
             raise Stop
 
     def trained(**options):
-        return distill_stochastic(gaussian(), data, NETWORK, SHORT, key=key, **options)
+        return distill(gaussian(), data, GeneratorTraining(NETWORK, SHORT, stochastic=True, **options), key=key)
 
     whole, losses = trained()
     file = tmp_path / "training.safetensors"

@@ -11,8 +11,6 @@ from dichroic.cli.progress import meter
 
 __all__ = ["reproduce"]
 
-_ONE_STEP = "one-step"  # generators of laws, and no problem: it has tables and figures of its own
-
 
 def reproduce(
     *experiments: str,
@@ -37,7 +35,7 @@ def reproduce(
     Parameters
     ----------
     experiments
-        Names of experiments (default: all; --list prints them); one-step, for one-step generators.
+        Names of experiments (default: all of mixtures; --list prints them).
     scale
         smoke to see it work, laptop for two cores, paper for the published sizes and a GPU.
     out
@@ -57,7 +55,7 @@ def reproduce(
     docs
         A folder to write the table and the figure to as well.
     list_
-        Print the names of experiments, methods and ablations.
+        Print the names of experiments, studies, methods and ablations.
     """
     prepare()
     from dichroic.cli.messages import say
@@ -70,16 +68,6 @@ def reproduce(
 
     if list_:
         return _list(scale)
-    if _ONE_STEP in experiments:
-        from dichroic.studies.one_step import one_step
-
-        with meter(quiet) as progress:
-            table, files = one_step(scale, out, seed=seed, methods=methods or [], docs=docs, report=progress.say)
-        say(table)
-        for file in files:
-            say(f"written: {file}")
-        if not (experiments := tuple(name for name in experiments if name != _ONE_STEP)):
-            return 0
     if sweep and not experiments:
         raise RunError("--sweep: say which experiments to tune for")
     with meter(quiet) as progress:
@@ -103,22 +91,30 @@ def reproduce(
 
 
 def _failed(found: dict[str, Any]) -> bool:
-    cells = [c for e in found["experiments"] for c in e["cells"]]
+    cells = [c for e in (*found["experiments"], *found["studies"]) for c in e["cells"]]
     cells += [row["cell"] for a in found["ablations"] for row in a["rows"] if row["cell"]]
     return any(c["status"] == "failed" for c in cells)
 
 
 def _list(scale: str) -> int:
     from dichroic.cli.output import make_table, print_table
-    from dichroic.studies.reproduce import METHODS, ablation_names, experiment_names, load_ablation, load_experiment
-    from dichroic.studies.reproduce.autoencoders import AUTOENCODERS
-    from dichroic.studies.reproduce.autoencoders import METHODS as AUTOENCODER_METHODS
+    from dichroic.studies.reproduce import (
+        METHODS,
+        STUDIES,
+        ablation_names,
+        experiment_names,
+        load_ablation,
+        load_experiment,
+    )
 
     table = make_table(f"Experiments, scale {scale}", "name", "title", "methods")
     for name in experiment_names():
         experiment = load_experiment(name, scale)
         table.add_row(name, experiment.title, ", ".join(experiment.methods))
-    table.add_row(AUTOENCODERS, "implicit autoencoders of digits", ", ".join(AUTOENCODER_METHODS))
+    print_table(table)
+    table = make_table("Studies, in which nothing is mixed", "name", "title", "methods")
+    for name, study in STUDIES.items():
+        table.add_row(name, study.title, ", ".join(study.methods))
     print_table(table)
     table = make_table("Ablations", "name", "title", "rows")
     for name in ablation_names():

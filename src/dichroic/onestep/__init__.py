@@ -12,7 +12,7 @@ from dichroic.onestep.objective import GeneratorObjective, karras
 from dichroic.onestep.prior import GeneratorPrior
 from dichroic.onestep.ratio import generator_gan, lecam, logistic
 from dichroic.onestep.skew import Skews, logit, share, skew_divergence, skew_weight
-from dichroic.onestep.training import distill, distill_stochastic, gaussian_of, train_adversary, train_one_step
+from dichroic.onestep.training import GeneratorTraining, distill, gaussian_of, train_adversary, train_one_step
 from dichroic.onestep.weighting import adaptive, toward
 
 PRIORS[GeneratorPrior.kind] = GeneratorPrior
@@ -24,6 +24,7 @@ __all__ = [
     "Generator",
     "GeneratorObjective",
     "GeneratorPrior",
+    "GeneratorTraining",
     "MixtureCritic",
     "Noisy",
     "OneStepConfig",
@@ -31,7 +32,6 @@ __all__ = [
     "TaughtCritic",
     "adaptive",
     "distill",
-    "distill_stochastic",
     "ensemble_mean",
     "gaussian_of",
     "generator_gan",

@@ -1,11 +1,12 @@
 """Training one-step generators: from samples alone, from a denoiser, and of draws given a noisy copy."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Denoiser, GaussianDenoiser, NetworkConfig, Schedule, train
@@ -15,9 +16,7 @@ from dichroic.onestep.discriminator import Discriminator
 from dichroic.onestep.generator import Generator
 from dichroic.onestep.objective import GeneratorObjective
 
-__all__ = ["distill", "distill_stochastic", "gaussian_of", "train_adversary", "train_one_step"]
-
-Report = Callable[[int, int], None]
+__all__ = ["GeneratorTraining", "distill", "gaussian_of", "train_adversary", "train_one_step"]
 
 _RANK = 256  # directions of the Gaussian that a generator corrects
 
@@ -29,121 +28,80 @@ def gaussian_of(samples: Float[np.ndarray, "n ..."]) -> GaussianDenoiser:
     return GaussianDenoiser.of(found.population(_RANK), samples.shape[1:])
 
 
-def train_one_step(
-    data: Float[np.ndarray, "n ..."],
-    network: NetworkConfig,
-    config: OneStepConfig,
-    *,
-    key: PRNGKeyArray,
-    stochastic: bool = False,
-    report: Report | None = None,
-    checkpoint: Path | None = None,
-    watch: bool = False,
-) -> tuple[Generator, Float[np.ndarray, " steps"]]:
-    """A generator from samples alone: score-of-mixture training (Jayashankar, algorithm 8.1).
+@dataclass(frozen=True)
+class GeneratorTraining:
+    """How a one-step generator is trained.
 
-    **Arguments:** `data`, in scaled units; `network`, of generator and critic; `stochastic`, whether it draws given a
-    noisy copy; `report(done, steps)` is called now and then; `checkpoint`, a file that training goes on from; `watch`,
-    whether the energy distance of a batch to as many data takes the place of its loss, which says nothing by itself.
+    **Fields:** `network`, of generator and critic; `config`; `stochastic`, whether it draws given a noisy copy;
+    `report(done, steps)` is called now and then; `checkpoint`, a file that training goes on from; `watch`, whether the
+    energy distance of a batch to as many data takes the place of its loss, which says nothing by itself.
+    """
+
+    network: NetworkConfig
+    config: OneStepConfig = field(default_factory=OneStepConfig)
+    stochastic: bool = False
+    report: Callable[[int, int], None] | None = None
+    checkpoint: Path | None = None
+    watch: bool = False
+
+    def beside(
+        self, critic: Critic, base: GaussianDenoiser, data: Float[np.ndarray, "n ..."], key: PRNGKeyArray
+    ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
+        """A generator that begins as a Gaussian, trained in turn with a critic.
+
+        **Returns:** the moving average of the generator, and the loss of every step.
+        """
+        begin = Generator.create(base, self.network, stochastic=self.stochastic, key=jax.random.fold_in(key, 1))
+        samples = jax.device_put(np.asarray(data, np.float32))
+        return train(
+            begin,
+            Schedule(self.config.sigma_min, self.config.sigma_max),
+            jax.device_put(np.zeros(1, np.float32)),  # a batch is only as many generated samples
+            self.config.training,
+            key=jax.random.fold_in(key, 2),
+            objective=GeneratorObjective(critic, samples, self.config, self.watch),
+            report=self.report,
+            checkpoint=self.checkpoint,
+        )
+
+
+def train_one_step(
+    data: Float[np.ndarray, "n ..."], how: GeneratorTraining, *, key: PRNGKeyArray
+) -> tuple[Generator, Float[np.ndarray, " steps"]]:
+    """A generator from samples alone, in scaled units: score-of-mixture training (Jayashankar, algorithm 8.1).
 
     **Returns:** the moving average of the generator, and the loss of every step.
     """
-    base = gaussian_of(data)
-    critic = MixtureCritic.create(
-        base,
-        network,
-        stochastic=stochastic,
-        weighting=config.weighting,
-        adversary=config.adversary,
-        key=jax.random.fold_in(key, 0),
-    )
-    return _trained(base, critic, data, network, config, stochastic, key, report, checkpoint, watch)
+    base, config = gaussian_of(data), how.config
+    options = {"stochastic": how.stochastic, "weighting": config.weighting, "adversary": config.adversary}
+    critic = MixtureCritic.create(base, how.network, **options, key=jax.random.fold_in(key, 0))
+    return how.beside(critic, base, data, key)
 
 
 def distill(
-    teacher: Denoiser,
-    data: Float[np.ndarray, "n ..."],
-    network: NetworkConfig,
-    config: OneStepConfig,
-    *,
-    key: PRNGKeyArray,
-    stochastic: bool = False,
-    report: Report | None = None,
-    checkpoint: Path | None = None,
+    teacher: Denoiser, data: Float[np.ndarray, "n ..."], how: GeneratorTraining, *, key: PRNGKeyArray
 ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
-    """A generator from a denoiser: score-of-mixture distillation (Jayashankar, algorithm 8.2).
+    """A generator from a denoiser: score-of-mixture distillation (Jayashankar, algorithm 8.2). A stochastic one draws
+    given a noisy copy in one evaluation (Jayashankar's thesis, 8.5).
 
     **Arguments:** `teacher`, in scaled units; `data`, draws of what it has learned, which tell where the generator has
-    too few; the others as for `train_one_step`.
+    too few.
+
+    **Returns:** as `train_one_step`.
     """
-    base = gaussian_of(data)
-    critic = TaughtCritic.create(
-        base,
-        teacher,
-        network,
-        stochastic=stochastic,
-        weighting=config.weighting,
-        ratio_loss=config.ratio_loss,
-        key=jax.random.fold_in(key, 0),
-    )
-    return _trained(base, critic, data, network, config, stochastic, key, report, checkpoint)
-
-
-def distill_stochastic(
-    teacher: Denoiser,
-    data: Float[np.ndarray, "n ..."],
-    network: NetworkConfig,
-    config: OneStepConfig,
-    *,
-    key: PRNGKeyArray,
-    report: Report | None = None,
-    checkpoint: Path | None = None,
-) -> tuple[Generator, Float[np.ndarray, " steps"]]:
-    """A stochastic denoiser from a denoiser: draws given a noisy copy in one evaluation (Jayashankar's thesis, 8.5)."""
-    return distill(teacher, data, network, config, key=key, stochastic=True, report=report, checkpoint=checkpoint)
+    base, config = gaussian_of(data), how.config
+    options = {"stochastic": how.stochastic, "weighting": config.weighting, "ratio_loss": config.ratio_loss}
+    critic = TaughtCritic.create(base, teacher, how.network, **options, key=jax.random.fold_in(key, 0))
+    return how.beside(critic, base, data, key)
 
 
 def train_adversary(
-    data: Float[np.ndarray, "n ..."],
-    network: NetworkConfig,
-    config: OneStepConfig,
-    *,
-    key: PRNGKeyArray,
-    report: Report | None = None,
-    checkpoint: Path | None = None,
+    data: Float[np.ndarray, "n ..."], how: GeneratorTraining, *, key: PRNGKeyArray
 ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
     """A generator from samples and a discriminator: Diffusion-GAN over the noise levels of the settings, a GAN where
-    they are next to none. Arguments as for `train_one_step`.
+    they are next to none.
+
+    **Returns:** as `train_one_step`.
     """
-    critic = Discriminator.create(data.shape[1:], network, key=jax.random.fold_in(key, 0))
-    return _trained(gaussian_of(data), critic, data, network, config, False, key, report, checkpoint)
-
-
-def _trained(
-    base: GaussianDenoiser,
-    critic: Critic,
-    data: Float[np.ndarray, "n ..."],
-    network: NetworkConfig,
-    config: OneStepConfig,
-    stochastic: bool,
-    key: PRNGKeyArray,
-    report: Report | None,
-    checkpoint: Path | None,
-    watch: bool = False,
-) -> tuple[Generator, Float[np.ndarray, " steps"]]:
-    generator = Generator.create(base, network, stochastic=stochastic, key=jax.random.fold_in(key, 1))
-    objective = GeneratorObjective(critic, jax.device_put(np.asarray(data, np.float32)), config, watch)
-    schedule = Schedule(config.sigma_min, config.sigma_max)
-    # a batch is only as many generated samples: the objective has the data
-    nothing: Array = jax.device_put(np.zeros(1, np.float32))
-    train_key = jax.random.fold_in(key, 2)
-    return train(
-        generator,
-        schedule,
-        nothing,
-        config.training,
-        key=train_key,
-        objective=objective,
-        report=report,
-        checkpoint=checkpoint,
-    )
+    critic = Discriminator.create(data.shape[1:], how.network, key=jax.random.fold_in(key, 0))
+    return how.beside(critic, gaussian_of(data), data, key)

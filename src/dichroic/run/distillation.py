@@ -9,7 +9,7 @@ import numpy as np
 
 from dichroic.diagnose import Budget, LearnedModel, may_stand_in
 from dichroic.faults import did_you_mean, names
-from dichroic.onestep import GeneratorPrior, OneStepConfig, distill, distill_stochastic
+from dichroic.onestep import GeneratorPrior, GeneratorTraining, OneStepConfig, distill
 from dichroic.posterior import Fast, FastPosterior, Task
 from dichroic.run.folder import RunError
 from dichroic.run.run import Run
@@ -48,15 +48,9 @@ def distill_prior(
     data = prior.scaling.to_scaled(np.concatenate([np.asarray(part) for part in parts])[:_DRAWS])
     file = run.folder.fast_file(source)
     checkpoint = file.with_name(f"{file.stem}.training.safetensors")
-    generator, _ = (distill if levels == 1 else distill_stochastic)(
-        teacher,
-        data,
-        run.config.network_for(prior.shape),
-        config,
-        key=train_key,
-        report=report,
-        checkpoint=checkpoint,
-    )
+    network = run.config.network_for(prior.shape)
+    how = GeneratorTraining(network, config, stochastic=levels > 1, report=report, checkpoint=checkpoint)
+    generator, _ = distill(teacher, data, how, key=train_key)
     through = () if levels == 1 else tuple(np.geomspace(config.sigma_max, config.sigma_max / 4 ** (levels - 1), levels))
     provenance = {**prior.provenance, "distilled": {"steps": config.training.steps, "seed": seed}}
     found = GeneratorPrior(generator, tuple(map(float, through)), prior.scaling, provenance)

@@ -13,11 +13,13 @@ from dichroic.studies.reproduce.autoencoders import METHODS
 
 def test_the_small_scale_runs_and_is_told(tmp_path):
     found = reproduce(["score-autoencoders"], "smoke", tmp_path, methods=["vae-lifted"])
-    (cell,) = found["autoencoders"]
-    assert 20 < cell["negative_log_likelihood"] < 80  # 64 fair coins: 44
-    assert reproduce(["score-autoencoders"], "smoke", tmp_path, methods=["vae-lifted"])["autoencoders"] == [cell]
+    (study,) = found["studies"]
+    (cell,) = study["cells"]
+    numbers = cell["numbers"]
+    assert 20 < numbers["negative_log_likelihood"] < 80  # 64 fair coins: 44
+    assert reproduce(["score-autoencoders"], "smoke", tmp_path, methods=["vae-lifted"])["studies"] == [study]
     text = as_markdown(found)
-    assert "VAE, sliced, lifted" in text and f"{cell['negative_log_likelihood']:.1f}" in text
+    assert "VAE, sliced, lifted" in text and f"{numbers['negative_log_likelihood']:.1f}" in text
     with pytest.raises(RunError, match="vae-sliced"):
         reproduce(["score-autoencoders"], "smoke", tmp_path, methods=["vae-slices"])
 

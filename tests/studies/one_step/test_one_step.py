@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dichroic.studies.one_step import LAWS, one_step
+from dichroic.run import Quiet, RunError
+from dichroic.studies.one_step import LAWS
+from dichroic.studies.reproduce import STUDIES, as_markdown, collect, reproduce, write_results
 
 
 @pytest.mark.parametrize(
@@ -20,19 +22,24 @@ def test_fresh_draws_hit_every_part_and_a_mode_alone_one(name, parts, within, rn
     assert alone["hit"] <= 2 and alone["energy"] > 0.1
 
 
-def test_a_row_is_trained_once_and_drawn(tmp_path):
-    said = []
-    options = {"methods": ["gan"], "parts": ["laws"], "report": said.append}
-    table, files = one_step("smoke", tmp_path, docs=tmp_path / "docs", **options)
-    assert "| ring | GAN | 2 |" in table and said == ["ring, gan"]
-    assert [file.name for file in files] == ["one_step.md", "samples.png"] and files[0].read_text() == table
-    assert {file.name for file in (tmp_path / "docs").iterdir()} == {"one_step_smoke.inc", "one_step_samples_smoke.png"}
-    assert one_step("smoke", tmp_path, **options)[0] == table and len(said) == 1
-    with pytest.raises(ValueError, match="unknown method 'gans' of one-step"):
-        one_step("smoke", tmp_path, methods=["gans"])
+def test_a_cell_is_trained_once_and_drawn(tmp_path):
+    study, name, place = STUDIES["one-step"], "ring, gan, seed 0", tmp_path / "smoke"
+    work = study.cells("smoke", ["gan"], 0)[name], place / "one-step" / "gan", study.prepare("smoke", None, 0), Quiet()
+    cell = study.run_cell(name, *work)
+    assert study.run_cell(name, *work) == cell  # which says when it was done
+    found = collect(tmp_path, "smoke")
+    assert "| ring | GAN | 2 |" in as_markdown(found)
+    assert place / "one-step" / "samples.png" in write_results(found, place, tmp_path / "docs")
+    made = {file.name for file in (tmp_path / "docs").iterdir()}
+    assert made >= {"one_step_smoke.inc", "one_step_samples_smoke.png"}
+    with pytest.raises(RunError, match="there is no method of one-step 'gans'"):
+        reproduce(["one-step"], "smoke", tmp_path, methods=["gans"])
 
 
 @pytest.mark.slow
 def test_every_way_is_trained_and_drawn(tmp_path):
-    table, files = one_step("smoke", tmp_path)
-    assert len(files) == 3 and table.count("\n| ring |") == 9 and "two halves of the data" in table
+    found = reproduce(["one-step"], "smoke", tmp_path)
+    written = {file.name for file in write_results(found, tmp_path / "smoke")}
+    assert written >= {"samples.png", "digits.png"}
+    table = as_markdown(found)
+    assert table.count("\n| ring |") == 9 and "two halves of the data" in table and "failed" not in table

@@ -71,7 +71,7 @@ def test_a_network_of_another_kind_takes_the_place_of_the_first():
     "call, said",
     [
         (lambda: load_experiment("contrastiv-2", "smoke"), "did you mean 'contrastive-2'"),
-        (lambda: load_experiment("digits", "lap"), "unknown scale 'lap'"),
+        (lambda: load_experiment("digits", "lap"), "there is no scale 'lap'"),
         (lambda: load_ablation("lap"), "there is no ablation 'lap'"),
         (lambda: method_named("wienr", {}), "did you mean 'wiener'"),
         (lambda: method_named("wiener", {"gama": 1}), "settings of 'wiener'"),

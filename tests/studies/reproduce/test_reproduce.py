@@ -11,6 +11,7 @@ from dichroic.cli import main
 from dichroic.problem import Problem, Source, View, load_problem, save_problem
 from dichroic.run import Quiet, RunError
 from dichroic.studies.reproduce import (
+    STUDIES,
     Ablation,
     AblationRow,
     Estimand,
@@ -103,7 +104,7 @@ def test_other_scores_of_the_same_draws(place, monkeypatch):
     monkeypatch.setattr(Wiener, "separate", None)
     method = method_named("wiener", experiment.settings_of("wiener"))
     before = json.loads((folder / "wiener" / "cell.json").read_text())
-    cell = run_cell(method, material, folder / "wiener", 0, None, Quiet())
+    cell = run_cell(method, material, Quiet(), folder / "wiener", 0, None)
     assert cell["status"] == "done", cell
     assert set(cell["scores"]["view2/source2"]) == {"psnr", "energy"}
     assert cell["scores"]["view2/source2"]["psnr"] == before["scores"]["view2/source2"]["psnr"]
@@ -115,7 +116,7 @@ def test_other_settings_are_refused(place):
     material = prepare_material(experiment, folder / "data", 0, None)
     method = method_named("wiener", {"gaussian": {"laps": 3}})
     with pytest.raises(RunError, match="holds results of other settings"):
-        run_cell(method, material, folder / "wiener", 0, None, Quiet())
+        run_cell(method, material, Quiet(), folder / "wiener", 0, None)
     with pytest.raises(RunError, match="the data of other arguments"):
         prepare_material(experiment, folder / "data", 1, None)
 
@@ -173,7 +174,8 @@ def test_the_command(place, capsys):
     assert main(["reproduce", "contrastiv", "--out", str(place)]) == 1
     assert "there is no experiment 'contrastiv'" in " ".join(capsys.readouterr().err.split())
     assert main(["reproduce", "--list"]) == 0
-    assert "solver-iterations" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("solver-iterations", *STUDIES))
 
 
 def test_names_are_checked_before_anything_is_computed(tmp_path):

@@ -1,12 +1,12 @@
 """One-step generators to look at: samples, the ablations as curves, digits, and distance over evaluations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dichroic.studies.one_step.laws import LAWS
-from dichroic.studies.one_step.rows import Row
 
 __all__ = ["draw_rows"]
 
@@ -14,18 +14,21 @@ _WINDOW = 40  # steps that a curve is averaged over
 _ALONG = ("smt", "smt, t-only weight", "smt, alpha 0 and 1", "smt, GAN term")
 
 
-def draw_rows(found: Sequence[Row], folder: Path) -> list[Path]:
-    """Writes `samples.png`, `ablations.png` and `digits.png`, those there is something for; returns the files."""
+def draw_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Writes `samples.png`, `ablations.png` and `digits.png`, those there is something for; returns the files.
+
+    **Arguments:** `found`, cells with their arrays `samples` and `curve`.
+    """
     from matplotlib.figure import Figure
 
     written = []
-    laws = list(dict.fromkeys(row.law for row in found if row.law in LAWS))
-    if laws:
-        ways = list(dict.fromkeys(row.way for row in found if row.law in LAWS and row.way not in _ALONG[1:]))
+    plane = [row for row in found if row["law"] in LAWS]
+    if laws := list(dict.fromkeys(row["law"] for row in plane)):
+        ways = list(dict.fromkeys(row["method"] for row in plane if row["method"] not in _ALONG[1:]))
         figure = Figure(figsize=(1.9 * (len(ways) + 1), 2 * len(laws)), layout="constrained")
         axes = figure.subplots(len(laws), len(ways) + 1, squeeze=False)
         for line, law in zip(axes, laws, strict=True):
-            shown = {row.way: row.samples for row in found if row.law == law}
+            shown = {row["method"]: row["samples"] for row in plane if row["law"] == law}
             shown["data"] = LAWS[law]().draw(np.random.default_rng(0), 1500)
             for axis, way in zip(line, ["data", *ways], strict=True):
                 axis.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), xticks=[], yticks=[], aspect="equal")
@@ -35,31 +38,30 @@ def draw_rows(found: Sequence[Row], folder: Path) -> list[Path]:
                 else:
                     axis.axis("off")
         written.append(_saved(figure, folder / "samples.png"))
-    curves = [row for row in found if row.law == "ring" and row.way in _ALONG and len(row.curve) >= 2 * _WINDOW]
-    if curves:
+    ring = [row for row in plane if row["law"] == "ring" and row["method"] in _ALONG]
+    if curves := [row for row in ring if len(row["curve"]) >= 2 * _WINDOW]:
         figure = Figure(figsize=(5, 3.5), layout="constrained")
         axis = figure.subplots()
         for row in curves:
-            n = len(row.curve) // _WINDOW
-            means = row.curve[: n * _WINDOW].reshape(n, _WINDOW).mean(1)
-            axis.plot(_WINDOW * (np.arange(n) + 0.5), np.maximum(means, 1e-4), label=row.way)
+            n = len(row["curve"]) // _WINDOW
+            means = row["curve"][: n * _WINDOW].reshape(n, _WINDOW).mean(1)
+            axis.plot(_WINDOW * (np.arange(n) + 0.5), np.maximum(means, 1e-4), label=row["method"])
         axis.set(yscale="log", xlabel="steps of the generator", ylabel="energy distance to the ring, of a batch")
         axis.legend(fontsize=8)
         written.append(_saved(figure, folder / "ablations.png"))
-    digits = [row for row in found if row.law == "digits"]
-    if digits:
+    if digits := [row for row in found if row["law"] == "digits"]:
         figure = Figure(figsize=(9, 2.2 + 0.9 * len(digits)), layout="constrained")
         axes = figure.subplots(1, 2, width_ratios=[1, 1.2])
         for row in digits:
-            at = {int(name[3:]): d for name, d in row.scores.items() if name.startswith("at ")}
-            axes[0].plot(list(at), list(at.values()), "o-", label=row.way, markersize=4)
+            at = {int(name[3:]): d for name, d in row["numbers"].items() if name.startswith("at ")}
+            axes[0].plot(list(at), list(at.values()), "o-", label=row["method"], markersize=4)
         axes[0].set(xscale="log", yscale="log", xlabel="evaluations of a draw", ylabel="Fréchet distance of features")
         axes[0].legend(fontsize=7)
-        strips = [np.hstack(list(row.samples[:14].reshape(-1, 8, 8))) for row in digits if len(row.samples) >= 14]
+        strips = [np.hstack(list(row["samples"][:14].reshape(-1, 8, 8))) for row in digits if len(row["samples"]) >= 14]
         if strips:
             axes[1].imshow(np.vstack(strips), cmap="gray_r", vmin=-1, vmax=2)
         ticks = [8 * k + 4 for k in range(len(strips))]
-        axes[1].set(xticks=[], yticks=ticks, yticklabels=[row.way for row in digits][: len(strips)])
+        axes[1].set(xticks=[], yticks=ticks, yticklabels=[row["method"] for row in digits][: len(strips)])
         written.append(_saved(figure, folder / "digits.png"))
     return written
 

@@ -1,8 +1,7 @@
 """The tables of one-step generators, with what is known beside."""
 
-from collections.abc import Sequence
-
-from dichroic.studies.one_step.rows import Row
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 __all__ = ["as_table"]
 
@@ -29,34 +28,33 @@ training 8.70, improved 2.83, score-of-mixture training 3.13; distilled, reverse
 regression, DMD2 with a GAN term 2.43, score-of-mixture distillation 2.22."""
 
 
-def as_table(found: Sequence[Row]) -> str:
-    """Markdown: the laws in the plane, with the ablations, and the digits."""
-    parts = []
-    if plane := [row for row in found if row.law != "digits"]:
-        lines = [
+def as_table(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Lines of Markdown: the laws in the plane, with the ablations, and the digits."""
+    if plane := [cell for cell in cells if cell["law"] != "digits"]:
+        yield (
             "| law | training | steps | CPU seconds | within 3 sd | parts hit | smallest share | energy distance | "
-            "floor | known after 4000 steps: hit, smallest, within, distance |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        for row in plane:
-            s = row.scores
-            lines.append(
-                f"| {row.law} | {_title(row.way)} | {s['steps']:.0f} | {s['seconds']:.0f} | {s['within']:.2f} | "
-                f"{s['hit']:.0f} of {s['parts']:.0f} | {s['smallest']:.2f} | {s['energy']:.4f} | {s['floor']:.4f} | "
-                f"{_KNOWN.get((row.law, row.way), '')} |"
+            "floor | known after 4000 steps: hit, smallest, within, distance |"
+        )
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        for cell in plane:
+            n = cell["numbers"]
+            yield (
+                f"| {cell['law']} | {_title(cell)} | {cell['steps']} | {n['seconds']:.0f} | {n['within']:.2f} | "
+                f"{n['hit']} of {n['parts']} | {n['smallest']:.2f} | {n['energy']:.4f} | {n['floor']:.4f} | "
+                f"{_KNOWN.get((cell['law'], cell['method']), '')} |"
             )
-        parts.append("\n".join(lines))
-    if digits := [row for row in found if row.law == "digits"]:
-        lines = ["| digits | steps | CPU seconds | Fréchet distance at so many evaluations |", "|---|---|---|---|"]
-        for row in digits:
-            at = [f"{d:.1f} at {name[3:]}" for name, d in row.scores.items() if name.startswith("at ")]
-            floor = f"; two halves of the data: {row.scores['floor']:.1f}" if "floor" in row.scores else ""
-            steps, seconds = row.scores["steps"], row.scores["seconds"]
-            lines.append(f"| {_title(row.way)} | {steps:.0f} | {seconds:.0f} | {', '.join(at)}{floor} |")
-        parts += ["\n".join(lines), _PUBLISHED]
-    return "\n\n".join(parts) + "\n"
+        yield ""
+    if digits := [cell for cell in cells if cell["law"] == "digits"]:
+        yield from ("| digits | steps | CPU seconds | Fréchet distance at so many evaluations |", "|---|---|---|---|")
+        for cell in digits:
+            n = cell["numbers"]
+            at = [f"{d:.1f} at {name[3:]}" for name, d in n.items() if name.startswith("at ")]
+            floor = f"; two halves of the data: {n['floor']:.1f}" if "floor" in n else ""
+            steps = cell["steps"] * (1 + (cell["method"] == "teacher"))
+            yield f"| {_title(cell)} | {steps} | {n['seconds']:.0f} | {', '.join(at)}{floor} |"
+        yield from ("", *_PUBLISHED.splitlines(), "")
 
 
-def _title(way: str) -> str:
-    first, _, rest = way.partition(", ")
-    return f"{_TITLES[first]}, {rest}" if rest else _TITLES[first]
+def _title(cell: Mapping[str, Any]) -> str:
+    way, comma, rest = cell["method"].partition(", ")
+    return f"{_TITLES[way]}{comma}{rest}" + (f", seed {cell['seed']}" if cell["seed"] else "")

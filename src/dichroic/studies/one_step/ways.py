@@ -12,9 +12,9 @@ from dichroic.diffusion import Denoiser, NetworkConfig, Schedule, TrainingConfig
 from dichroic.onestep import (
     Consistency,
     Generator,
+    GeneratorTraining,
     OneStepConfig,
     distill,
-    distill_stochastic,
     train_adversary,
     train_consistency,
     train_one_step,
@@ -34,23 +34,18 @@ def _consistency(teacher: Any, data: np.ndarray, network: NetworkConfig, config:
     return train_consistency(data, network, longer, Schedule(config.sigma_min, config.sigma_max), key=key)
 
 
-def _distilled(weighting: str, way: Callable[..., Any] = distill) -> Way:
+def _distilled(weighting: str, stochastic: bool = False) -> Way:
     def train(teacher: Any, data: np.ndarray, network: NetworkConfig, config: OneStepConfig, key: Any) -> Any:
-        return way(teacher, data, network, config.model_copy(update={"weighting": weighting}), key=key)
+        how = GeneratorTraining(network, config.model_copy(update={"weighting": weighting}), stochastic)
+        return distill(teacher, data, how, key=key)
 
     return train
 
 
-def _from_samples(**changes: Any) -> Way:
+def _from_samples(way: Callable[..., Any] = train_one_step, **changes: Any) -> Way:
     def train(teacher: Any, data: np.ndarray, network: NetworkConfig, config: OneStepConfig, key: Any) -> Any:
-        return train_one_step(data, network, config.model_copy(update=changes), key=key, watch=True)
-
-    return train
-
-
-def _adversary(**changes: Any) -> Way:
-    def train(teacher: Any, data: np.ndarray, network: NetworkConfig, config: OneStepConfig, key: Any) -> Any:
-        return train_adversary(data, network, config.model_copy(update=changes), key=key)
+        how = GeneratorTraining(network, config.model_copy(update=changes), watch=way is train_one_step)
+        return way(data, how, key=key)
 
     return train
 
@@ -59,10 +54,10 @@ WAYS: dict[str, Way] = {
     "smd": _distilled("skew"),
     "dmd": _distilled("dmd"),
     "smt": _from_samples(weighting="adaptive"),
-    "gan": _adversary(**_NEXT_TO_NONE),
-    "diffusion-gan": _adversary(),
+    "gan": _from_samples(train_adversary, **_NEXT_TO_NONE),
+    "diffusion-gan": _from_samples(train_adversary),
     "consistency": _consistency,
-    "stochastic": _distilled("skew", distill_stochastic),
+    "stochastic": _distilled("skew", stochastic=True),
     # without one of the three parts of score-of-mixture training, or with it
     "smt, t-only weight": _from_samples(weighting="skew"),
     "smt, alpha 0 and 1": _from_samples(weighting="adaptive", low=1.0, critic_low=1.0, zero=0.5),

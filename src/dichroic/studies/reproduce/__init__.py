@@ -14,6 +14,8 @@ from dichroic.studies.reproduce.generators import GENERATORS, MissingData
 from dichroic.studies.reproduce.measures import MEASURES, Estimates, Measure, Measured, measure
 from dichroic.studies.reproduce.methods import METHODS, Contender, method_named
 from dichroic.studies.reproduce.run import collect, reproduce, reproduce_ablation
+from dichroic.studies.reproduce.studies import STUDIES
+from dichroic.studies.reproduce.study import Study
 from dichroic.studies.reproduce.sweep import sweep
 from dichroic.studies.reproduce.table import as_markdown
 from dichroic.studies.reproduce.write import write_results
@@ -23,6 +25,7 @@ __all__ = [
     "MEASURES",
     "METHODS",
     "SCALES",
+    "STUDIES",
     "Ablation",
     "AblationRow",
     "Contender",
@@ -34,6 +37,7 @@ __all__ = [
     "MissingData",
     "Published",
     "Scoring",
+    "Study",
     "ablation_names",
     "as_markdown",
     "collect",

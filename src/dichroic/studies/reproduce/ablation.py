@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dichroic.faults import did_you_mean, names
 from dichroic.run import RunError
-from dichroic.studies.reproduce.experiment import Published
+from dichroic.studies.reproduce.experiment import Published, check_name
 
 __all__ = ["Ablation", "AblationRow", "ablation_names", "load_ablation"]
 
@@ -49,8 +48,7 @@ def load_ablation(name: str) -> Ablation:
     **Raises:** `RunError` for an unknown one.
     """
     known = _tables()
-    if name not in known:
-        raise RunError(f"there is no ablation '{name}'; there are: {names(known)}{did_you_mean(name, known)}")
+    check_name("ablation", name, known)
     try:
         return Ablation.model_validate({**known[name], "name": name})
     except ValidationError as error:

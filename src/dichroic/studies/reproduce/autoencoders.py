@@ -1,6 +1,5 @@
 """Implicit autoencoders of digits by every way to know a score (Jayashankar 2025, table 3.1): nothing is mixed."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,8 +11,6 @@ import jax
 import numpy as np
 from scipy import stats
 
-from dichroic.faults import did_you_mean, names
-from dichroic.run import Progress, RunError
 from dichroic.studies.autoencoders import (
     SCORES,
     Training,
@@ -22,12 +19,11 @@ from dichroic.studies.autoencoders import (
     train_autoencoder,
 )
 from dichroic.studies.experiments.corrupted import mnist_images, small_images
-from dichroic.studies.reproduce.generators import MissingData, find_mnist
-from dichroic.studies.reproduce.material import write_json
+from dichroic.studies.reproduce.generators import find_mnist
+from dichroic.studies.reproduce.study import Study
 
-__all__ = ["AUTOENCODERS", "autoencoder_tables", "collect_autoencoders", "reproduce_autoencoders"]
+__all__ = ["Autoencoders"]
 
-AUTOENCODERS = "score-autoencoders"
 # without the entropy of codes of all images in closed form there is no Gaussian one of these
 METHODS = tuple(
     f"{model}-{score}" for model in ("vae", "wae") for score in SCORES if (model, score) != ("wae", "gaussian")
@@ -77,46 +73,50 @@ SIZES = {
 }
 
 
-def reproduce_autoencoders(
-    scale: str, out: Path, methods: Sequence[str], data: Path | None, seed: int, progress: Progress
-) -> None:
-    """Trains and judges every autoencoder of a scale that is not there yet, with as many seeds as the scale has.
+class Autoencoders(Study):
+    """Encoders of which one draws and does not know the density, by every way to know the score of their codes."""
 
-    Without MNIST where it is needed that is said, and nothing is done.
+    name, title, methods = "score-autoencoders", "Implicit autoencoders of digits", METHODS
 
-    **Raises:** `RunError` for an unknown method.
-    """
-    for name in methods:
-        if name not in METHODS:
-            raise RunError(f"{AUTOENCODERS} has no '{name}'; there are: {names(METHODS)}{did_you_mean(name, METHODS)}")
-    size, place = SIZES[scale], out / scale / AUTOENCODERS
-    try:
-        images, tested = _images(size, data)
-    except MissingData as error:
-        progress.say(f"{AUTOENCODERS}: skipped: {error}")
-        return
-    cells = [
-        (d, s, m) for d, seeds in size.seeds.items() for s in range(seed, seed + seeds) for m in methods or METHODS
-    ]
-    for number, (d, s, method) in enumerate(cells):
-        file = place / f"{method}-{d}-{s}.json"
-        if not file.is_file():
-            progress.advance(number / len(cells), f"{AUTOENCODERS}, {method}, {d} numbers, seed {s}")
-            place.mkdir(parents=True, exist_ok=True)
-            write_json(file, _cell(size, images, tested, method, d, s))
+    def cells(self, scale: str, methods: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
+        """Every method with as many seeds as the scale has."""
+        size = SIZES[scale]
+        evidence = {"tested": size.tested, "evidence": [size.chains, size.levels, size.leapfrog]}
+        return {
+            f"{m}, {d} numbers, seed {s}": {
+                **{"method": m, "latent": d, "seed": s, "training": dict(size.training)},
+                **evidence,
+            }
+            for d, seeds in size.seeds.items()
+            for s in range(seed, seed + seeds)
+            for m in methods or METHODS
+        }
 
+    def prepare(self, scale: str, data: Path | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images to learn from, and binarised ones to be judged by."""
+        return _images(SIZES[scale], data)
 
-def _cell(size: Size, images: np.ndarray, tested: np.ndarray, method: str, d: int, seed: int) -> dict[str, Any]:
-    model, score = method.split("-")
-    begun, key = time.process_time(), jax.random.key(seed)
-    decoder = train_autoencoder(images, Training(model, score, d, **size.training), key=key)  # pyright: ignore
-    settings = size.chains, size.levels, size.leapfrog
-    evidence = np.asarray(_evidence(decoder, tested, jax.random.split(jax.random.key(0), len(tested)), d, settings))
-    return {
-        **{"method": method, "latent": d, "seed": seed, "images": len(images), "tested": len(tested)},
-        **{"pixels": images.shape[1], "training": dict(size.training), "evidence": settings},
-        **{"negative_log_likelihood": float(-evidence.mean()), "cpu_seconds": time.process_time() - begun},
-    }
+    def train(
+        self, material: tuple[np.ndarray, np.ndarray], cell: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """An autoencoder, and what its decoder says of images that it has not seen."""
+        (images, tested), d = material, cell["latent"]
+        model, score = cell["method"].split("-")
+        begun, key = time.process_time(), jax.random.key(cell["seed"])
+        decoder = train_autoencoder(images, Training(model, score, d, **cell["training"]), key=key)  # pyright: ignore
+        keys = jax.random.split(jax.random.key(0), len(tested))
+        found = np.asarray(_evidence(decoder, tested, keys, d, tuple(cell["evidence"])))
+        sizes = {"images": len(images), "pixels": images.shape[1]}
+        return {
+            **sizes,
+            **{"negative_log_likelihood": float(-found.mean()), "cpu_seconds": time.process_time() - begun},
+        }, {}
+
+    def table(self, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """A row per method, over its seeds, beside the published number and the difference to sliced score matching,
+        seed by seed.
+        """
+        yield from _table([{**cell, **cell["numbers"]} for cell in cells])
 
 
 @eqx.filter_jit
@@ -141,19 +141,8 @@ def _images(size: Size, data: Path | None) -> tuple[np.ndarray, np.ndarray]:
     return flat(learned), (drawn < flat(tested)[: size.tested]).astype(np.float32)
 
 
-def collect_autoencoders(out: Path, scale: str) -> list[dict[str, Any]]:
-    """All cells of a scale that are there."""
-    return [json.loads(file.read_text()) for file in sorted((out / scale / AUTOENCODERS).glob("*.json"))]
-
-
-def autoencoder_tables(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Lines of Markdown: a row per method, over its seeds, beside the published number and the difference to sliced
-    score matching, seed by seed.
-    """
-    if not cells:
-        return
+def _table(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     one = cells[0]
-    yield from ("## Implicit autoencoders of digits", "")
     yield (
         f"Negative log-likelihood of {one['tested']} binarised images of {one['pixels']} pixels in nats, the mean over "
         "seeds with its 95 % interval by Student's t, by annealed importance sampling "
@@ -162,7 +151,11 @@ def autoencoder_tables(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         "steps of 128 (Jayashankar 2025, table 3.1)."
     )
     training = ", ".join(f"{key} {value}" for key, value in one["training"].items())
-    yield from ("", f"Trained here with {training or 'the published settings'} on {one['images']:,} images.", "")
+    yield from (
+        "",
+        f"Trained here with {training or 'the published settings'} on {one['images']:,} images.",
+        "",
+    )
     for d in sorted({c["latent"] for c in cells}):
         found = {(c["method"], c["seed"]): c["negative_log_likelihood"] for c in cells if c["latent"] == d}
         yield f"| {d} numbers | seeds | here | less sliced | published | CPU s of a seed |"

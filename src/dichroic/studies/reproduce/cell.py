@@ -1,4 +1,4 @@
-"""One method on one experiment: fitted, separated and scored in a folder of its own, whatever happens in between."""
+"""Cells: each done once in a folder of its own, whatever happens; one method on one experiment is fitted and scored."""
 
 import json
 import os
@@ -24,11 +24,11 @@ from dichroic.studies.reproduce.measures import Estimates, as_dict, measure
 from dichroic.studies.reproduce.methods import Contender
 from dichroic.studies.reproduce.stopwatch import timed
 
-__all__ = ["machine", "read_cell", "run_cell"]
+__all__ = ["keep_cell", "machine", "read_cell", "run_cell"]
 
 
 def run_cell(
-    method: Contender, material: ExperimentData, folder: Path, seed: int, data: Path | None, progress: Progress
+    method: Contender, material: ExperimentData, progress: Progress, folder: Path, seed: int, data: Path | None
 ) -> dict[str, Any]:
     """Fits, separates and scores; what is done already is not done again.
 
@@ -46,23 +46,46 @@ def run_cell(
         "seed": seed,
         "data": material.fingerprint,
     }
-    _check_same(folder, identity)
     asked = {
         "targets": [t.model_dump() for t in experiment.targets],
         "measures": experiment.measures,
         "scoring": experiment.scoring.model_dump(),
     }
+
+    def work(before: Mapping[str, Any] | None) -> dict[str, Any]:
+        # no other cell has programs of these shapes, and Linux ends a process that maps too much memory
+        jax.clear_caches()
+        return _work(method, material, folder, seed, data, progress, before)
+
+    return keep_cell(folder, identity, {"method": method.name, "title": method.title}, asked, work)
+
+
+def keep_cell(
+    folder: Path,
+    identity: Mapping[str, Any],
+    about: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    work: Callable[[Mapping[str, Any] | None], dict[str, Any]],
+) -> dict[str, Any]:
+    """Does the work of one cell, unless it is done, and keeps what came of it in `cell.json`.
+
+    **Arguments:** `identity`, all that the work depends on; `about`, what the cell says of itself; `asked`, what the
+    scores depend on; `work(before)`, which is given what is there and returns what the cell says.
+
+    **Returns:** what `cell.json` says: `status` "done", "not applicable" or "failed", with a `reason` if not done.
+
+    **Raises:** `RunError` when the folder belongs to another identity; `Stopped` when asked to stop.
+    """
+    _check_same(folder, identity)
     before = read_cell(folder)
     if before is not None and before["status"] == "done" and before["asked"] == asked:
         return before
-    # no other cell has programs of these shapes, and Linux ends a process that maps too much memory
-    jax.clear_caches()
     write_json(folder / "settings.json", identity)
-    cell: dict[str, Any] = {"method": method.name, "title": method.title, "asked": asked, "provenance": machine()}
+    cell: dict[str, Any] = {**about, "asked": asked, "provenance": machine()}
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            cell |= _work(method, material, folder, seed, data, progress, before)
+            cell |= work(before)
         cell["warnings"] = sorted({str(w.message) for w in said if issubclass(w.category, UserWarning)})
     except ProblemError as error:
         cell |= {"status": "not applicable", "reason": "; ".join(getattr(error, "faults", [str(error)]))}

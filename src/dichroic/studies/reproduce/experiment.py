@@ -5,7 +5,7 @@ experiment says of a scale itself comes before what the family says.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -24,6 +24,7 @@ __all__ = [
     "Published",
     "Range",
     "Scoring",
+    "check_name",
     "experiment_names",
     "load_experiment",
 ]
@@ -133,6 +134,15 @@ class Experiment(_Table):
         return self.model_copy(update={"arguments": merge(self.arguments, data), "settings": changed})
 
 
+def check_name(what: str, name: str, known: Collection[str]) -> None:
+    """Refuses a name that is not among those known.
+
+    **Raises:** `RunError`.
+    """
+    if name not in known:
+        raise RunError(f"there is no {what} '{name}'; there are: {names(known)}{did_you_mean(name, known)}")
+
+
 def experiment_names() -> list[str]:
     """All experiments, family by family."""
     return [name for family in _families().values() for name in family.get("experiments", {})]
@@ -143,13 +153,10 @@ def load_experiment(name: str, scale: str) -> Experiment:
 
     **Raises:** `RunError` for an unknown name or scale.
     """
-    if scale not in SCALES:
-        raise RunError(f"unknown scale '{scale}'; there are: {names(SCALES)}{did_you_mean(scale, SCALES)}")
-    for family, table in _families().items():
-        if name in table["experiments"]:
-            return _resolve(name, family, table, scale)
-    known = experiment_names()
-    raise RunError(f"there is no experiment '{name}'; there are: {names(known)}{did_you_mean(name, known)}")
+    check_name("scale", scale, SCALES)
+    check_name("experiment", name, experiment_names())
+    family, table = next(item for item in _families().items() if name in item[1]["experiments"])
+    return _resolve(name, family, table, scale)
 
 
 def _resolve(name: str, family: str, table: Mapping[str, Any], scale: str) -> Experiment:

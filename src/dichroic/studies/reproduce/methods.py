@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from dichroic.baselines import BASELINES, Baseline, load_baseline
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import names
 from dichroic.posterior import read_method, separation_key
 from dichroic.problem import Problem, ProblemError, load_problem
 from dichroic.run import Progress, Run, RunError, RunFolder, Separation, complete_priors, fit, separate
 from dichroic.run.separation_writer import SeparationWriter
 from dichroic.settings import merge, preset
 from dichroic.studies.experiments.references import oracle_wiener
-from dichroic.studies.reproduce.experiment import Estimand
+from dichroic.studies.reproduce.experiment import Estimand, check_name
 
 __all__ = ["METHODS", "Contender", "method_named"]
 
@@ -208,8 +208,7 @@ def method_named(name: str, settings: Mapping[str, Any]) -> Contender:
 
     **Raises:** `RunError` for an unknown method, or settings it does not have.
     """
-    if name not in METHODS:
-        raise RunError(f"there is no method '{name}'; there are: {names(METHODS)}{did_you_mean(name, METHODS)}")
+    check_name("method", name, METHODS)
     try:
         if name in _FITS:
             return _Fit(name, *_FITS[name], settings)

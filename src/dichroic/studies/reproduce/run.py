@@ -1,18 +1,19 @@
 """The experiments of a scale, cell by cell, and what was found in all of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dichroic.run import Progress, Quiet, RunError
 from dichroic.studies.reproduce.ablation import ablation_names, load_ablation
-from dichroic.studies.reproduce.autoencoders import AUTOENCODERS, collect_autoencoders, reproduce_autoencoders
 from dichroic.studies.reproduce.cell import machine, read_cell, run_cell
-from dichroic.studies.reproduce.experiment import Experiment, experiment_names, load_experiment
+from dichroic.studies.reproduce.experiment import SCALES, Experiment, check_name, experiment_names, load_experiment
 from dichroic.studies.reproduce.generators import MissingData
 from dichroic.studies.reproduce.material import ExperimentData, prepare_material, write_json
 from dichroic.studies.reproduce.methods import Contender, method_named
+from dichroic.studies.reproduce.studies import STUDIES
 from dichroic.studies.reproduce.sweep import tuned_settings
 
 __all__ = ["collect", "reproduce", "reproduce_ablation"]
@@ -52,33 +53,78 @@ def reproduce(
 
     Everything of a scale lands in the folder `out/scale`: for every experiment its data, and a folder for every method.
 
-    **Arguments:** `experiments`, names (default: all of mixtures); `methods`, names (default: those of each
-    experiment); `data`, where data sets lie that no installed package brings; `seed`, of data, fits and draws.
+    **Arguments:** `experiments`, names, those of `STUDIES` among them (default: all of mixtures); `methods`, names
+    (default: those of each experiment); `data`, where data sets lie that no installed package brings; `seed`, of
+    data, fits and draws.
 
     **Returns:** what `collect` returns.
 
     **Raises:** `RunError` for unknown names, and folders of other settings; `Stopped` when asked to stop.
     """
     place, progress = Path(out) / scale, progress or Quiet()
-    if AUTOENCODERS in experiments:  # which has methods of its own
-        reproduce_autoencoders(scale, Path(out), methods, _path(data), seed, progress)
-        experiments, methods = [name for name in experiments if name != AUTOENCODERS], ()
-        if not experiments:
-            return collect(out, scale)
-    chosen = [load_experiment(name, scale) for name in experiments or experiment_names()]
     # unknown names and settings are complained about before anything is computed
-    wanted = {e.name: [_tuned(e, m, place / e.name) for m in methods or e.methods] for e in chosen}
-    total, number = sum(map(len, wanted.values())), 0
-    for experiment in chosen:
-        material = _material(experiment, place / experiment.name, seed, data, progress)
-        for method in wanted[experiment.name]:
+    asked = [
+        _asked(name, scale, place / name, methods, seed, _path(data)) for name in experiments or experiment_names()
+    ]
+    total, number = sum(len(a.cells) for a in asked), 0
+    for about in asked:
+        material = about.material(progress)
+        for label, run in about.cells.items():
             if material is not None:
-                share = _Share(progress, number, total, f"{experiment.name}, {method.name}")
-                folder = place / experiment.name / method.name
-                cell = run_cell(method, material, folder, seed, _path(data), share)
-                _tell(share, cell)
+                share = _Share(progress, number, total, f"{about.name}, {label}")
+                _tell(share, run(material, share))
             number += 1
     return collect(out, scale)
+
+
+class _Asked(NamedTuple):
+    """An experiment or a study: what it is prepared by, and how every cell that is asked for is run."""
+
+    name: str
+    title: str
+    folder: Path
+    prepare: Callable[[], Any]
+    cells: Mapping[str, Callable[[Any, Progress], dict[str, Any]]] = {}
+
+    def material(self, progress: Progress) -> Any:
+        """The data, None where a data set is missing: that is said, and kept for the table."""
+        note = self.folder / "skipped.json"
+        try:
+            material = self.prepare()
+            note.unlink(missing_ok=True)
+            return material
+        except MissingData as error:
+            reason = f"{self.title} {error}"
+            write_json(note, {"reason": reason})
+            progress.say(f"{self.name}: skipped: {reason}")
+            return None
+
+
+def _asked(name: str, scale: str, folder: Path, methods: Sequence[str], seed: int, data: Path | None) -> _Asked:
+    check_name("scale", scale, SCALES)
+    check_name("experiment", name, [*experiment_names(), *STUDIES])
+    if name in STUDIES:
+        study = STUDIES[name]
+        for method in methods:
+            check_name(f"method of {name}", method, study.methods)
+        cells = {
+            label: partial(study.run_cell, label, cell, folder / _file_name(label))
+            for label, cell in study.cells(scale, methods, seed).items()
+        }
+        return _Asked(name, study.title, folder, partial(study.prepare, scale, data, seed), cells)
+    experiment = load_experiment(name, scale)
+    chosen = [_tuned(experiment, method, folder) for method in methods or experiment.methods]
+    cells = {m.name: partial(run_cell, m, folder=folder / m.name, seed=seed, data=data) for m in chosen}
+    return _mixed(experiment, folder, seed, data)._replace(cells=cells)
+
+
+def _mixed(experiment: Experiment, folder: Path, seed: int, data: Path | None) -> _Asked:
+    def prepare() -> ExperimentData:
+        material = prepare_material(experiment, folder / "data", seed, data)
+        material.design()
+        return material
+
+    return _Asked(experiment.name, experiment.title, folder, prepare)
 
 
 def reproduce_ablation(
@@ -104,11 +150,11 @@ def reproduce_ablation(
     runs = [method_named(ablation.method, v.settings_of(ablation.method)) for v in variants]
     for number, (row, variant, method) in enumerate(zip(ablation.rows, variants, runs, strict=True)):
         folder = place / "ablations" / name / _file_name(row.name)
-        material = _material(variant, folder if row.data else place / base.name, seed, data, progress)
+        material = _mixed(variant, folder if row.data else place / base.name, seed, _path(data)).material(progress)
         if material is None:
             break
         share = _Share(progress, number, len(runs), f"{name}, {row.name}")
-        _tell(share, run_cell(method, material, folder / method.name, seed, _path(data), share))
+        _tell(share, run_cell(method, material, share, folder / method.name, seed, _path(data)))
     return collect(out, scale)
 
 
@@ -116,7 +162,8 @@ def collect(out: str | Path, scale: str) -> dict[str, Any]:
     """All that has been found at a scale, whichever call found it; also written to `results.json` there.
 
     **Returns:** `format`, `scale`, `machine`; `experiments`, one entry each with its title, published rows, design and
-    cells, or the reason why it was skipped; `ablations`, the same with a cell per row; `autoencoders`, cells.
+    cells, or the reason why it was skipped; `ablations`, the same with a cell per row; `studies`, the
+    same of those in which nothing is mixed.
     """
     place = Path(out) / scale
     found: dict[str, Any] = {"format": FORMAT, "scale": scale, "machine": machine()}
@@ -134,17 +181,20 @@ def collect(out: str | Path, scale: str) -> dict[str, Any]:
             rows.append({**row.model_dump(), "cell": cell})
         about = ablation.model_dump(exclude={"rows"})
         found["ablations"].append({**about, "experiment": ablation.experiment[scale], "rows": rows})
-    found["autoencoders"] = collect_autoencoders(Path(out), scale)
+    found["studies"] = [
+        {"name": study.name, "title": study.title, **_kept(place / study.name)}
+        for study in STUDIES.values()
+        if (place / study.name).is_dir()
+    ]
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / "results.json", found)
     return found
 
 
 def _summary(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    skipped, design = folder / "skipped.json", folder / "data" / "design.json"
-    made = folder / "data" / "made.json"
-    cells = [read_cell(f.parent) for f in sorted(folder.glob("*/cell.json"))]
+    design, made = folder / "data" / "design.json", folder / "data" / "made.json"
     order = {name: i for i, name in enumerate(experiment.methods)}
+    kept = _kept(folder)
     return {
         "name": experiment.name,
         "family": experiment.family,
@@ -154,27 +204,20 @@ def _summary(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "measures": experiment.measures,
         "axis": experiment.axis,
         "published": [p.model_dump() for p in experiment.published],
-        "skipped": json.loads(skipped.read_text())["reason"] if skipped.is_file() else None,
+        "skipped": kept["skipped"],
         "data": json.loads(made.read_text()) if made.is_file() else None,
         "design": json.loads(design.read_text()) if design.is_file() else None,
-        "cells": sorted((c for c in cells if c), key=lambda c: order.get(c["method"], len(order))),
+        "cells": sorted(kept["cells"], key=lambda c: order.get(c["method"], len(order))),
     }
 
 
-def _material(
-    experiment: Experiment, folder: Path, seed: int, data: str | Path | None, progress: Progress
-) -> ExperimentData | None:
-    """The data of an experiment, None where a data set is missing: that is said, and kept for the table."""
-    try:
-        material = prepare_material(experiment, folder / "data", seed, _path(data))
-        (folder / "skipped.json").unlink(missing_ok=True)
-        material.design()
-        return material
-    except MissingData as error:
-        reason = f"{experiment.title} {error}"
-        write_json(folder / "skipped.json", {"reason": reason})
-        progress.say(f"{experiment.name}: skipped: {reason}")
-        return None
+def _kept(folder: Path) -> dict[str, Any]:
+    """Why an experiment or a study was skipped, and its cells."""
+    skipped = folder / "skipped.json"
+    return {
+        "skipped": json.loads(skipped.read_text())["reason"] if skipped.is_file() else None,
+        "cells": [cell for f in sorted(folder.glob("*/cell.json")) if (cell := read_cell(f.parent))],
+    }
 
 
 def _tuned(experiment: Experiment, name: str, folder: Path) -> Contender:
@@ -191,7 +234,7 @@ def _tell(progress: Progress, cell: dict[str, Any]) -> None:
         return
     scores = [
         f"{target}: PSNR {numbers[kind]['estimate']:.2f} dB ({'mean' if kind == 'psnr_mean' else 'draws'})"
-        for target, numbers in cell["scores"].items()
+        for target, numbers in cell.get("scores", {}).items()
         for kind in ("psnr", "psnr_mean")
         if kind in numbers
     ]

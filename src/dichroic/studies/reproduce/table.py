@@ -3,14 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dichroic.studies.reproduce.autoencoders import autoencoder_tables
 from dichroic.studies.reproduce.measures import MEASURES
+from dichroic.studies.reproduce.studies import STUDIES
 
-__all__ = ["as_markdown"]
+__all__ = ["as_markdown", "mixtures_as_markdown", "study_as_markdown"]
 
 
 def as_markdown(found: Mapping[str, Any]) -> str:
     """Tables of everything in the results of `collect`: numbers with their intervals, and how they came about."""
+    studies = (f"## {study['title']}\n\n{study_as_markdown(study)}" for study in found.get("studies", []))
+    return mixtures_as_markdown(found) + "".join(studies)
+
+
+def study_as_markdown(study: Mapping[str, Any]) -> str:
+    """The tables of a comparison in which nothing is mixed."""
+    if study["skipped"]:
+        return f"Skipped: {study['skipped']}.\n\n"
+    done = [c for c in study["cells"] if c["status"] == "done"]
+    lines = [*STUDIES[study["name"]].table(done), *_undone(study["cells"])] if done else _undone(study["cells"])
+    return "\n".join(lines).rstrip() + "\n\n"
+
+
+def mixtures_as_markdown(found: Mapping[str, Any]) -> str:
+    """Tables of the experiments with mixtures, and of their ablations."""
     lines = _about(found)
     mixed = [e for e in found["experiments"] if e["design"] and e["family"] == "mixed"]
     if mixed:
@@ -19,7 +34,6 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         lines += _experiment(experiment)
     for ablation in found["ablations"]:
         lines += _ablation(ablation)
-    lines += autoencoder_tables(found.get("autoencoders", []))
     return "\n".join(lines) + "\n"
 
 
@@ -53,7 +67,7 @@ def _experiment(experiment: Mapping[str, Any]) -> list[str]:
         published = experiment["published"] if number == 0 else []
         lines += _scores(key, experiment["measures"], done, published)
     lines += _how(done)
-    lines += [f"* {c['title']}: {c['status']}: {c['reason']}" for c in experiment["cells"] if c["status"] != "done"]
+    lines += _undone(experiment["cells"])
     lines += [
         f"* {c['title']}: {MEASURES[name].title} not computed: {reason}"
         for c in done
@@ -65,6 +79,10 @@ def _experiment(experiment: Mapping[str, Any]) -> list[str]:
     if experiment["note"]:
         lines.append(f"* {experiment['note']}")
     return [*lines, ""]
+
+
+def _undone(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"* {c['title']}: {c['status']}: {c['reason']}" for c in cells if c["status"] != "done"]
 
 
 def _data_line(experiment: Mapping[str, Any]) -> list[str]:
