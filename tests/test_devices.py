@@ -13,8 +13,10 @@ import pytest
 from devices_cases import SHAPES, N, found, given
 from dichroic.algebra import Info
 from dichroic.devices import own_rows, total, whole
+from dichroic.diffusion import TrainingConfig, train
 from dichroic.posterior import batched, observation_keys
 
+train_module = sys.modules[train.__module__]
 CASES = Path(__file__).with_name("devices_cases.py")
 
 
@@ -66,7 +68,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
     def draw(sampler, scalings, observations, previous, warm, keys, static):
         tried.append(len(keys))
         if len(keys) > 16:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+            raise MemoryError if len(keys) == 32 else jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         y = np.asarray(observations.y.value)[:, 0]
         x = {s: np.broadcast_to(y[:, None], (len(y), *shape)) for s, shape in SHAPES.items()}
         info = jax.tree.map(lambda a: np.broadcast_to(a, len(y)), Info.none())
@@ -79,6 +81,34 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
     assert [str(warning.message).split()[6] for warning in said] == ["32", "16"]
     assert tried == [64, 32, 16, 16, 16]
     np.testing.assert_array_equal(drawn.samples["a"][:, 0], bound.view.y[:, 0])
+
+
+def test_training_that_runs_out_of_memory_takes_half_the_block_and_says_so(monkeypatch):
+    priors, _ = given()
+    prior, x = priors["a"], np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
+    original, tried = train_module._run, []
+
+    def run(fixed, state):
+        config = fixed[-2]
+        tried.append(config.batch // config.blocks(None))
+        if tried[-1] > 7:
+            jax.tree.map(lambda a: a.delete() if isinstance(a, jax.Array) else None, state)  # it was given away
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return original(fixed, state)
+
+    def trained(**settings) -> np.ndarray:
+        config = TrainingConfig(steps=5, batch=21, **settings)
+        found, _ = train(prior.denoiser(), prior.schedule, x, config, key=jax.random.key(3))
+        return np.concatenate([np.ravel(a) for a in jax.tree.leaves(found) if isinstance(a, jax.Array)])
+
+    expected = trained(block=7)
+    monkeypatch.setattr(train_module, "_run", run)
+    with pytest.warns(UserWarning, match="out of memory: training with 10 samples"):
+        np.testing.assert_array_equal(trained(), expected)
+    assert tried[0] == 21 and set(tried[1:]) == {7}
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE"):
+        trained()
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(monkeypatch):

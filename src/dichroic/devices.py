@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Int
 
-__all__ = ["everywhere", "on_every_device", "over_observations", "own_rows", "total", "whole"]
+__all__ = ["everywhere", "on_every_device", "out_of_memory", "over_observations", "own_rows", "total", "whole"]
 
 Tree = TypeVar("Tree")
 
@@ -31,6 +31,12 @@ def _mesh(local: bool) -> Mesh | None:
 def whole(n: int) -> int:
     """The next number of observations from `n` on of which every device of this process has as many."""
     return n + -n % jax.local_device_count()
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is what a device, or the machine, says when it has no memory left."""
+    told = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return told or isinstance(error, MemoryError)
 
 
 def over_observations(function: Callable[[Any, Any], Tree], shared: Any, each: Any) -> Tree:

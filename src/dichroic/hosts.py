@@ -36,12 +36,13 @@ def join(where: str, processes: int | None = None, process: int | None = None) -
 
     **Raises:** `ProblemError` when something is missing, or the others do not answer.
     """
-    said = f"--distributed {where}"
+    said, devices = f"--distributed {where}", None
     if where == "slurm":
         if processes is not None or process is not None:
             raise ProblemError([f"{said}: the job says how many processes there are, and which one this is"])
         if "SLURM_PROCID" not in os.environ:
             raise ProblemError([f"{said}: this is no step of a job; start the command with srun"])
+        devices = _own_device()
     elif not re.fullmatch(r".+:\d+", where):
         raise ProblemError([f"{said}: expected HOST:PORT or slurm"])
     elif processes is None or process is None or not 0 <= process < processes:
@@ -50,10 +51,20 @@ def join(where: str, processes: int | None = None, process: int | None = None) -
     address = None if method else where
     try:
         jax.distributed.initialize(
-            address, processes, process, cluster_detection_method=method, shutdown_timeout_seconds=_PATIENT
+            address, processes, process, devices, cluster_detection_method=method, shutdown_timeout_seconds=_PATIENT
         )
     except Exception as error:  # whatever keeps them apart
         raise ProblemError([f"{said}: {error}"]) from error
+
+
+def _own_device() -> list[int] | None:
+    """Which of the GPUs that this task sees is its own; None for JAX's choice, the one of the task's number on its
+    node, which is not there where Slurm binds GPUs to tasks (`--gpus-per-task`) and each sees no other.
+    """
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        if seen := os.environ.get(name):
+            return [int(os.environ.get("SLURM_LOCALID", 0)) % len(seen.split(","))]
+    return None
 
 
 def several() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax._src.clusters import ClusterEnv
 
 from dichroic.faults import ProblemError
 from dichroic.hosts import alone, gathered, is_first, join, several, share, told
@@ -45,6 +46,33 @@ def test_nothing_is_guessed(arguments, words, monkeypatch):
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     with pytest.raises(ProblemError, match=words):
         join(*arguments)
+
+
+SLURM = {"JOB_ID": "4711", "STEP_NODELIST": "gpu[07-12,20],login", "NTASKS": "8", "PROCID": "5", "LOCALID": "1"}
+
+
+@pytest.mark.parametrize("seen, own", [(None, 1), ("0", 0), ("GPU-5ee", 0), ("0,1,2,3", 1), ("2,3", 1)], ids=str)
+def test_a_task_of_a_job_step_joins_by_what_slurm_says(seen, own, monkeypatch):
+    """Its place among all tasks, and of the GPUs it sees one that is there: bound to it alone, or of several."""
+    for name, value in SLURM.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "JAX_COORDINATOR_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    given = {}
+
+    def initialize(address, processes, process, devices, cluster_detection_method, **_):
+        found = ClusterEnv.auto_detect_unset_distributed_params(
+            address, processes, process, devices, cluster_detection_method, 1
+        )
+        given.update(zip(("address", "processes", "process", "devices"), found, strict=True))
+
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    join("slurm")
+    assert given == {"address": f"gpu07:{4711 % 4096 + 61440}", "processes": 8, "process": 5, "devices": [own]}
+    with pytest.raises(ProblemError, match="the job says"):
+        join("slurm", 8, 5)
 
 
 def together(count: int, command: list[str], cache: Path) -> list[subprocess.Popen]:

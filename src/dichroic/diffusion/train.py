@@ -1,5 +1,6 @@
 """The M-step of one source: fit its denoiser to samples."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from math import prod
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dichroic import memory
-from dichroic.devices import everywhere, on_every_device, own_rows, total
+from dichroic.devices import everywhere, on_every_device, out_of_memory, own_rows, total
 from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.schedule import Schedule
@@ -38,7 +39,7 @@ class TrainingConfig(Settings):
     `steps` optimiser steps of `batch` samples with Adam; the rate goes from `rate` to `final_rate` by `decay`;
     gradients are clipped to global norm `clip`; the weights returned are an exponential moving average with `ema` as
     its final decay. Gradients of a batch are added up from blocks of at most `block` samples (None: as many as are fast
-    for the network), which changes nothing but rounding.
+    for the network; half as many wherever memory runs out), which changes nothing but rounding.
     """
 
     steps: PositiveInt = 1024
@@ -102,7 +103,8 @@ def train(
     Whatever is `trainable` of it is trained; the rest stays as it is. It may be a denoiser of anything that the
     objective knows how to use.
 
-    Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap.
+    Batches are drawn with replacement. The program is compiled once per shape of `samples`, whatever the lap. Where
+    memory runs out, training begins again, or goes on from its checkpoint, with half the block, and a warning says so.
 
     **Arguments:** `samples`, shape `(n, ...)`, taken batch by batch where they are larger than their share of memory;
     `objective`, settings or a module of arrays (default: the one in the
@@ -113,13 +115,31 @@ def train(
 
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
+    while True:
+        try:
+            return _train(
+                denoiser, schedule, samples, config, key, objective, usable, count, augment, report, checkpoint
+            )
+        except Exception as error:
+            rows = -(-config.batch // jax.device_count())
+            half = rows // config.blocks(denoiser.fast_block, rows) // 2
+            # of several processes each would go on by itself
+            if not out_of_memory(error) or not half or jax.process_count() > 1:
+                raise
+        config = config.model_copy(update={"block": half})
+        warnings.warn(f"out of memory: training with {half} samples side by side", stacklevel=2)
+
+
+def _train(denoiser, schedule, samples, config, key, objective, usable, count, augment, report, checkpoint):
+    """`train`, with as many samples side by side as the settings say."""
     n = len(samples)
     order: Any = np.arange(n) if usable is None else usable
     minimised: Any = config.objective if objective is None else objective
     weights, rest = eqx.partition(denoiser, denoiser.trainable())
     carried = minimised.init(denoiser, jax.random.fold_in(key, _STATE))
     state, losses, chunk = _begin(weights, carried, config), [], config.chunk
-    begin, identity = 0, f"{config!r} {n} {np.asarray(jax.random.key_data(key)).tolist()}"
+    same = config.model_copy(update={"block": None})  # whatever the block, training is the same
+    begin, identity = 0, f"{same!r} {n} {np.asarray(jax.random.key_data(key)).tolist()}"
     if checkpoint is not None and (kept := _kept(checkpoint, state, identity)) is not None:
         (state, before), begin = kept
         losses.append(before)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from dichroic.devices import out_of_memory
 from dichroic.diffusion import UNetConfig
 from dichroic.diffusion.networks.convolution import AUTOMATIC
 from dichroic.em import Stage, make_plan, split
@@ -134,8 +135,8 @@ def _try(
 ) -> Trial:
     try:
         seconds = timed(FitConfig.model_validate(merge(config.model_dump(), settings)))
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except Exception as error:
+        if not out_of_memory(error):
             raise
         seconds = None
     return Trial(work, settings, seconds, current)

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from dichroic import memory
 from dichroic.algebra import Info
-from dichroic.devices import on_every_device, over_observations, whole
+from dichroic.devices import on_every_device, out_of_memory, over_observations, whole
 from dichroic.diffusion import Cost, Prior
 from dichroic.operators import cut, select, take
 from dichroic.posterior.draws import Draws, far_off, join
@@ -57,8 +57,8 @@ class Batched(Bound):
     def drawn(self, wanted: Wanted) -> Draws:
         try:
             return self._drawn(wanted)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or self.batch <= jax.local_device_count():
+        except Exception as error:
+            if not out_of_memory(error) or self.batch <= jax.local_device_count():
                 raise
         self.batch = whole(self.batch // 2)
         warnings.warn(f"out of memory: going on with {self.batch} observations side by side", stacklevel=2)

@@ -1,5 +1,7 @@
 """Faults in the noise that a user states, in the user's words: which sample, what was expected, what was got."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -80,15 +82,14 @@ def _check_entries_per_sample(what: str, value: np.ndarray, view: View, observed
 
 def _check_range(what: str, value: np.ndarray, view: View, observed: np.ndarray | None) -> list[str]:
     """Whether single precision holds the values, and their squares in relation to each other."""
+    seen: Any = True
     if observed is not None and value.ndim:
         seen = observed if value.shape == view.y.shape else observed.any(0) if value.shape == view.event_shape else True
-        seen = np.broadcast_to(seen, value.shape)
-        parts = (value[block][seen[block]] for block in memory.blocks(len(value), value[:1].nbytes))
-    else:
-        parts = iter([value])
-    least, most = 1.0, 1.0
-    for part in parts:
-        least, most = min(least, float(part.min(initial=1))), max(most, float(part.max(initial=1)))
+    seen, least, most = np.broadcast_to(seen, value.shape), 1.0, 1.0
+    for block in memory.blocks(len(value), value[:1].nbytes) if value.ndim else (...,):
+        part, there = value[block], seen[block]
+        least = min(least, float(part.min(initial=1, where=there)))
+        most = max(most, float(part.max(initial=1, where=there)))
     if least >= 1 / MOST and most <= MOST:
         return []
     worst = most if most > MOST else least
