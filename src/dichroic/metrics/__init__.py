@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from dichroic.metrics.binomial import binomial_interval
 from dichroic.metrics.bootstrap import Interval, bootstrap
+from dichroic.metrics.coverage import coverage, coverage_per_sample, draws_for
 from dichroic.metrics.digit_features import DigitFeatures
 from dichroic.metrics.emd import emd
 from dichroic.metrics.energy import energy_distance
@@ -63,6 +64,9 @@ __all__ = [
     "Transport",
     "binomial_interval",
     "bootstrap",
+    "coverage",
+    "coverage_per_sample",
+    "draws_for",
     "emd",
     "energy_distance",
     "flux_bias",

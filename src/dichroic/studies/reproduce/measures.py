@@ -16,6 +16,8 @@ from dichroic.metrics import (
     Interval,
     binomial_interval,
     bootstrap,
+    coverage_per_sample,
+    draws_for,
     emd,
     energy_distance,
     flux_bias_per_sample,
@@ -33,7 +35,7 @@ from dichroic.metrics import (
 
 __all__ = ["MEASURES", "Estimates", "Measure", "Measured", "measure"]
 
-Kind = Literal["draw", "mean", "pooled", "seen", "bits", "spread", "paired", "independent", "prior"]
+Kind = Literal["draw", "mean", "pooled", "seen", "bits", "spread", "interval", "paired", "independent", "prior"]
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,22 @@ class Measured(NamedTuple):
 class Measure(NamedTuple):
     """One number and how to read it.
 
-    `kind`: one value per observation, of a single `draw` or of the posterior `mean`, averaged; one value of the
-    posterior means of all observations together (`pooled`), of these as the view shows them (`seen`), of which of their
-    `bits` are wrong, with its interval, or of all draws (`spread`); or a distance between sets, of draws and the truth
-    of their own observations (`paired`), of draws and truth of different observations (`independent`), or of samples of
-    the `prior` and truth. `function` takes samples, truth and the estimates; `limits` are those of its values, where an
-    interval ends too.
+    `kind`: one value per observation, of a single `draw`, of the posterior `mean` or of an `interval` of its draws,
+    which takes a number of them (`least`), averaged; one value of the posterior means of all observations together
+    (`pooled`), of these as the view shows them (`seen`), of which of their `bits` are wrong, with its interval, or of
+    all draws (`spread`); or a distance between sets, of draws and the truth of their own observations (`paired`), of
+    draws and truth of different observations (`independent`), or of samples of the `prior` and truth. `function` takes
+    samples, truth and the estimates; `limits` are those of its values, where an interval ends too.
     """
 
     title: str
     unit: str
-    better: Literal["higher", "lower", "zero", "half", "one"]
+    better: Literal["higher", "lower", "zero", "half", "one", "share"]
     kind: Kind
     function: Callable[[np.ndarray, np.ndarray, Estimates], Any]
     published: bool = False
     limits: tuple[float, float] = (-np.inf, np.inf)
+    least: int = 1
 
 
 def _sdr(x: np.ndarray, truth: np.ndarray, case: Estimates) -> float:
@@ -147,6 +150,14 @@ def _psnr(x: np.ndarray, truth: np.ndarray, case: Estimates) -> np.ndarray:
     return psnr_per_sample(x, truth, case.peak)
 
 
+def _coverage(share: float) -> Measure:
+    def of(x: np.ndarray, truth: np.ndarray, case: Estimates) -> np.ndarray:
+        return coverage_per_sample(x, truth, share)
+
+    title = f"coverage of {100 * share:g} % intervals"
+    return Measure(title, "", "share", "interval", of, limits=_PROBABILITY, least=draws_for(share))
+
+
 _frechet, _mean_only = _featured(frechet_distance), _featured(frechet_distance_mean_only)
 # the default of a tenth of it takes most of the time, for digits that the interval covers
 _sinkhorn = partial(sinkhorn_divergence, tolerance=1e-3)
@@ -171,6 +182,8 @@ MEASURES: dict[str, Measure] = {
         lambda x, truth, case: float(((x - truth) ** 2).mean() ** 0.5),
     ),
     "inflation": Measure("error over posterior deviation", "", "one", "spread", _inflation),
+    "coverage_50": _coverage(0.5),
+    "coverage_90": _coverage(0.9),
     "correlation": Measure("correlation, posterior mean", "", "higher", "mean", _correlation),
     "sinkhorn_published": Measure(
         "Sinkhorn, published", "", "lower", "paired", _sets(halved_sinkhorn_divergence), published=True
@@ -235,10 +248,12 @@ def measure(name: str, case: Estimates, set_size: int = 512, replicates: int = 8
             return None
         usable = np.isfinite(case.draws.reshape(len(case.draws), -1)).all(1)
         return _of_all(wanted, case.draws[usable], case.truth[usable], case)
-    if wanted.kind in ("draw", "mean", "pooled"):
-        x = case.draws[:, 0] if wanted.kind == "draw" else _mean(case.draws) if case.mean is None else case.mean
+    if wanted.kind in ("draw", "mean", "pooled", "interval"):
+        of_draws = {"draw": case.draws[:, 0], "interval": case.draws}
+        x = of_draws.get(wanted.kind, _mean(case.draws) if case.mean is None else case.mean)
         usable = np.isfinite(x.reshape(len(x), -1)).all(1)
-        if (case.point and wanted.kind == "draw") or not usable.any():
+        few = case.point or case.draws.shape[1] < wanted.least
+        if (wanted.kind in of_draws and few) or not usable.any():
             return None
         x, truth = x[usable], case.truth[usable]
         if wanted.kind == "pooled":
