@@ -32,7 +32,7 @@ def test_sums_by_blocks_are_those_over_all(parts, rng, monkeypatch):
         ]
 
     whole = found()
-    monkeypatch.setattr(arrays, "_BLOCK", 5)  # the last block is filled up
-    monkeypatch.setattr(systems, "_MOST", 4)
+    monkeypatch.setattr(arrays, "BLOCK", 5)  # the last block is filled up
+    monkeypatch.setattr(systems, "MOST", 4)
     for got, want in zip(found(), whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

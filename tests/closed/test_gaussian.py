@@ -9,25 +9,25 @@ import scipy.stats
 
 from dichroic.algebra import Components, Gaussian
 from dichroic.closed import groups, routes, weights
+from dichroic.closed.factors import Factors
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.groups import Groups
 from dichroic.closed.matrix_free import MatrixFree
 from dichroic.closed.statistics import Statistics
 from dichroic.closed.systems import Systems
-from dichroic.closed.weights import Weights
 from dichroic.diffusion import Schedule
 from dichroic.operators import AsComplex, Convolve, Dense, DenseNoise, FourierSample, PerSample, take
 from dichroic.posterior.closed_form import ClosedForm
 from dichroic.problem import Problem, Source, View
 from dichroic.white.arrays import grouped, stack_samples
-from dichroic.white.layout import has_weights
+from dichroic.white.layout import shared_cores
 from operator_cases import matrix_of
 from oracles import SIGMAS, assert_gaussian, random_covariance
 
 ROUTES = {
     "systems": Systems,
     "groups": Groups,
-    "weights": Weights,
+    "factors": Factors,
     "matrix free": MatrixFree,
 }
 
@@ -163,16 +163,16 @@ def bind(problem: Problem, name: str):
 
 
 @every_problem
-@pytest.mark.parametrize("route", ["systems", "groups", "weights", "weights, each by itself"])
+@pytest.mark.parametrize("route", ["systems", "groups", "factors", "factors, each by itself"])
 def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng):
     problem, std, sizes = make(rng)
     populations = Truth(np.random.default_rng(1), sizes).populations
-    if route == "weights, each by itself":
+    if route == "factors, each by itself":
         monkeypatch.setattr(weights, "CONDITION", 0)
-        route = "weights"
+        route = "factors"
     force(monkeypatch, route)
     for name, view in problem.views.items():
-        if route == "weights" and not has_weights(view):
+        if route == "factors" and shared_cores(view) is None:
             continue
         bound = bind(problem, name)
         assert type(bound) is ROUTES[route]
@@ -188,7 +188,7 @@ def test_the_exact_routes_are_brute_force(make, route, monkeypatch, float64, rng
 
 
 @pytest.mark.parametrize(
-    "name, route", [("dense noise", "groups"), ("own noise", "weights"), ("complex, own noise", "weights")]
+    "name, route", [("dense noise", "groups"), ("own noise", "factors"), ("complex, own noise", "factors")]
 )
 def test_dense_routes_draw_from_the_exact_posterior(name, route, monkeypatch, float64, rng):
     problem, std, sizes = PROBLEMS[name](rng)
@@ -216,7 +216,7 @@ def residuals(view, samples, std):
         yield np.real(np.conj(r) @ own @ r) / (len(r) * (2 if np.iscomplexobj(r) else 1))
 
 
-@pytest.mark.parametrize("route", ["groups", "weights"])
+@pytest.mark.parametrize("route", ["groups", "factors"])
 @pytest.mark.parametrize("name", ["own noise", "complex, own noise"])
 def test_dense_routes_know_what_is_left(name, route, monkeypatch, float64, rng):
     problem, std, _ = PROBLEMS[name](rng)
@@ -293,7 +293,7 @@ def test_views_are_sent_to_the_cheapest_exact_route(rng):
     middle = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, 0.1)})
     assert type(bind(middle, "v")) is Groups
     own = Problem({"a": Source((80,))}, {"v": View(y, {"a": 1.0}, PerSample(rng.uniform(0.1, 0.2, size=y.shape)))})
-    assert type(bind(own, "v")) is Weights
+    assert type(bind(own, "v")) is Factors
     y = rng.normal(size=(2, 5000)).astype(np.float32)
     large = Problem({"a": Source((5000,))}, {"v": View(y, {"a": 1.0}, 0.1)})
     assert type(bind(large, "v")) is MatrixFree

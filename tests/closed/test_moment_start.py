@@ -5,9 +5,9 @@ import pytest
 
 from dichroic.algebra import Gaussian
 from dichroic.closed import GaussianConfig, gaussian_em
+from dichroic.closed.factors import Factors
 from dichroic.closed.groups import Groups
 from dichroic.closed.moment_start import Moments, moment_start
-from dichroic.closed.weights import Weights
 from dichroic.operators import Dense, PerSample
 from dichroic.problem import Problem, Source, View
 from oracles import random_covariance
@@ -57,7 +57,7 @@ def test_observations_with_noise_of_their_own_have_the_moments_of_groups(rng):
     problem = Problem({s: Source(shape) for s, shape in shapes.items()}, {"v": view})
     known = populations(rng, {"b": 2})
     found = []
-    for route in (Weights, Groups):
+    for route in (Factors, Groups):
         found.append(moment_start(route(problem.views["v"], shapes).moments(), {"a": 3, "b": 2}, known)["a"])
     np.testing.assert_allclose(found[0].mean, found[1].mean, rtol=1e-5)
     np.testing.assert_allclose(found[0].covariance(), found[1].covariance(), rtol=1e-4, atol=1e-5)
@@ -71,7 +71,7 @@ def test_an_observation_of_exact_zeros_is_one_like_others(std, rng):
     noise = PerSample(rng.uniform(0.05, 0.2, size=y.shape)) if std == "own" else std
     mixing = 1.0 if std == "own" else PerSample(gain)
     problem = Problem({"a": Source((6,))}, {"v": View(y, {"a": mixing}, noise)})
-    route = Weights if std == "own" else Groups
+    route = Factors if std == "own" else Groups
     moments = route(problem.views["v"], {"a": (6,)}).moments()
     found = moment_start(moments, {"a": 6}, {})["a"]
     without = problem.select({"v": np.delete(np.arange(40), 17)})

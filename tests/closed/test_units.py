@@ -5,16 +5,16 @@ import pytest
 
 from dichroic.algebra import Components
 from dichroic.closed import ComponentsConfig, GaussianConfig, components_em, gaussian_em, routes
+from dichroic.closed.factors import Factors
 from dichroic.closed.groups import Groups
 from dichroic.closed.matrix_free import MatrixFree
 from dichroic.closed.systems import Systems
-from dichroic.closed.weights import Weights
 from dichroic.operators import Dense
 from dichroic.problem import Problem, Source, View
 from oracles import random_covariance
 
 FACTORS = [1e-20, 1e-10, 1e10, 1e20]
-ROUTES = {"systems": Systems, "groups": Groups, "weights": Weights, "matrix free": MatrixFree}
+ROUTES = {"systems": Systems, "groups": Groups, "factors": Factors, "matrix free": MatrixFree}
 
 
 def problem(view: float = 1.0, source: float = 1.0) -> Problem:

@@ -31,7 +31,7 @@ class Components:
 
     def scaled(self, shift: float, scale: float) -> "Components":
         """The law of `shift + scale x`."""
-        return Components(self.weights, shift + scale * self.means, scale**2 * self.covariances)
+        return Components(self.weights, shift + scale * self.means, scale * (scale * self.covariances))
 
     def __len__(self) -> int:
         return len(self.weights)

@@ -40,7 +40,9 @@ class Gaussian:
 
     def scaled(self, shift: float, scale: float) -> "Gaussian":
         """The law of `shift + scale x`."""
-        return Gaussian(shift + scale * self.mean, self.basis, scale**2 * self.values, scale**2 * self.rest)
+        mean, values = np.asarray(self.mean, float), np.asarray(self.values, float)
+        # the square of a scale may leave the range of single precision, in which either may be given
+        return Gaussian(shift + scale * mean, self.basis, scale * (scale * values), scale * (scale * float(self.rest)))
 
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The covariance as a matrix."""

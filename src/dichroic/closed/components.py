@@ -35,7 +35,7 @@ from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.closed.family import Family
 from dichroic.closed.routes import NoRoute, bind_components
 from dichroic.closed.stationary import family_of
-from dichroic.closed.units import in_units, scaled_components, units_of
+from dichroic.closed.units import in_units, units_of
 from dichroic.kinds import Settings
 from dichroic.problem import Problem
 
@@ -134,7 +134,7 @@ def components_em(
         return found
 
     def in_the_users(fit: ComponentsFit) -> ComponentsFit:
-        return replace(fit, components={s: scaled_components(x, units[s]) for s, x in fit.components.items()})
+        return replace(fit, components={s: x.scaled(0.0, units[s]) for s, x in fit.components.items()})
 
     try:
         views, judges = bind(problem, config.subset), [] if held_out is None else bind(held_out)
@@ -143,7 +143,7 @@ def components_em(
     tell = None if kept is None else lambda fit: kept(in_the_users(fit))
     families = {s: family_of(source) for s, source in problem.sources.items()}
     search = _Search(views, judges, learned, families, config, report, tell)
-    return in_the_users(search.run({s: scaled_components(x, 1 / units[s]) for s, x in start.items()}))
+    return in_the_users(search.run({s: x.scaled(0.0, 1 / units[s]) for s, x in start.items()}))
 
 
 class _Search:

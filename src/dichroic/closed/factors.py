@@ -8,7 +8,9 @@ observations, and each of these solves small systems of the size of its own data
     \alpha_{ic} = C_{ic}^{-1} \Big(y_i - \sum_s D_{is} B_s \mu_{s k_s}\Big) .
 
 Sums of what comes out, back through the factors, are all that the components need: with responsibilities
-:math:`r_{ic}`, of :math:`r\, D_s \alpha` and :math:`r\, D_s (\alpha \alpha^\top - C^{-1}) D_s`.
+:math:`r_{ic}`, of :math:`r\, D_s \alpha` and :math:`r\, D_s (\alpha \alpha^\top - C^{-1}) D_s`. Where observations
+share their operators, all sources have the same factors, and of one component each these sums are had for less
+(`dichroic.closed.weights`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,20 +24,23 @@ from scipy.special import logsumexp
 
 from dichroic.algebra import Components, matheron, root
 from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness
-from dichroic.closed.weights import OBSERVATION, cholesky, potri, potrs, symmetric
+from dichroic.closed.moment_start import Moments
+from dichroic.closed.weights import cholesky, potri, potrs, sums_of_alike, symmetric
 from dichroic.problem import View
 from dichroic.white.arrays import factored
+from dichroic.white.layout import has_weights
 from dichroic.white.parallel import dense_side_by_side
 
 __all__ = ["Factors", "factor_operations"]
 
 _NOTHING = 1e-12  # responsibilities below this are left out
+_OBSERVATION = 1e6  # floating-point operations that an observation costs whatever its size
 _JOBS = 4  # shares of a view that are worked on side by side
 
 
 def factor_operations(counts: np.ndarray, combinations: int) -> float:
     """Of observations of so many data each: a factor per combination, and the inverses of those that count."""
-    return float((counts.astype(float) ** 3 * (combinations + 2) / 3 + combinations * OBSERVATION).sum())
+    return float((counts.astype(float) ** 3 * (combinations + 2) / 3 + combinations * _OBSERVATION).sum())
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,10 @@ class _Solved:
 
 
 class Factors(Evidence):
-    """Entrywise factors behind cores that all observations share; a view for which `factored` holds."""
+    """Entrywise factors behind cores that all observations share; a view for which `factored` holds.
+
+    `common` are the factors of all sources in units of the most accurate noise of each value, None where they differ.
+    """
 
     separate = True
 
@@ -64,13 +72,38 @@ class Factors(Evidence):
         super().__init__(view, shapes)
         parts = factored(view, shapes)
         assert parts is not None
-        self.A, self.D, self.seen, self.y = parts
+        A, D, seen, y = parts
+        self.kept = np.flatnonzero(seen.any(0))  # values that some observation has
+        self.seen, self.y = seen[:, self.kept], y[:, self.kept]
         self.count = self.seen.sum(1)
+        self.A = {s: a[self.kept] for s, a in A.items()}
+        self.D, self.common = {s: d[:, self.kept] for s, d in D.items()}, None
+        if has_weights(view):
+            weights = self.D[self.sources[0]]
+            best = weights.max(0)
+            self.common = weights / best
+            self.A = {s: best[:, None] * a for s, a in self.A.items()}
+            self.D = dict.fromkeys(self.sources, self.common)
 
     def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
+        if self._at_once(components):
+            return self._sums(components)[0]
         return np.array([solved.evidence for solved in self._each(components)])
 
+    def _at_once(self, components: Mapping[str, Components]) -> bool:
+        return self.common is not None and self.combinations(components) == 1
+
+    def _sums(self, components: Mapping[str, Components]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert self.common is not None
+        Q = np.sum([q[0] for q in self._shown(components).values()], axis=0)
+        shift = np.sum([self.A[s] @ components[s].means[0] for s in self.sources], axis=0)
+        return sums_of_alike(self.common, self.y, Q, shift)
+
     def statistics(self, components: Mapping[str, Components]) -> tuple[float, dict[str, ComponentStatistics]]:
+        if self._at_once(components):
+            log_likelihood, alpha, second = self._sums(components)
+            parts = {s: ComponentStatistics.of_one(self.n, alpha @ a, a.T @ second @ a) for s, a in self.A.items()}
+            return float(log_likelihood.sum()), parts
         combinations = self._combinations(components)
 
         def sums(rows: np.ndarray) -> tuple[float, dict[str, ComponentStatistics]]:
@@ -107,6 +140,10 @@ class Factors(Evidence):
 
     def mean(self, components: Mapping[str, Components]) -> dict[str, Float[np.ndarray, "n ..."]]:
         combinations = self._combinations(components)
+        if len(combinations) == 1:
+            means = np.concatenate([components[s].means[0] for s in self.sources])
+            every = np.broadcast_to(means, (self.n, len(means)))
+            return self._given(components, np.zeros(self.n, int), every, np.zeros_like(self.y))
         shares = {s: np.zeros((len(components[s]), self.n)) for s in self.sources}
         pulled = {s: np.zeros((len(components[s]), *self.y.shape)) for s in self.sources}
         for i, solved in enumerate(self._each(components)):
@@ -128,34 +165,56 @@ class Factors(Evidence):
             for i, solved in enumerate(self._each(components)):
                 total = np.cumsum(solved.shares)
                 chosen[i] = min(int((total < uniform[i] * total[-1]).sum()), len(total) - 1)
-        which = {s: np.array([combinations[c][s] for c in chosen]) for s in self.sources}
         x = np.empty_like(white)
         for s, block in self.blocks.items():
-            for k in np.unique(which[s]):
-                rows = which[s] == k
+            which = np.array([each[s] for each in combinations])[chosen]
+            for k in np.unique(which):
+                rows = which == k
                 x[rows, block] = components[s].means[k] + white[rows, block] @ root(components[s].covariances[k]).T
 
-        Q = self._shown(components)
+        return self._given(components, chosen, x, noise[:, self.kept] * self.seen)
+
+    def _given(
+        self, components: Mapping[str, Components], chosen: np.ndarray, x: np.ndarray, noise: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What becomes of draws of the sources, each of its chosen combination, and of the noise, given the data."""
+        Q, combinations = self._shown(components), self._combinations(components)
 
         def forward(x: np.ndarray) -> np.ndarray:
             return np.sum([self.D[s] * (x[:, block] @ self.A[s].T) for s, block in self.blocks.items()], axis=0)
 
         def pull(residual: np.ndarray) -> tuple[np.ndarray, None]:
             alpha = np.zeros_like(residual)
-            for i, c in enumerate(chosen):
-                J, pairs = self._values(i)
-                C = np.sum([self._spread(s, i, Q[s][k], J, pairs) for s, k in combinations[c].items()], axis=0)
-                C[np.diag_indices(len(C))] += 1
-                alpha[i, J] = potrs(cholesky(C), residual[i, J], lower=1)[0]
-            moved = np.zeros_like(white)
+
+            def job(number: int) -> None:
+                for i in range(number, self.n, _JOBS):
+                    J, pairs = self._values(i)
+                    each = combinations[chosen[i]].items()
+                    C = np.sum([self._spread(s, i, Q[s][k], J, pairs) for s, k in each], axis=0)
+                    C[np.diag_indices(len(C))] += 1
+                    alpha[i, J] = potrs(cholesky(C), residual[i, J], lower=1)[0]
+
+            for _ in dense_side_by_side(job, range(_JOBS)):
+                pass
+            moved = np.zeros_like(x)
             for s, block in self.blocks.items():
-                back = (self.D[s] * alpha) @ self.A[s]
-                for k in np.unique(which[s]):
-                    rows = which[s] == k
-                    moved[rows, block] = back[rows] @ components[s].covariances[k]
+                back, which = (self.D[s] * alpha) @ self.A[s], np.array([each[s] for each in combinations])[chosen]
+                for k in np.unique(which):
+                    moved[which == k, block] = back[which == k] @ components[s].covariances[k]
             return moved, None
 
-        return self.cut(matheron(x, self.y, noise * self.seen, forward, pull)[0])
+        return self.cut(matheron(x, self.y, noise, forward, pull)[0])
+
+    def moments(self) -> list[Moments] | None:
+        if self.common is None:
+            return None
+        g = self.common**2
+        power = (self.y**2).sum(1) / np.maximum(self.count, 1)
+        weights = (power > 0) / np.maximum(power, 1) ** 2  # as `Moments.of_group`
+        gy = self.common * self.y
+        first, pairs, crossed = weights @ gy, (weights * g.T) @ g, (weights * gy.T) @ g
+        second = (weights * gy.T) @ gy - np.diag(weights @ g)
+        return [Moments(self.A, weights @ g, first, pairs, crossed, second)]
 
     def chi_square(self, samples: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
         shown = [self.D[s] * (np.asarray(samples[s], float).reshape(self.n, -1) @ self.A[s].T) for s in self.sources]

@@ -31,7 +31,7 @@ from dichroic.closed.moment_start import FLOOR, moment_start
 from dichroic.closed.routes import bind_views
 from dichroic.closed.stationary import family_of
 from dichroic.closed.statistics import Statistics
-from dichroic.closed.units import in_units, scaled, units_of
+from dichroic.closed.units import in_units, units_of
 from dichroic.diffusion import DenoiserPrior, Prior, Scaling, Schedule
 from dichroic.kinds import Settings
 from dichroic.problem import Problem
@@ -139,8 +139,8 @@ def gaussian_em(
     # BLAS's own threads pay for large matrices only, and wait for each other where the machine is busy
     threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
     with threadpool_limits(threads, "blas"):
-        populations = _best_start(views, shapes, {s: scaled(x, 1 / units[s]) for s, x in fixed.items()}, families)
-        populations |= {s: scaled(x, 1 / units[s]) for s, x in (start or {}).items() if s not in fixed}
+        populations = _best_start(views, shapes, {s: x.scaled(0.0, 1 / units[s]) for s, x in fixed.items()}, families)
+        populations |= {s: x.scaled(0.0, 1 / units[s]) for s, x in (start or {}).items() if s not in fixed}
         ends = {s: x for s, x in populations.items() if s not in fixed}
         ascent = Ascent({} if drawn else {s: Components.of(x) for s, x in ends.items()}, families)
         for lap in range(config.laps):
@@ -160,7 +160,7 @@ def gaussian_em(
             if config.rank is not None and not drawn:
                 ascent.ask = {s: Components.of(x) for s, x in asked.items()}
             populations = {**populations, **asked}
-    found = {s: fixed[s] if s in fixed else scaled(ends[s], units[s]) for s in shapes}
+    found = {s: fixed[s] if s in fixed else ends[s].scaled(0.0, units[s]) for s in shapes}
     return GaussianFit(found, history, converged, ascent.remaining() / count, ascent.change())
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from dichroic.algebra import Components, Gaussian
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.routes import bind_view
-from dichroic.closed.units import in_units, scaled, units_of
+from dichroic.closed.units import in_units, units_of
 from dichroic.problem import Problem, View
 from dichroic.problem.unknowns import NOISE, Parameter
 
@@ -214,6 +214,6 @@ class _Search:
         bound = bind_view(in_units(view, units), self.shapes, len(view), self.seed)
         if bound.draws_only:
             raise ValueError(f"view '{name}' is too large for an exact likelihood, by which an instrument is learned")
-        given = {s: Components.of(scaled(self.populations[s], 1 / units[s])) for s in view.mixing}
+        given = {s: Components.of(self.populations[s].scaled(0.0, 1 / units[s])) for s in view.mixing}
         white = float(np.sum(bound.log_likelihood(given)))
         return white - float(np.log(values[NOISE]) * view.counts.sum()) if NOISE in values else white

@@ -1,8 +1,8 @@
 """Who answers for a view: the cheapest exact route there is, and where the sizes stand at which one ends.
 
-Five routes. `Systems`: every observation its own small system, in compiled code. In dense algebra on the host,
-`Groups`, of observations that share operators, noise and mask; `Weights`, of those that share operators alone, for
-sources of one Gaussian; `Factors`, of those whose operators differ by entrywise factors, amplitudes or masks say.
+Four routes. `Systems`: every observation its own small system, in compiled code. In dense algebra on the host,
+`Groups`, of observations that share operators, noise and mask; `Factors`, of those that differ by entrywise factors,
+noise, masks or amplitudes say.
 `MatrixFree`, where dense matrices are out of the question: posterior draws, of Gaussian sources.
 """
 
@@ -17,9 +17,8 @@ from dichroic.closed.factors import Factors, factor_operations
 from dichroic.closed.groups import Groups, group_operations
 from dichroic.closed.matrix_free import MatrixFree
 from dichroic.closed.systems import Systems, system_operations
-from dichroic.closed.weights import OBSERVATION, Weights
 from dichroic.problem import View
-from dichroic.white.layout import group_alike, has_weights, shared_cores
+from dichroic.white.layout import group_alike, shared_cores
 
 __all__ = ["NoRoute", "bind_components", "bind_dense", "bind_view", "bind_views"]
 
@@ -78,10 +77,7 @@ def dense_routes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     groups = group_alike(view)
     together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + GROUP)
     routes: dict[str, tuple[float, Callable[[], Any]]] = {"groups": (together, lambda: Groups(view, shapes, groups))}
-    if has_weights(view):
-        alone = float((view.counts.astype(float) ** 3 + OBSERVATION).sum())
-        routes["weights"] = alone, lambda: Weights(view, shapes)
-    elif len(groups) > 1 and shared_cores(view) is not None:
+    if shared_cores(view) is not None:
         routes["factors"] = factor_operations(view.counts, 1), lambda: Factors(view, shapes)
     return routes
 

@@ -30,7 +30,7 @@ _SYSTEMS = 1 << 14  # small systems side by side: what fits into the cache of a 
 _SLOW = 20.0  # time of an operation on small systems, in units of one in a matrix product
 _SEARCH = 0.25  # time of a density in units of one with its derivatives
 _JOBS = 4  # shares of a view that are worked on side by side, at least
-_MOST = 1 << 16  # observations in a share: each is copied
+MOST = 1 << 16  # observations in a share: each is copied
 
 
 def system_operations(n: int, m: int) -> float:
@@ -113,7 +113,7 @@ class Systems(Evidence):
         every = self.combinations(components)
         search = every > self.exhaustive
         systems = _SOME * 2 ** len(self.sources) if search else every
-        jobs = max(_JOBS, -(-self.n // _MOST))
+        jobs = max(_JOBS, -(-self.n // MOST))
         block = max(1, min(-(-self.n // jobs), _SYSTEMS // systems))
         blocks = -(-self.n // (jobs * block))
         with jax.enable_x64(True):

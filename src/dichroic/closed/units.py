@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dichroic.algebra import Components, Gaussian
 from dichroic.operators import Scale, take
 from dichroic.operators.base import Composition
 from dichroic.problem import View
 
-__all__ = ["in_units", "scaled", "scaled_components", "units_of"]
+__all__ = ["in_units", "units_of"]
 
 _SOME = 8  # observations whose operators tell the size of a source
 
@@ -36,17 +35,6 @@ def in_units(view: View, units: Mapping[str, float]) -> View:
         for s, operator in view.mixing.items()
     }
     return replace(view, mixing=mixing, truth={})
-
-
-def scaled(x: Gaussian, factor: float) -> Gaussian:
-    """The Gaussian of what is `factor` times as large."""
-    values = factor * (factor * np.asarray(x.values, float))
-    return Gaussian(factor * np.asarray(x.mean, float), x.basis, values, factor * (factor * float(x.rest)))
-
-
-def scaled_components(x: Components, factor: float) -> Components:
-    """The components of what is `factor` times as large."""
-    return Components(x.weights, factor * x.means, factor * (factor * x.covariances))
 
 
 def _unit(source: str, views: Sequence[View]) -> float:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from dichroic.operators import DiagonalNoise, Identity, select, take
 from dichroic.problem import Observation, View
-from dichroic.white.layout import diagonal_noise, group_alike, peel, shared_cores
+from dichroic.white.layout import diagonal_noise, group_alike, has_weights, peel, shared_cores
 from dichroic.white.observation import WhitenedObservation
 
 __all__ = [
@@ -23,13 +23,12 @@ __all__ = [
     "in_blocks",
     "stack_samples",
     "stacked",
-    "weighted",
     "white_data",
     "white_matrices",
     "widen",
 ]
 
-_BLOCK = 1 << 16  # observations whose matrices are made, and summed over, together
+BLOCK = 1 << 16  # observations whose matrices are made, and summed over, together
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of sources, as compiled programs know them
 
@@ -79,7 +78,7 @@ def in_blocks(n: int) -> Iterator[np.ndarray]:
     """The rows of `n` observations, so many at a time that what is made of them takes little memory; the last of them
     fill up the last block.
     """
-    size = min(n, _BLOCK)
+    size = min(n, BLOCK)
     for begin in range(0, n, size):
         yield np.minimum(np.arange(begin, begin + size), n - 1)
 
@@ -98,39 +97,16 @@ def grouped(view: View, shapes: Mapping[str, tuple[int, ...]], indices: list[np.
     return groups
 
 
-def weighted(
-    view: View, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
-    """A view for which `has_weights` holds; sources in the order of the view's mixing.
-
-    **Returns:** `A`, `weights` and `y`: the matrix of one observation is `weights[i][:, None] * A`, zero where it has
-    no data, and `y` is white, as everywhere: in units of the noise, and zero where missing.
-    """
-    std, view = diagonal_noise(view), view.gaussian
-    assert std is not None
-    observed = np.ones(view.y.shape, bool) if view.observed is None else view.observed
-    weights = np.where(observed, 1 / std, 0).reshape(len(view), -1)
-    y = view.y.reshape(len(view), -1)
-    parts = [np.real(y), np.imag(y)] if np.iscomplexobj(y) else [y]
-    bare = Observation(view.y[0], np.ones(view.event_shape, bool), dict(view.mixing), DiagonalNoise(1.0))
-    with jax.enable_x64(True):
-        A, _ = _matrix(widen(bare), _static(view, shapes))
-    return (
-        np.asarray(A, float),
-        np.tile(weights, len(parts)),
-        np.concatenate([weights * part.astype(float) for part in parts], axis=1),
-    )
-
-
 def factored(
     view: View, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
     """A view with `shared_cores`, None for any other.
 
     **Returns:** `A`, `D`, `seen` and `y`: the matrix of a source in observation `i` is `D[s][i][:, None] * A[s]`, zero
-    where it has no data, which `seen` says; `y` is white, and zero where missing.
+    where it has no data, which `seen` says; `y` is white, and zero where missing. All sources have the same `D` where
+    the view `has_weights`.
     """
-    cores, std = shared_cores(view), diagonal_noise(view)
+    cores, std, alike = shared_cores(view), diagonal_noise(view), has_weights(view)
     if cores is None or std is None:
         return None
     view, n, axes = view.gaussian, len(view), len(view.event_shape)
@@ -139,7 +115,7 @@ def factored(
     A, D = {}, {}
     for s, operator in view.mixing.items():
         factor = np.where(seen, 1 / std, 0)
-        for part in peel(operator, axes)[0]:
+        for part in [] if alike else peel(operator, axes)[0]:
             factor = factor * part
         D[s] = np.tile(factor.reshape(n, -1), len(parts))
         core = Identity(shapes[s]) if cores[s] is None else cores[s]

@@ -43,8 +43,10 @@ def diagonal_noise(view: View) -> np.ndarray | None:
 def shared_cores(view: View) -> dict[str, Any] | None:
     """What is left of the operators without the entrywise factors of single observations, None for the identity; None
     in all where that is not the same for all observations, or where factors are complex or the noise of values is not
-    independent.
+    independent. Operators that all observations share are left whole.
     """
+    if has_weights(view):
+        return dict(view.mixing)
     if diagonal_noise(view) is None:
         return None
     peeled = {s: peel(operator, len(view.event_shape)) for s, operator in view.mixing.items()}
