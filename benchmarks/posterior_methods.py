@@ -1,7 +1,7 @@
 """Every way of drawing posteriors at equal network evaluations, beside the exact posterior.
 
     python benchmarks/posterior_methods.py [--observations 32] [--pairs 2] [--evaluations 100 400] [--only WORDS]
-        [--out docs/benchmarks]
+        [--swept] [--out docs/benchmarks]
 
 Two manifolds in five dimensions through random 3 x 5 matrices with noise 0.01, as in `benchmarks/posterior.py`, whose
 scores these are: priors of networks that are exact, and of which nothing can be known but values and derivatives.
@@ -39,6 +39,29 @@ SETTINGS: dict[str, dict] = {
 }
 
 
+def _swept(kind: str, **values: tuple) -> dict[str, dict]:
+    """A method with each value of one setting, all others being the defaults."""
+    return {
+        f"{kind}, {name} = {value:g}" if isinstance(value, int | float) else f"{kind}, {name} = {value}": {
+            "kind": kind,
+            name: value,
+        }
+        for name, some in values.items()
+        for value in some
+    }
+
+
+# what other defaults were chosen of, `--swept`
+SWEPT: dict[str, dict] = {
+    **_swept("mcg", zeta=(0.1, 0.3, 1.0, 3.0)),
+    **_swept("diffpir", weight=(1.0, 3.0, 8.0, 30.0), fresh=(0.1, 1.0)),
+    **_swept("ddrm", eta=(0.5, 0.85, 1.0), eta_data=(0.5,)),
+    **_swept("snips", length=(0.1, 0.2, 0.5), rounds=(1, 10)),
+    **_swept("red_diff", weight=(0.03, 0.25, 2.0), rate=(0.03, 0.3)),
+    **_swept("msdm", gamma=(0.7, 1.0, 1.4, 2.0), churn=(0.1, 0.3, 1.0), width=("level",)),
+}
+
+
 def counted(settings: dict, evaluations: int, bind) -> Method | None:
     """A method with as many steps as cost about so many evaluations; None where the first one costs more."""
     method = read_method(settings)
@@ -54,6 +77,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--evaluations", type=int, nargs="+", default=[100, 400])
     parser.add_argument("--only", default="")
+    parser.add_argument("--swept", action="store_true", help="settings of methods, in place of methods")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     arguments = parser.parse_args()
     begin = time.process_time()
@@ -66,7 +90,7 @@ def main() -> None:
         f"| exact posterior | | | | {np.mean(halves):.3f} | {off:.3f} | 1.00 | 1.00 |",
     ]
     for evaluations in arguments.evaluations:
-        for name, settings in SETTINGS.items():
+        for name, settings in (SWEPT if arguments.swept else SETTINGS).items():
             if not re.search(arguments.only, name):
                 continue
             method = counted(settings, evaluations, lambda m: pairs[0].bound(m, False))
@@ -81,7 +105,8 @@ def main() -> None:
             print(f"{time.process_time() - begin:5.0f} s {lines[-1]}", flush=True)
             jax.clear_caches()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "posterior_methods_table.inc").write_text("\n".join(lines) + "\n")
+    table = "posterior_settings_table.inc" if arguments.swept else "posterior_methods_table.inc"
+    (arguments.out / table).write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

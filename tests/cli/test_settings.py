@@ -94,7 +94,10 @@ def test_a_flag_for_another_kind_of_network_drops_the_settings_of_the_first():
         ({"network": {"kind": "mlp", "widht": 3}}, "network.widht: unknown setting; did you mean 'width'?"),
         ({"network": {"widht": 3}}, "network.widht: unknown setting; did you mean 'width'?"),
         ({"network": {"kind": "unet", "width": 3}}, "network.width: unknown setting; those of network: .*channels"),
-        ({"network": {"kind": "mpl"}}, "network.kind: expected 'mlp', 'unet', 'conv' or 'diffwave', got 'mpl'"),
+        (
+            {"network": {"kind": "mpl"}},
+            "network.kind: expected 'mlp', 'unet', 'conv', 'diffwave' or 'causal', got 'mpl'",
+        ),
         ({"network": 3}, "network: expected"),
         ({"sampling": {"step": "hein"}}, "sampling.step: unknown step 'hein'; known: ddim, ancestral, heun"),
         ({"sampling": {"kind": "spd"}}, "sampling: unknown kind 'spd'; known: auto, annealed, closed_form"),

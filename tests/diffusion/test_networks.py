@@ -11,6 +11,7 @@ import pytest
 
 from dichroic.diffusion import (
     NETWORKS,
+    CausalConfig,
     ConvConfig,
     DiffWaveConfig,
     GaussianDenoiser,
@@ -36,6 +37,9 @@ EXAMPLES = {
     ],
     "diffwave": [
         ((9, 2), DiffWaveConfig(width=4, depth=2, embedding=8)),
+    ],
+    "causal": [
+        ((9, 2), CausalConfig(window=2, ahead=1, width=8, depth=1, heads=2, embedding=8)),
     ],
 }
 every_network = pytest.mark.parametrize(
@@ -98,6 +102,14 @@ def test_the_noise_level_matters(shape, config, getkey):
     x = jax.random.normal(getkey(), shape)
     a, b = (denoise(network, x, jnp.asarray(sigma)) for sigma in (0.1, 2.0))
     assert np.abs(a - b).max() > 1e-4
+
+
+def test_a_causal_answer_waits_no_longer_than_it_says(getkey):
+    ((shape, config),) = EXAMPLES["causal"]
+    network, x = create(shape, config).network, jax.random.normal(getkey(), shape)
+    before, after = (np.asarray(denoise(network, a, jnp.asarray(1.0))) for a in (x, x.at[6:].add(1)))
+    changed = np.flatnonzero((before != after).any(1))
+    assert config.latency == 3 and changed.min() == 6 - 2 * config.ahead >= 6 - config.latency
 
 
 @every_network

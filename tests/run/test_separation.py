@@ -9,7 +9,7 @@ import pytest
 
 from dichroic import Problem, Source, View
 from dichroic.diffusion import Cost
-from dichroic.posterior import Auto, Draws, Method, observation_keys
+from dichroic.posterior import MSDM, Auto, Draws, Method, observation_keys
 from dichroic.run import RunError, Separation, separate
 from dichroic.run.separation_files import check_free, write_npz
 from dichroic.run.separation_writer import SeparationWriter
@@ -58,6 +58,14 @@ def test_an_observation_does_not_know_those_after_it(finished):
     first = problem.select({name: np.arange(5) for name in problem.views})
     a, b = (finished.separate(p, draws=1) for p in (problem, first))
     np.testing.assert_allclose(a.draws("both", "star")[:5], b.draws("both", "star"), rtol=1e-4, atol=1e-5)
+
+
+def test_draws_that_leave_their_source_are_said_by_method_and_setting(finished):
+    wild = MSDM(width="level", gamma=0.01, steps=4, batch=16)
+    words = r"view 'both': 100.0% of the draws are not finite.*'msdm', steps = 4, gamma = 0.01, width = level"
+    with pytest.warns(UserWarning, match=words):
+        found = finished.separate(tiny_problem(8, seed=3), draws=1, sampling=wild)
+    assert found.diverged["both"].all()
 
 
 def test_seeds_and_draws_differ(finished):

@@ -92,8 +92,8 @@ def _draw(lap: Lap, view: str, report: Report) -> None:
     lap.views[view] = drawn.summary | ({"tried": list(bound.tried)} if bound.tried else {})
     if drawn.diverged.mean() > 0.5:
         raise Diverged(
-            f"view '{view}': {drawn.diverged.mean():.0%} of the posterior draws of lap {lap.number} left the range of "
-            "their sources; the noise may be understated, or the training rate too high"
+            f"view '{view}': {drawn.diverged.mean():.0%} of the posterior draws of lap {lap.number} are "
+            f"{lap.context.config.sampling.astray}; the noise may be understated, or the training rate too high"
         )
 
 

@@ -79,6 +79,8 @@ class Stepped(Sampled, ABC):
     to `restart` (in units of the source's standard deviation).
     """
 
+    stability: ClassVar[tuple[str, ...]] = ("steps",)
+
     steps: PositiveInt = 24
     """Steps of a draw from pure noise."""
     warm_steps: PositiveInt = 8

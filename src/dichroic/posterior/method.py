@@ -201,6 +201,8 @@ class Method(BaseModel, ABC):
     # whether it takes data without noise, as a constraint, and whether it takes no others
     takes_exact: ClassVar[bool] = False
     needs_exact: ClassVar[bool] = False
+    # its settings that decide whether draws stay where their sources are
+    stability: ClassVar[tuple[str, ...]] = ()
 
     kind: str
     batch: PositiveInt | None = None
@@ -277,6 +279,12 @@ class Method(BaseModel, ABC):
     def untrained(self) -> "Method":
         """What stands in for it on observations that nothing was trained for."""
         return self
+
+    @property
+    def astray(self) -> str:
+        """What is said of draws that have left their sources: by which method, and by which settings."""
+        settings = ", ".join(f"{name} = {getattr(self, name)}" for name in self.stability)
+        return f"not finite, or far outside their source: method {self.kind!r}" + (f", {settings}" if settings else "")
 
     @property
     def title(self) -> str:

@@ -63,22 +63,27 @@ class System(eqx.Module):
     r"""The system :math:`C v = r` of one observation.
 
     `matrices` are formed where all observations share them (`shared`), or where they are small; elsewhere the solver
-    takes products.
+    takes products. With `gains`, the diagonals of :math:`A_s A_s^\top` where these have nothing beside, a system with
+    one variance for every source is solved entry by entry.
     """
 
     observation: WhitenedObservation
     matrices: dict[str, Float[Array, "m d"]] | None
     shared: bool = eqx.field(static=True)
+    gains: dict[str, Float[Array, " m"]] | None = None
 
     @classmethod
     def of(cls, observation: WhitenedObservation, alike: bool) -> "System":
         """`alike`, whether all observations of a batch share operators, noise and mask."""
         numbers = sum(prod(shape) for shape in observation.shapes.values())
         few = observation.observed.size <= JACOBI_SIZE and numbers <= _SMALL
-        return cls(observation, observation.matrices() if alike or few else None, alike)
+        matrices = observation.matrices() if alike or few else None
+        return cls(observation, matrices, alike, observation.squared_gains())
 
     def solve(self, models: Models, r: Float[Array, " m"]) -> tuple[Float[Array, " m"], Info]:
         """:math:`C^{-1} r`."""
+        if self.gains is not None and not any(models[s].values.size for s in self.gains):
+            return r / (1 + sum(models[s].rest * gains for s, gains in self.gains.items())), Info.none()
         if self.matrices is None:
 
             def product(p: Array) -> tuple[Array, Sources]:
@@ -117,7 +122,9 @@ class System(eqx.Module):
     def power(self) -> Float[Array, ""]:
         r"""Mean of the diagonal of :math:`A A^\top` over the observed entries."""
         m, count = self.observation.observed.size, jnp.maximum(self.observation.count, 1)
-        if self.matrices is not None:
+        if self.gains is not None:
+            total = sum(jnp.sum(gains) for gains in self.gains.values())
+        elif self.matrices is not None:
             total = sum(jnp.sum(A**2) for A in self.matrices.values())
         else:  # one probe tells the trace of a large matrix
             z = jax.random.rademacher(jax.random.key(0), (m,), self.observation.dtype)
@@ -126,6 +133,8 @@ class System(eqx.Module):
 
     def powers(self) -> Float[Array, " m"]:
         r"""The diagonal of :math:`A A^\top`, from as many transposed products as there are data."""
+        if self.gains is not None:
+            return sum(self.gains.values())  # pyright: ignore
         if self.matrices is not None:
             return sum(jnp.sum(A**2, axis=1) for A in self.matrices.values())  # pyright: ignore
         m = self.observation.observed.size

@@ -130,6 +130,8 @@ def separate(
                     writer.average(name, means, {s: some.seen(s, x) for s, x in means.items()}, shares, rows)
                     found.append((len(some), shares))
                     done += made
+            if own is None and (lost := float(np.mean(writer.diverged[name][:]))):
+                warnings.warn(f"view '{name}': {lost:.1%} of the draws are {sampling.astray}", stacklevel=2)
             if not whole:
                 writer.shares[name] = _pooled(found, list(view.mixing))
     return writer.finish()

@@ -9,6 +9,7 @@ Missing entries have a zero row and read zero. Complex entries count as two real
 """
 
 from collections.abc import Mapping
+from math import prod
 
 import equinox as eqx
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.diffusion import Scaling
+from dichroic.operators import AsComplex, Composition, Operator
 from dichroic.problem import Observation
 
 __all__ = ["WhitenedObservation"]
@@ -110,6 +112,19 @@ class WhitenedObservation(eqx.Module):
 
         return {s: matrix(s, shape) for s, shape in self.shapes.items()}
 
+    def squared_gains(self) -> dict[str, Float[Array, " m"]] | None:
+        r"""The diagonals of :math:`A'_s A'^\top_s`, where these are all there is of them: operators multiply entry by
+        entry, and the noise of entries is independent. None elsewhere.
+        """
+        numbers, operators = self.observed.size, self.observation.mixing
+        if not (
+            self.observation.likelihood.entrywise
+            and all(_multiplies(operators[s]) and prod(shape) == numbers for s, shape in self.shapes.items())
+        ):
+            return None
+        back = self.adjoint(jnp.ones(numbers, self.dtype))
+        return {s: self.forward({s: u}) for s, u in back.items()}
+
     def matrix(self) -> Float[Array, "m d"]:
         """The matrices of all sources side by side, in the order of `shapes`."""
         return jnp.concatenate(list(self.matrices().values()), axis=1)
@@ -146,6 +161,13 @@ class WhitenedObservation(eqx.Module):
 
     def _masked(self, u: Array) -> Array:
         return jnp.where(self.observation.observed, u, 0)
+
+
+def _multiplies(operator: Operator) -> bool:
+    """Whether it multiplies entry by entry; complex numbers, which are pairs, turn as well."""
+    if isinstance(operator, Composition):
+        return _multiplies(operator.outer) and _multiplies(operator.inner)
+    return isinstance(operator, AsComplex) or operator.diagonal() is not None
 
 
 def _float(dtype):

@@ -5,6 +5,7 @@ One that is faster in blocks of a batch says how many samples make a block, in t
 
 from typing import Annotated
 
+from dichroic.diffusion.networks.causal import Causal, CausalConfig
 from dichroic.diffusion.networks.config import NetworkConfig
 from dichroic.diffusion.networks.conv import Conv, ConvConfig
 from dichroic.diffusion.networks.diffwave import DiffWave, DiffWaveConfig
@@ -18,6 +19,7 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
     "unet": UNetConfig,
     "conv": ConvConfig,
     "diffwave": DiffWaveConfig,
+    "causal": CausalConfig,
 }
 AnyNetwork = Annotated[NetworkConfig, OneOf(NETWORKS, "mlp")]
 
@@ -25,6 +27,8 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "AnyNetwork",
+    "Causal",
+    "CausalConfig",
     "Conv",
     "ConvConfig",
     "DiffWave",

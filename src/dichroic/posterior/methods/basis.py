@@ -30,6 +30,7 @@ class BASIS(Stepped):
     """
 
     takes_exact: ClassVar[bool] = True
+    stability: ClassVar[tuple[str, ...]] = ("length", "width")
 
     kind: Literal["basis"] = "basis"
     rounds: PositiveInt = 100
@@ -37,7 +38,8 @@ class BASIS(Stepped):
     length: PositiveFloat = 0.2
     """Kinds basis and modified_basis: length of a move, as a share of the way to where it goes; unstable from 2 on."""
     width: Literal["gains", "level"] = "gains"
-    """Kind basis: how uncertain data are about noisy states: by the gains of all sources, or by the level alone."""
+    """Kinds basis and msdm: how uncertain data are about noisy states: by the gains of all sources, or by the level
+    alone."""
 
     @property
     def walk(self) -> "Langevin":

@@ -29,6 +29,7 @@ class DPS(Guided):
     """
 
     evaluations: ClassVar[Cost] = Cost(1, 1)
+    stability: ClassVar[tuple[str, ...]] = ("steps", "zeta")
 
     kind: Literal["dps"] = "dps"
     zeta: PositiveFloat = 1.0

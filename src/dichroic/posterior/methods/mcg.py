@@ -21,6 +21,7 @@ class MCG(Guided):
     """
 
     evaluations: ClassVar[Cost] = Cost(1, 1)
+    stability: ClassVar[tuple[str, ...]] = ("steps", "zeta")
 
     kind: Literal["mcg"] = "mcg"
     zeta: PositiveFloat = 0.3

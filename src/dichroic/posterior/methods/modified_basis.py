@@ -35,6 +35,7 @@ class ModifiedBASIS(Stepped):
 
     takes_exact: ClassVar[bool] = True
     needs_exact: ClassVar[bool] = True
+    stability: ClassVar[tuple[str, ...]] = ("length",)
 
     kind: Literal["modified_basis"] = "modified_basis"
     rounds: PositiveInt = 100

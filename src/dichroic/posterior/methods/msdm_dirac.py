@@ -35,6 +35,7 @@ class DiracMSDM(Stepped):
 
     takes_exact: ClassVar[bool] = True
     needs_exact: ClassVar[bool] = True
+    stability: ClassVar[tuple[str, ...]] = ("steps", "churn", "pivot")
 
     kind: Literal["msdm_dirac"] = "msdm_dirac"
     churn: NonNegativeFloat = 0.0

@@ -34,6 +34,7 @@ class REDDiff(Sampled):
     """
 
     returns: ClassVar[Literal["draws", "estimate"]] = "estimate"
+    stability: ClassVar[tuple[str, ...]] = ("steps", "rate", "weight")
 
     kind: Literal["red_diff"] = "red_diff"
     steps: PositiveInt = 100

@@ -1,6 +1,6 @@
 """Langevin dynamics along singular vectors."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -30,6 +30,8 @@ class SNIPS(Spectral):
 
     Source: Kawar, Vaksman and Elad, NeurIPS 2021, arXiv 2105.14951, algorithm 1.
     """
+
+    stability: ClassVar[tuple[str, ...]] = ("length",)
 
     kind: Literal["snips"] = "snips"
     length: Share = 0.2

@@ -1,10 +1,11 @@
 r"""Data about noisy states, which are taken for samples with so much noise of their own.
 
 .. math:: x_t + \sigma_t^2 \nabla \log p(x_t; \sigma_t) + \sigma_t^2 A^\top G^{-1} (y - A x_t) , \qquad
-    G = \Sigma + \sigma_t^2 A A^\top \quad\text{or}\quad G = \Sigma + \gamma^2 \sigma_t^2 a_1^2 I ,
+    G = \Sigma + \gamma^2 \sigma_t^2 A A^\top \quad\text{or}\quad G = \Sigma + \gamma^2 \sigma_t^2 a_1^2 I ,
 
-the first what independent noise of all sources adds to that of the data, :math:`\Sigma` (zero where they have none),
-the second what is published: one width for all data, in units of the first source, of mean squared gain :math:`a_1^2`.
+the first, with :math:`\gamma = 1`, what independent noise of all sources adds to that of the data, :math:`\Sigma` (zero
+where they have none), the second what is published: one width for all data, in units of the first source, of mean
+squared gain :math:`a_1^2`.
 """
 
 import equinox as eqx
@@ -29,8 +30,8 @@ class Soft(Build):
     """Builds a `SoftTarget`.
 
     **Fields:** `names`, of the sources in the order of their view, which compiled programs do not keep; `gains_count`,
-    whether the width is that of the noise of all sources, and `gamma`, what it is in noise levels where not; `exact`,
-    whether the data have no noise.
+    whether the width is that of the noise of all sources, or one for all data; `gamma`, what it is in noise levels;
+    `exact`, whether the data have no noise.
     """
 
     denoisers: dict[str, Denoiser]
@@ -78,14 +79,15 @@ class SoftTarget(Target):
         if self.exact:
             moved, info = self.system.project(r)
         else:
-            moved, info = self.system.pull(isotropic(self.observation.shapes, sigma**2), r)
-        return sum_of(D, moved), info
+            moved, info = self.system.pull(isotropic(self.observation.shapes, (self.gamma * sigma) ** 2), r)
+        return sum_of(D, jax.tree.map(lambda u: u / self.gamma**2, moved)), info
 
     def stiffness(self, sigma: Float[Array, ""]) -> Float[Array, ""]:
         """Largest curvature of the data's term, in units of that of the priors' where they are narrow."""
         if not self.gains_count:
             return sigma**2 * self.largest / self._width(sigma)
-        return jnp.ones_like(sigma) if self.exact else sigma**2 * self.largest / (1 + sigma**2 * self.largest)
+        spread = sigma**2 * self.largest
+        return jnp.full_like(sigma, self.gamma**-2) if self.exact else spread / (1 + self.gamma**2 * spread)
 
     def _width(self, sigma: Array) -> Array:
         return (self.gamma * sigma) ** 2 * self.unit + (not self.exact)

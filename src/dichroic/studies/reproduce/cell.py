@@ -150,6 +150,7 @@ def _work(
         "held_out": {name: len(view) for name, view in material.test.views.items()},
         "evaluations_per_draw": found.evaluations,
         "effort": method.effort(folder),
+        "said": method.said(folder),
         "times": json.loads(times.read_text()),
         "settings": method.settings,
     }

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from dichroic.baselines import BASELINES, Baseline, load_baseline
+from dichroic.diffusion import Prior
 from dichroic.faults import names
 from dichroic.posterior import read_method, separation_key
 from dichroic.problem import Problem, ProblemError, load_problem
@@ -16,6 +17,7 @@ from dichroic.run import Progress, Run, RunError, RunFolder, Separation, complet
 from dichroic.run.separation_writer import SeparationWriter
 from dichroic.settings import merge, preset
 from dichroic.studies.experiments.references import oracle_wiener
+from dichroic.studies.radio import SupervisedConfig, fit_supervised, latency_of, separate_supervised
 from dichroic.studies.reproduce.experiment import Estimand, check_name
 
 __all__ = ["METHODS", "Contender", "method_named"]
@@ -51,6 +53,10 @@ class Contender(ABC):
     def effort(self, folder: Path) -> dict[str, Any]:
         """Counts of what the fit did."""
         return {}
+
+    def said(self, folder: Path) -> str:
+        """What else there is to know of it, in words."""
+        return ""
 
 
 class _Fit(Contender):
@@ -111,6 +117,26 @@ class _Given(Contender):
         priors, out = complete_priors(self._priors, problem), folder / "separated.zarr"
         how: dict[str, Any] = {"draws": draws, "sampling": self.method, "out": out, "overwrite": True}
         return separate(problem, priors, key=separation_key(seed), **how)
+
+
+class _Supervised(Contender):
+    """A network that was shown what was sent, see `dichroic.studies.radio.supervised`: a reference, of two sources."""
+
+    def __init__(self, name: str, title: str, network: Mapping[str, Any], settings: Mapping[str, Any]):
+        self.name, self.title = name, title
+        self.config = SupervisedConfig.model_validate(merge({"network": network}, settings))
+        self.settings = self.config.model_dump(mode="json", exclude_none=True)
+
+    def fit(self, problem: Problem, folder: Path, file: Path, seed: int, progress: Progress) -> None:
+        if not (folder / _NETWORK).is_file():
+            fit_supervised(problem, load_problem(file).frozen, self.config, seed, progress).save(folder / _NETWORK)
+
+    def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
+        prior = Prior.load(folder / _NETWORK)
+        return separate_supervised(problem, prior, self.config.signal, folder / "separated.zarr")
+
+    def said(self, folder: Path) -> str:
+        return latency_of(Prior.load(folder / _NETWORK), self.config.network)
 
 
 class _Baseline(Contender):
@@ -197,10 +223,20 @@ _GIVENS: dict[str, tuple[str, dict[str, Any]]] = {
     "msdm-dirac": ("MSDM, Dirac", {"kind": "msdm_dirac"}),
     "reverse-diffusion": ("reverse diffusion", {"kind": "reverse_diffusion"}),
 }
+# title, and the network that is trained on pairs
+_SUPERVISED: dict[str, tuple[str, dict[str, Any]]] = {
+    "wavenet": ("WaveNet, of pairs", {"kind": "diffwave", "width": 32, "depth": 12, "cycle": 6}),
+    "unet": (
+        "U-Net, of pairs",
+        {"kind": "unet", "channels": [16, 32, 64], "blocks": [1, 1, 1], "heads": [0, 0, 4], "dropout": 0.0},
+    ),
+    "transformer": ("causal transformer, of pairs", {"kind": "causal", "width": 128, "depth": 4}),
+}
+_NETWORK = "network.safetensors"
 _REFERENCES = ("oracle-wiener",)
 
 # the name of every method
-METHODS: tuple[str, ...] = (*_FITS, *_GIVENS, *BASELINES, *_REFERENCES)
+METHODS: tuple[str, ...] = (*_FITS, *_GIVENS, *_SUPERVISED, *BASELINES, *_REFERENCES)
 
 
 def method_named(name: str, settings: Mapping[str, Any]) -> Contender:
@@ -214,6 +250,8 @@ def method_named(name: str, settings: Mapping[str, Any]) -> Contender:
             return _Fit(name, *_FITS[name], settings)
         if name in _GIVENS:
             return _Given(name, *_GIVENS[name], settings)
+        if name in _SUPERVISED:
+            return _Supervised(name, *_SUPERVISED[name], settings)
         return _Baseline(BASELINES[name], settings) if name in BASELINES else _Reference(name, settings)
     except ValidationError as error:
         raise RunError(f"settings of '{name}': {error}") from error

@@ -67,6 +67,7 @@ def _experiment(experiment: Mapping[str, Any]) -> list[str]:
         published = experiment["published"] if number == 0 else []
         lines += _scores(key, experiment["measures"], done, published)
     lines += _how(done)
+    lines += [f"* {c['title']}: {c['said']}" for c in done if c.get("said")]
     lines += _undone(experiment["cells"])
     lines += [
         f"* {c['title']}: {MEASURES[name].title} not computed: {reason}"
