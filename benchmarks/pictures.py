@@ -65,7 +65,7 @@ def digits_and_grass() -> tuple[Components, Gaussian]:
     grass = problem.views["grass"].truth["grass"].reshape(-1, PIXELS)
     return (
         Components(np.array(weights), np.stack(means), np.stack(covariances)),
-        Gaussian(grass.mean(0), np.cov(grass.T)),
+        Gaussian.of(grass.mean(0), np.cov(grass.T)),
     )
 
 
@@ -74,7 +74,7 @@ def known_and_network(law: Components | Gaussian) -> tuple[DenoiserPrior, Prior]
     covariance of its errors.
     """
     moments = law.gaussian() if isinstance(law, Components) else law
-    scaling = Scaling(float(moments.mean.mean()), float(np.sqrt(np.trace(moments.covariance) / PIXELS)))
+    scaling = Scaling(float(moments.mean.mean()), float(np.sqrt(moments.total_variance / PIXELS)))
     known = DenoiserPrior.of(law, (PIXELS,), SCHEDULE, scaling, {})
     x = np.asarray(known.sample(1024, key=jax.random.key(3)))
     z = (x - scaling.shift) / scaling.scale

@@ -70,6 +70,7 @@ def test_directions_of_the_probability_flow_are_their_formulas(rng):
     expected = {
         "dirac": score["x"] - (np.linalg.inv(B) @ A).T @ of_pivot,
         "gaussian": score["x"] + A.T @ r / width,
+        "by gains": score["x"] + A.T @ np.linalg.solve(std**2 * np.eye(D) + 0.25 * sigma**2 * (A @ A.T + B @ B.T), r),
         "without noise": score["n"] + B.T @ r / (sigma**2 * 4),
     }
 
@@ -80,8 +81,9 @@ def test_directions_of_the_probability_flow_are_their_formulas(rng):
         eliminated = core_of(DiracMSDM()).legs[0].build(exact, False)
         return {
             "dirac": eliminated.mean(x, level)[0],
-            "gaussian": core_of(MSDM(gamma=0.5), False).legs[0].build(noisy, False).mean(x, level)[0],
-            "without noise": core_of(MSDM()).legs[0].build(exact, False).mean(x, level)[0],
+            "gaussian": core_of(MSDM(gamma=0.5, width="level"), False).legs[0].build(noisy, False).mean(x, level)[0],
+            "by gains": core_of(MSDM(gamma=0.5), False).legs[0].build(noisy, False).mean(x, level)[0],
+            "without noise": core_of(MSDM(width="level")).legs[0].build(exact, False).mean(x, level)[0],
         }, eliminated.settled(x, level, jax.random.key(0))["n"]
 
     found, left = run(jax.tree.map(jnp.asarray, x))

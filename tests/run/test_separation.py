@@ -62,7 +62,7 @@ def test_an_observation_does_not_know_those_after_it(finished):
 
 def test_draws_that_leave_their_source_are_said_by_method_and_setting(finished):
     wild = MSDM(width="level", gamma=0.01, steps=4, batch=16)
-    words = r"view 'both': 100.0% of the draws are not finite.*'msdm', steps = 4, gamma = 0.01, width = level"
+    words = r"100.0% of the draws are not finite.*'msdm', steps = 4, gamma = 0.01, width = level"
     with pytest.warns(UserWarning, match=words):
         found = finished.separate(tiny_problem(8, seed=3), draws=1, sampling=wild)
     assert found.diverged["both"].all()

@@ -115,7 +115,7 @@ class _Given(Contender):
 
     def separate(self, problem: Problem, folder: Path, targets: list[Estimand], draws: int, seed: int) -> Separation:
         priors, out = complete_priors(self._priors, problem), folder / "separated.zarr"
-        how: dict[str, Any] = {"draws": draws, "sampling": self.method, "out": out, "overwrite": True}
+        how: dict[str, Any] = {"draws": draws, "sampling": self.method, "share": 1.0, "out": out, "overwrite": True}
         return separate(problem, priors, key=separation_key(seed), **how)
 
 
