@@ -39,7 +39,7 @@ EXAMPLES = {
         ((9, 2), DiffWaveConfig(width=4, depth=2, embedding=8)),
     ],
     "causal": [
-        ((9, 2), CausalConfig(window=2, ahead=1, width=8, depth=1, heads=2, embedding=8)),
+        ((9, 2), CausalConfig(window=2, ahead=1, width=8, depth=1, attention_heads=2, embedding=8)),
     ],
 }
 every_network = pytest.mark.parametrize(

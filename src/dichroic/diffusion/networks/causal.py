@@ -29,7 +29,7 @@ class CausalConfig(NetworkConfig):
     """Numbers that a window becomes."""
     depth: Annotated[int, Field(gt=0, le=256)] = 4
     """Blocks of attention and dense layers."""
-    heads: PositiveInt = 4
+    attention_heads: PositiveInt = 4
     """Attention heads, which divide the width."""
     embedding: PositiveInt = 64
     """Size of the embedding of the noise level."""
@@ -39,8 +39,8 @@ class CausalConfig(NetworkConfig):
 
     @model_validator(mode="after")
     def _check(self) -> "CausalConfig":
-        if self.width % (2 * self.heads):
-            raise ValueError("heads must divide half the width")
+        if self.width % (2 * self.attention_heads):
+            raise ValueError("attention_heads must divide half the width")
         return self
 
     @property
@@ -106,7 +106,7 @@ class _Block(eqx.Module):
         self.told = linear(config.embedding, width, key=a)
         self.project, self.join = linear(width, 3 * width, key=b), linear(width, width, key=c, scale=less)
         self.first, self.second = linear(width, 4 * width, key=d), linear(4 * width, width, key=e, scale=less)
-        self.heads = config.heads
+        self.heads = config.attention_heads
 
     def __call__(self, h: Float[Array, "t w"], e: Float[Array, " e"]) -> Float[Array, "t w"]:
         t, w = h.shape
