@@ -104,6 +104,7 @@ def test_the_noise_level_matters(shape, config, getkey):
     assert np.abs(a - b).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_causal_answer_waits_no_longer_than_it_says(getkey):
     ((shape, config),) = EXAMPLES["causal"]
     network, x = create(shape, config).network, jax.random.normal(getkey(), shape)
