@@ -120,7 +120,9 @@ def _values(view: View) -> Iterator[tuple[str, str]]:
     if high > low and far.any():
         worst = values[far][np.abs(values[far] - middle).argmax()]
         yield "DC103", f"{int(far.sum())} values are more than 1000 times the usual spread away, such as {worst:g}"
-    elif high > low and (signs := [v for v in _SIGNS if abs(v - middle) > 10 * (high - low) and v in values]):
+    elif high > low and (
+        signs := [v for v in _SIGNS if abs(v - middle) > 10 * (high - low) and _alone(v, common, middle)]
+    ):
         count = int(np.isin(values, signs).sum())
         text = (
             f"{count} values are {' or '.join(f'{v:g}' for v in signs)}, far from all others: numbers that often stand"
@@ -134,6 +136,12 @@ def _values(view: View) -> Iterator[tuple[str, str]]:
                 "measured (a dead pixel) mark them missing; if it is what was measured (a count of zero), keep them"
             )
             yield "DC104", text
+
+
+def _alone(sign: float | int, values: np.ndarray, middle: float | int) -> bool:
+    """Whether a value is there and no other on half of the way from the middle to it, as where data reach that far."""
+    far = values[np.abs(values - sign) < abs(sign - middle) / 2]
+    return bool(sign in far and np.isin(far, _SIGNS).all())
 
 
 def _copies(view: View) -> Iterator[tuple[str, str]]:

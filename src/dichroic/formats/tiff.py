@@ -1,7 +1,9 @@
 """TIFF and OME-TIFF, through tifffile."""
 
+import re
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ _NAMES = {"Y": "y", "X": "x", "Z": "z", "T": "time", "C": "channel", "S": "chann
 
 
 class TIFF(Reader):
-    """A series of pictures, its channels moved to the end."""
+    """A series of pictures, its channels moved to the end, with the size of pixels where OME or ImageJ say it."""
 
     suffixes = ("tif", "tiff", "ome.tif", "ome.tiff")
     key = "series"
@@ -35,10 +37,28 @@ class TIFF(Reader):
             series = file.series[int(self.series)]
             with located(f"'{path.name}'"):
                 check_size(prod(series.shape) * series.dtype.itemsize, path.stat().st_size)
-            x, axes = series.asarray(), series.axes
+            x, axes, steps = series.asarray(), series.axes, _steps(file)
         if len(axes) != x.ndim:
             raise ProblemError([f"'{path.name}' names the axes {axes}, but has the shape {x.shape}"])
         channels = [i for i, letter in enumerate(axes) if letter in "CS"]
         x = np.moveaxis(x, channels, range(-len(channels), 0)) if channels else x
         order = [*(a for a in axes if a not in "CS"), *(axes[i] for i in channels)]
-        return Opened(x, axes=tuple(Axis(_NAMES.get(a, "")) for a in order), kind="tiff")
+        named = (
+            Axis(_NAMES.get(a, ""), step=steps.get(a, (None, ""))[0], unit=steps.get(a, ("", ""))[1]) for a in order
+        )
+        return Opened(x, axes=tuple(named), kind="tiff")
+
+
+def _steps(file: Any) -> dict[str, tuple[float, str]]:
+    """The size of a pixel along every axis that has one, with its unit."""
+    found, text = {}, file.ome_metadata or ""
+    for axis in "XYZ":
+        size = re.search(rf'PhysicalSize{axis}="([0-9.eE+-]+)"', text)
+        unit = re.search(rf'PhysicalSize{axis}Unit="([^"]*)"', text)
+        if size:
+            found[axis] = float(size[1]), unit[1] if unit else "µm"
+    if not text and (unit := (file.imagej_metadata or {}).get("unit")):
+        for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
+            if tag in file.pages[0].tags and all(value := file.pages[0].tags[tag].value):
+                found[axis] = value[1] / value[0], str(unit)
+    return found

@@ -245,7 +245,7 @@ def _records(found: Any, size: tuple[int, ...]) -> list[Opened]:
 def _split(found: Any, size: tuple[int, ...]) -> list[Opened]:
     x = found if isinstance(found, Opened) else Opened(np.asarray(found))
     shape = np.shape(x.values)
-    if len(shape) <= len(size) or _has_channels(shape, size):
+    if len(shape) <= len(size) or _has_channels(x, size):
         return [x]
     masks = [None] * shape[0] if x.mask is None else list(x.mask)
     return [
@@ -254,6 +254,8 @@ def _split(found: Any, size: tuple[int, ...]) -> list[Opened]:
     ]
 
 
-def _has_channels(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
-    """`(T, 1, C)` beside a window of one side: a series of several channels."""
-    return len(size) == 1 and len(shape) == 3 and shape[1] == 1
+def _has_channels(x: Opened, size: tuple[int, ...]) -> bool:
+    """A last axis of channels beside a window: that is said, or the shape `(T, 1, C)` of a series with several."""
+    shape = np.shape(x.values)
+    named = bool(x.axes) and x.axes[-1].name == "channel" and len(shape) == len(size) + 1
+    return named or (len(size) == 1 and len(shape) == 3 and shape[1] == 1)
