@@ -175,3 +175,17 @@ def test_xarray_opens_a_store_with_named_dimensions(tmp_path):
     np.testing.assert_array_equal(data[name], x)
     named = Separation.open(tmp_path / "x.zarr").to_xarray()
     assert named["star"].dims[:3] == ("chain", "draw", "observation") and list(named.time) == [0, 0.5, 1, 1.5, 2]
+
+
+@pytest.mark.slow  # arviz takes seconds to be imported
+def test_arviz_summarises_draws(tmp_path):
+    arviz = pytest.importorskip("arviz")
+    labels = Labels(ids=np.asarray(["a", "b"]), axes=(Axis("gene", labels=np.asarray(["CD4", "CD8", "LYZ"])),))
+    found = separation((3,), n=2, labels=labels)
+    data = found.to_arviz()
+    table = arviz.summary(data, kind="stats", round_to="none")
+    assert list(table.index)[:2] == ["star[a, CD4]", "star[a, CD8]"]
+    np.testing.assert_allclose(table["mean"].to_numpy().reshape(2, 3), found.draws("v", "star").mean(1), rtol=1e-5)
+    assert data.sample_stats["diverging"].dims == ("chain", "draw", "observation")
+    with pytest.raises(RunError, match="say which: 'v'"):
+        found.to_arviz("w")

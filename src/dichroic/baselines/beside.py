@@ -93,7 +93,7 @@ def _beside(run: Run) -> Beside:
             continue
         if found is not None:
             answers[title] = found
-    ours = Separation.open(run.separated)
+    ours = run.separation
     return Beside(answers, [c for title, x in answers.items() for c in _compared(title, x, ours, held_out)])
 
 

@@ -68,20 +68,20 @@ def rows(run: "Run", others: Sequence[str], *, draws: int = 8, seed: int = 0) ->
     from dichroic.run import Run, RunError, RunFolder, Separation
     from dichroic.run.summary import view_scores
 
-    observed = run.held_out
-    if observed is None or not run.separated.exists():
-        raise RunError(f"the run in {run.path} has no separated held-out observations to compare by")
+    ours, observed = run.separation, run.held_out
+    if observed is None:
+        raise RunError(f"the run in {run.path} has no held-out observations to compare by")
 
     def scored(name: str, separation: Separation) -> dict[str, Any]:
         return {"method": name, "point": separation.point, "views": view_scores(separation, observed)}
 
-    found = [scored(str(run.path), Separation.open(run.separated))]
+    found = [scored(str(run.path), ours)]
     for other in others:
         if RunFolder(Path(other)).exists:
             beside = Run(Path(other))
             if beside.held_out is None or beside.held_out.fingerprint() != observed.fingerprint():
                 raise RunError(f"the run in {other} was judged by other observations than that in {run.path}")
-            found.append(scored(other, Separation.open(beside.separated)))
+            found.append(scored(other, beside.separation))
         elif other in BASELINES:
             fitted = BASELINES[other].fit(run.problem, BASELINES[other].Config(), seed)
             found.append(scored(other, fitted.separate(observed, draws=draws, seed=seed)))

@@ -38,9 +38,10 @@ def export(
     observations: Problem | None = None if problem is None else load_problem(problem).problem
     if RunFolder(results).exists:
         run = Run(results)
-        observations = observations or run.held_out
-        results = run.separated
-    files, lost = write(Separation.open(results), out, observations, overwrite=overwrite)
+        found, observations = run.separation, observations or run.held_out
+    else:
+        found = Separation.open(results)
+    files, lost = write(found, out, observations, overwrite=overwrite)
     if json:
         print_json({"files": [str(file) for file in files], "lost": lost})
     else:

@@ -51,6 +51,21 @@ class Run:
         """The separated held-out observations."""
         return self.path / "separated.zarr"
 
+    @property
+    def separation(self) -> Separation:
+        """The sources behind the held-out observations, as they were separated at the end of the fit.
+
+        **Raises:** `RunError` where the fit is not finished, or nothing was held out.
+        """
+        if not self.separated.exists():
+            if not self.folder.finished:
+                raise RunError(f"the fit in {self.path} is not finished; continue it with: dichroic resume {self.path}")
+            raise RunError(
+                f"the fit in {self.path} held nothing out, or has not separated it yet; separate other observations "
+                f"(dichroic separate {self.path} new.toml), or say held_out = 0.1 in the problem file and fit anew"
+            )
+        return Separation.open(self.separated)
+
     @cached_property
     def config(self) -> FitConfig:
         """The settings of the fit."""

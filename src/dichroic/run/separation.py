@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import ProblemError, did_you_mean, names
 from dichroic.formats import Estimates, Labels, ViewResults, as_dataset
 from dichroic.run.folder import RunError
 from dichroic.run.labels import read_labels
@@ -129,6 +129,25 @@ class Separation:
             return xarray.DataTree.from_dict({name: as_dataset(name, one, self.said) for name, one in found.items()})
         view = next(iter(found)) if view is None else view
         return as_dataset(view, found[view], self.said)
+
+    def to_arviz(self, view: str | None = None) -> Any:
+        """The `InferenceData` of a view (default: of the only one): draws of all sources, complex ones as their parts,
+        in `posterior`; their residuals and which are not to be used, `diverging`, in `sample_stats`.
+
+        **Raises:** `RunError` for a view that is not there, and where there are several and none is named;
+        `ProblemError` where arviz is not installed.
+        """
+        try:
+            from arviz import InferenceData
+        except ImportError:
+            raise ProblemError(["inference data need arviz: pip install arviz"]) from None
+        found = self.results()
+        if view not in found and (view is not None or len(found) > 1):
+            raise RunError(f"no view '{view}'; say which: {names(found)}{did_you_mean(view or '', found)}")
+        view = next(iter(found)) if view is None else view
+        data = as_dataset(view, found[view], self.said, parts=True)
+        stats = data[["chi_square", "diverged"]].rename(diverged="diverging")
+        return InferenceData(posterior=data[list(found[view].sources)], sample_stats=stats)
 
     def _reduce(self, statistic: Callable[..., Any], view: str, source: str, **options: Any) -> np.ndarray:
         with warnings.catch_warnings():

@@ -30,7 +30,7 @@ def summarize(run: Run) -> dict[str, Any]:
     }
     held_out = run.held_out if run.separated.exists() else None
     summary["law"] = [vars(found) for found in judged(run.records)]
-    summary["held_out"] = {} if held_out is None else view_scores(Separation.open(run.separated), held_out)
+    summary["held_out"] = {} if held_out is None else view_scores(run.separation, held_out)
     return summary
 
 
