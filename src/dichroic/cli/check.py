@@ -1,19 +1,27 @@
 """`dichroic check`: the problem as it was understood, its design, and what looks odd in either."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.options import AllowCode, Json, Memory, ProblemPath
+from dichroic.cli.options import AllowCode, Json, Memory, ProblemPath, Quiet
+from dichroic.cli.progress import meter
 
 __all__ = ["check", "describe", "show", "show_findings"]
 
 _STYLES = {"red": "bold red", "amber": "bold yellow", "green": "dim"}
 
 
-def check(problem: ProblemPath, *, json: Json = False, allow_code: AllowCode = False, memory: Memory = None) -> int:
+def check(
+    problem: ProblemPath,
+    *,
+    quiet: Quiet = False,
+    json: Json = False,
+    allow_code: AllowCode = False,
+    memory: Memory = None,
+) -> int:
     """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
 
     The exit code is 3 when it cannot.
@@ -21,13 +29,16 @@ def check(problem: ProblemPath, *, json: Json = False, allow_code: AllowCode = F
     prepare(allow_code, memory=memory)
     from dichroic.cli.output import print_json
 
-    found = describe(problem)
+    with meter(quiet) as progress:
+        found = describe(problem, progress.advance)
     print_json(found) if json else show(found)
     return 3 if any(finding["level"] == "red" for finding in found["findings"]) else 0
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, report: Callable[[float, str], None] = lambda *_: None) -> dict[str, Any]:
     """The problem in a file, checked: its data, its design, its settings, its known priors and the order of its stages.
+
+    **Arguments:** `report(share, what)` is called before every part.
 
     **Raises:** `ProblemError`, `SettingsError` or `RunError`, with everything that is wrong.
     """
@@ -43,6 +54,7 @@ def describe(path: Path) -> dict[str, Any]:
     from dichroic.run.known import known_priors
     from dichroic.settings import settle
 
+    report(0.0, "reading the files")
     loaded = load_problem(path)
     problem, held_out = loaded.problem, loaded.held_out
     problem.require_noise("the examination of a design")
@@ -51,10 +63,13 @@ def describe(path: Path) -> dict[str, Any]:
     plan = make_plan(problem, config.plan, known)
     other = held_out if isinstance(held_out, Problem) else None
     some = portion(problem)
+    report(0.1, "examining the design")
     design = check_design(some, known)
     instrument = check_instrument(some, known)
     judged = [finding for found in (design, instrument) if found is not None for finding in found.findings()]
+    report(0.6, "examining what is said of the sources")
     about_design = [*judged, *check_beforehand(some, known)]
+    report(0.9, "examining the data")
     return {
         "title": problem.title,
         "file": str(loaded.path),

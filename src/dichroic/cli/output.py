@@ -59,6 +59,7 @@ def write_report(run: Any) -> Path | None:
 def make_table(title: str, *columns: str, numbers: int = 0) -> Table:
     """A table; the last `numbers` columns are flush right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    table.min_width = min(len(title), 78)  # a title is not broken for being longer than its table
     for i, column in enumerate(columns):
         right = i >= len(columns) - numbers
         table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)

@@ -1,7 +1,8 @@
 """`dichroic separate`, whose flags of methods are made from their settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -10,7 +11,9 @@ from dichroic.cli.flags import flags_of, given
 from dichroic.cli.options import AllowCode, Count, Flag, Hosts, Json, Memory, Overwrite, Quiet, Seed
 from dichroic.cli.progress import meter
 
-__all__ = ["separate_app"]
+__all__ = ["doubts", "separate_app"]
+
+_MORE = 0.2  # of chi-square per value beyond 1 that is worth a sentence
 
 Source = Annotated[Path, Parameter(help="The run folder, or a problem file that says the priors of all its sources.")]
 
@@ -106,9 +109,24 @@ def separate_app() -> App:
             print_json({"out": str(out), "draws": draws, "views": views})
         else:
             show_views("Separated", views)
+            for doubt in doubts(views, {name: view.y.size for name, view in observations.views.items()}):
+                complain("look closer", doubt)
             for file in files:
                 say(f"draws: {file}" if streams(out) else f"written: {file}")
         tell(out, lost)
         return 0
 
     return app
+
+
+def doubts(views: Mapping[str, Mapping[str, Any]], values: Mapping[str, int]) -> list[str]:
+    """A sentence for every view whose residuals are larger than its noise.
+
+    **Arguments:** `values`, how many of them a view has.
+    """
+    return [
+        f"view '{name}': squared residuals are {numbers['chi_square']:.2f} times what the stated noise allows: these "
+        "observations hold what the priors have not learned, or their noise is larger"
+        for name, numbers in views.items()
+        if numbers["chi_square"] > 1 + max(_MORE, 5 * (2 / values[name]) ** 0.5)
+    ]

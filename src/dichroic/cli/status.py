@@ -73,8 +73,8 @@ def show(found: dict[str, Any]) -> None:
     say(f"problem:  {found['file'] or 'from Python'}")
     seen = ", ".join(f"{n} of '{view}'" for view, n in found["observations"].items())
     say(f"learns:   {', '.join(found['sources'])} from {seen}")
-    minutes = f"{found['seconds'] / 60:.1f} min in laps"
-    say(f"spent:    {minutes}, {found['bytes'] / 1e6:.1f} MB")
+    laps = f"{in_words(found['seconds'])} in laps, " if found["seconds"] > 1 else ""
+    say(f"spent:    {laps}{found['bytes'] / 1e6:.1f} MB")
     if life := found["life"]:
         left = "" if life["left"] is None or life["stale"] else f", {in_words(life['left'])} left"
         say(f"lately:   {life['fraction']:.0%}, {life['what']}{left}")
