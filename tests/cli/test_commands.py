@@ -13,7 +13,7 @@ import pytest
 from dichroic.cli import main
 from dichroic.cli.app import app
 from dichroic.cli.fit import fit_app
-from dichroic.cli.separate import separate_app
+from dichroic.cli.separate import doubts, separate_app
 from dichroic.diffusion import Prior
 from dichroic.em import Diverged
 from dichroic.run import Run, Separation
@@ -231,6 +231,11 @@ class TestSeparate:
         assert Path("out.npz").read_bytes() == first
         assert cli(*arguments, "--overwrite", "--seed", 1)[0] == 0
         assert Path("out.npz").read_bytes() != first
+
+    def test_larger_residuals_are_doubted(self):
+        views = {"few": {"chi_square": 1.5}, "many": {"chi_square": 1.5}, "sound": {"chi_square": 1.1}}
+        (doubt,) = doubts(views, {"few": 20, "many": 2000, "sound": 10**6})
+        assert doubt.startswith("view 'many': squared residuals are 1.50 times")
 
     def test_without_a_fit(self, cli, ready, tmp_path):
         text = PROBLEM_FILE.replace("[sources.sky]", "[sources.sky]\nprior = 'sky.safetensors'")
@@ -560,8 +565,13 @@ def test_a_problem_file_to_begin_with(tmp_path, capsys, monkeypatch):
     np.save("both.npy", rng.normal(size=(64, 4)).astype(np.float32))
     assert main(["init", "--from", "sky.npy", "--from", "both.npy"]) == 0
     assert main(["check", "problem.toml", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out.split("\n", 2)[2])
-    assert found["views"]["mixed"]["mixing"].keys() == {"background", "target"}
+    out = capsys.readouterr().out
+    assert "guessed: the noise of 'mixed'" in out
+    assert json.loads(out[out.index("{") :])["views"]["mixed"]["mixing"].keys() == {"background", "target"}
+    np.save("new.npy", rng.normal(size=(3, 4)).astype(np.float32))
+    assert main(["init", "--like", "problem.toml", "--from", "new.npy", "--out", "new.toml"]) == 0
+    assert "dichroic separate RUN new.toml" in capsys.readouterr().out
+    assert main(["init", "--like", "problem.toml", "--out", "more.toml"]) == 1
     assert main(["init", "--from", "sky.npy"]) == 1
     assert "is there already" in capsys.readouterr().err
     answers = iter(["sky.npy", ""])

@@ -25,7 +25,7 @@ from dichroic.problem.values import unmask
 from dichroic.problem.view import View, beside
 from dichroic.problem.windowed import Cutter, cutter
 
-__all__ = ["ProblemFile", "load_problem"]
+__all__ = ["ProblemFile", "load_problem", "read_table"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def load_problem(path: str | Path, *, allow_code: bool | None = None) -> Problem
     they make.
     """
     path = _locate(Path(path))
-    table = _parse(path)
+    table = read_table(path)
     with allow(allow_code):
         problem = _problem(table, path)
         held_out = _held_out(table.held_out, problem, path)
@@ -78,7 +78,11 @@ def _locate(path: Path) -> Path:
     )
 
 
-def _parse(path: Path) -> ProblemTable:
+def read_table(path: Path) -> ProblemTable:
+    """What a problem file says, its keys checked.
+
+    **Raises:** `ProblemError`.
+    """
     content = path.read_bytes()
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:2]:
         raise ProblemError([f"'{path.name}' is written in UTF-16 (as by Windows' Notepad); save it as UTF-8"])
@@ -226,7 +230,7 @@ def _held_out(value: Any, problem: Problem, path: Path) -> Problem | float | Non
         raise ProblemError([f"held_out: expected a fraction between 0 and 1, or a problem file, got {value!r}"])
     with located(f"held_out '{value}'"):
         other = _locate(path.parent / expand(value))
-        table = _parse(other)
+        table = read_table(other)
         if table.held_out is not None or table.fit:
             key = "held_out" if table.held_out is not None else "[fit]"
             raise ProblemError([f"data that is held out has no {key} of its own; remove it there"])
