@@ -201,3 +201,22 @@ def test_no_file_takes_the_place_of_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError, match="no file takes the place of"):
         store.write(tmp_path / "run", "x")
     assert [(file.name, file.read_text()) for file in tmp_path.rglob("*") if file.is_file()] == [("x", "kept")]
+
+
+def test_a_lock_is_one_process_s_and_leaves_what_is_there(tmp_path):
+    with store.locked(tmp_path / "a"), pytest.raises(BlockingIOError):
+        store.locked(tmp_path / "a")
+    with store.locked(tmp_path / "a"):
+        pass
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "b").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="b"):
+        store.locked(tmp_path / "b")
+    assert (tmp_path / "mine").read_text() == "kept"
+    os.mkfifo(tmp_path / "c")
+    with store.locked(tmp_path / "c"):  # and does not wait for whoever writes into it
+        pass
+
+
+def test_names_that_an_operating_system_keeps_for_itself():
+    assert file_names(["con", "sky", "NUL", "Com1"]) == {"con": "0_con", "sky": "sky", "NUL": "2_NUL", "Com1": "3_Com1"}

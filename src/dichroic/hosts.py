@@ -28,7 +28,7 @@ _PATIENT = 24 * 3600  # seconds that processes wait for one that still writes wh
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
-def join(where: str, processes: int | None = None, process: int | None = None) -> None:
+def join(where: str | None, processes: int | None = None, process: int | None = None) -> None:
     """Joins other processes of the same command, before anything is computed.
 
     **Arguments:** `where`, `HOST:PORT`, at which process 0 listens, with the number of `processes` and that of this
@@ -37,13 +37,15 @@ def join(where: str, processes: int | None = None, process: int | None = None) -
     **Raises:** `ProblemError` when something is missing, or the others do not answer.
     """
     said, devices = f"--distributed {where}", None
+    if where is None:
+        raise ProblemError(["--processes and --process belong to --distributed HOST:PORT, which is not there"])
     if where == "slurm":
         if processes is not None or process is not None:
             raise ProblemError([f"{said}: the job says how many processes there are, and which one this is"])
         if "SLURM_PROCID" not in os.environ:
             raise ProblemError([f"{said}: this is no step of a job; start the command with srun"])
         devices = _own_device()
-    elif not re.fullmatch(r".+:\d+", where):
+    elif not re.fullmatch(r".+:\d{1,5}", where) or not 0 < int(where.rpartition(":")[2]) < 1 << 16:
         raise ProblemError([f"{said}: expected HOST:PORT or slurm"])
     elif processes is None or process is None or not 0 <= process < processes:
         raise ProblemError([f"{said}: say --processes N, and --process K, from 0 to N - 1, for each of them"])

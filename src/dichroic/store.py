@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from errno import EINVAL, EISDIR
 from hashlib import sha256
@@ -33,6 +33,7 @@ __all__ = [
     "file_names",
     "load_arrays",
     "load_json",
+    "locked",
     "readable",
     "reading",
     "save_arrays",
@@ -49,6 +50,7 @@ _TYPES = {  # of safetensors, by those of NumPy
     **{"int8": "I8", "bool": "BOOL", "bfloat16": "BF16", "complex64": "C64"},
 }
 _KINDS = {short: name for name, short in _TYPES.items()}
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{i}" for kind in ("com", "lpt") for i in range(10))}  # on Windows
 _LENGTH = 40  # characters of a name that are kept in the name of a file
 
 
@@ -262,6 +264,27 @@ def _folder(path: Path) -> OSError:
     return IsADirectoryError(EISDIR, "this is a folder, which no file takes the place of", str(path))
 
 
+def locked(path: Path) -> AbstractContextManager[Any]:
+    """A file that one process at a time has, until it closes it or ends.
+
+    **Raises:** `BlockingIOError` where another one has it; `OSError` where nothing can be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return nullcontext()
+    # nothing is written to it, through a link neither, and no pipe is waited for
+    file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "rb")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return file
+
+
 def tidy(folder: str | Path, name: str | None = None) -> None:
     """Removes what processes that were killed left half written in a folder.
 
@@ -294,8 +317,8 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     plain = [readable(name) for name in names]
     folded = [stem.casefold() for stem in plain]
     kept = [
-        stem == name and folded.count(stem.casefold()) == 1 and re.match(r"[A-Za-z_]", stem)
-        for name, stem in zip(names, plain, strict=True)
+        stem == name and folded.count(fold) == 1 and re.match(r"[A-Za-z_]", stem) and fold not in _RESERVED
+        for name, stem, fold in zip(names, plain, folded, strict=True)
     ]
     return {
         name: stem if keep else f"{number}_{stem}"

@@ -13,6 +13,7 @@ import pytest
 from dichroic.cli import main
 from dichroic.cli.app import app
 from dichroic.cli.fit import fit_app
+from dichroic.cli.options import Hosts
 from dichroic.cli.separate import doubts, separate_app
 from dichroic.diffusion import Prior
 from dichroic.em import Diverged
@@ -501,7 +502,9 @@ def test_every_whole_number_of_a_command_says_what_it_may_be():
         for name, hint in get_type_hints(function).items()
         if hint in (int, int | None) and name != "return"
     }
-    assert len(numbers) > 15
+    numbers |= {("Hosts", name): hint for name, hint in get_type_hints(Hosts, include_extras=True).items()}
+    del numbers["Hosts", "distributed"]
+    assert len(numbers) > 17
     assert [key for key, hint in numbers.items() if "whole_number" not in str(hint)] == []
 
 

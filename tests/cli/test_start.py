@@ -66,8 +66,9 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert cache_folder() == Path.home() / "Library" / "Caches" / "dichroic"
     monkeypatch.setenv("DICHROIC_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
-    monkeypatch.setenv("DICHROIC_CACHE", "off")
-    assert cache_folder() is None
+    for nowhere in ("off", "~nosuchuser/cache"):
+        monkeypatch.setenv("DICHROIC_CACHE", nowhere)
+        assert cache_folder() is None
 
 
 def test_threads_are_off_unless_asked_for(monkeypatch):

@@ -336,3 +336,40 @@ def test_a_library_that_is_absent_is_named(name, arrays, tmp_path, monkeypatch):
         with h5py.File(tmp_path / f"a.{end}", "w"):
             pass
     assert fault(lambda: arrays.read(f"a.{suffix}")) == f"reading 'a.{suffix}' needs {package}: pip install {package}"
+
+
+# ---- what attributes say of numbers
+
+
+def test_fill_values_packing_and_units_are_honoured(arrays, tmp_path):
+    """Of every kind of file that can state them, in the words of NetCDF's conventions or of GDAL."""
+    import tifffile
+    import xarray
+    import zarr
+
+    x = np.round(IMAGES[0].astype(float), 1)
+    missing = np.zeros(x.shape, bool)
+    missing[1, 2] = True
+    packed = np.where(missing, -999, np.round(10 * x)).astype(np.int16)
+    said = {"_FillValue": np.int16(-999), "scale_factor": 0.1, "units": "mJy"}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=packed).attrs.update(said)
+    for number in (2, 3):
+        store = zarr.open_group(tmp_path / f"a{number}.zarr", mode="w", zarr_format=number)
+        made = store.create_array("x", data=packed)
+        made.attrs.update({**said, "_FillValue": -999})
+    data = xarray.Dataset({"x": (("row", "column"), np.where(missing, np.nan, x), {"units": "mJy"})})
+    own = {"x": {"dtype": "i2", "scale_factor": 0.1, "_FillValue": -999}}
+    data.to_netcdf(tmp_path / "a.nc", encoding=own)
+    data.to_zarr(tmp_path / "b.zarr", encoding={"x": {"_FillValue": -999.0}}, zarr_format=3, consolidated=False)
+    data.to_zarr(tmp_path / "c.zarr", encoding=own, zarr_format=2, consolidated=False)
+    tifffile.imwrite(tmp_path / "a.tif", packed, extratags=[(42113, "s", 0, "-999", True)])
+    for name in ("a.h5:x", "a2.zarr:x", "a3.zarr:x", "a.nc:x", "b.zarr:x", "c.zarr:x", "a.tif"):
+        found = arrays.open(name)
+        np.testing.assert_array_equal(np.isnan(found.values), missing)
+        np.testing.assert_allclose(found.values[~missing] / (10 if name == "a.tif" else 1), x[~missing], atol=1e-6)
+        assert found.unit == (None if name == "a.tif" else "mJy")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["x"].attrs["_FillValue"] = "none"
+    found = fault(lambda: ArrayReader(tmp_path).open("a.h5:x"))
+    assert "'a.h5:x': the attribute '_FillValue' says how to read the numbers, and is none" in found

@@ -124,6 +124,47 @@ def test_masks_become_missing_data(wrap):
     assert bound(wrap(Y, np.zeros_like(MASK))).observed is None
 
 
+class Masked(np.ndarray):
+    """As astropy's, of plain numbers: no masked array of NumPy's."""
+
+    def __new__(cls, values, mask):
+        found = np.asarray(values, float).view(cls)
+        found.unmasked, found.mask = np.asarray(values, float), mask
+        return found
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_keep_what_their_members_know(kind):
+    for wrap in (
+        lambda y, m: np.ma.array(y, mask=m),
+        lambda y, m: CCDData(y, m, Unit("mJy")),
+        Masked,
+    ):
+        np.testing.assert_array_equal(bound(wrap(Y, MASK)).observed, ~MASK)
+        found = bound(kind(wrap(*one) for one in zip(Y, MASK, strict=True)))
+        np.testing.assert_array_equal(found.observed, ~MASK)
+    same = bound(kind(Quantity(y, "mJy") for y in Y), PerSample(kind(Quantity(2e-4, "Jy") for _ in Y)))
+    np.testing.assert_array_equal(same.y, Y)
+    np.testing.assert_allclose(same.noise.value.std, 0.2)
+    units = ["mJy", *["Jy"] * (N - 1)]
+    mixed = kind(Quantity(y, unit) for y, unit in zip(Y, units, strict=True))
+    assert "'1' has the unit Jy, '0' mJy" in fault(mixed)
+    assert "in another order" in fault(kind(DataArray(np.ones((D, D)), dims) for dims in (("a", "b"), ("b", "a"))))
+
+
+class Uncertainty:
+    def __init__(self, kind, array, unit=None):
+        self.uncertainty_type, self.array, self.unit = kind, array, unit
+
+
+def test_uncertainties_are_the_kind_they_say():
+    for kind, values in {"std": [0.1, 0.2, 0.5], "var": [0.01, 0.04, 0.25], "ivar": [100, 25, 4]}.items():
+        np.testing.assert_allclose(bound(Y, Uncertainty(kind, values)).noise.std, [0.1, 0.2, 0.5])
+    shared = bound(Y, Uncertainty("ivar", [0, 25, 4]))
+    np.testing.assert_array_equal(shared.observed, np.tile([False, True, True], (N, 1)))
+    assert "got an array of objects" in fault(np.full((N, D), Uncertainty("other", [1])))
+
+
 def test_masked_noise_was_not_measured():
     found = bound(Y, PerSample(np.ma.array(np.full((N, D), 0.1), mask=MASK)))
     np.testing.assert_array_equal(found.observed, ~MASK)
@@ -211,6 +252,28 @@ def test_columns_that_may_be_absent():
     whole = pandas.DataFrame(np.arange(N * D).reshape(N, D), columns=list("rgb")).astype("Int64")
     np.testing.assert_array_equal(bound(whole).y, whole.to_numpy(float))
     assert "expected numbers" in fault(whole.astype(str))
+
+
+def test_noise_of_one_observation_is_labelled_as_one():
+    """Its labels stand beside those of an observation, not beside those of the rows, which are merely counted."""
+    pandas = pytest.importorskip("pandas")
+    y = pandas.DataFrame(Y, columns=list("rgb"))
+    np.testing.assert_allclose(bound(y, pandas.Series([0.1, 0.2, 0.3], list("rgb"))).noise.std, [0.1, 0.2, 0.3])
+    assert "bring them into the same order" in fault(y, pandas.Series([0.1, 0.2, 0.3], list("bgr")))
+    deep = pandas.DataFrame(Y, pandas.MultiIndex.from_arrays([[0, 0, 1, 1, 2], [0, 1, 0, 1, 0]]))
+    assert list(bound(deep).labels.ids[:2]) == ["(0, 0)", "(0, 1)"]
+
+
+def test_packed_arrays_are_unpacked():
+    plain = bound(np.where(MASK, np.nan, np.round(Y, 2)))
+    packed = DataArray(np.where(MASK, -999, np.round(100 * Y)).astype(np.int16), ("time", "band"), "mJy")
+    packed.attrs |= {"_FillValue": np.int16(-999), "scale_factor": 0.01}
+    found = bound(packed)
+    np.testing.assert_array_equal(found.observed, plain.observed)
+    np.testing.assert_allclose(found.y, plain.y, atol=1e-12)
+    assert found.labels.unit == "mJy"
+    packed.attrs["missing_value"] = "none"
+    assert "'missing_value' says how to read the numbers, and is none" in fault(packed)
 
 
 def test_amplitudes_in_another_order_are_refused():

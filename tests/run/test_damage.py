@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import os
 import random
 import re
 import shutil
@@ -179,6 +180,39 @@ def test_a_missing_chunk_is_an_error_and_a_damaged_one_too(finished, tmp_path):
         with pytest.raises(RunError, match=r"1 of \d+ chunks of .* are missing"):
             Separation.open(out / "separated.zarr")
         shutil.rmtree(out)
+
+
+def test_a_separation_is_read_within_its_folder(finished, tmp_path):
+    """Its descriptions are files of its own, and declare no more than its chunks hold."""
+    store = tmp_path / "separated.zarr"
+    shutil.copytree(finished.path / "separated.zarr", store)
+    own = next(file for file in sorted(store.rglob("zarr.json")) if b'"array"' in file.read_bytes())
+    content = own.read_bytes()
+    own.write_text(content.decode().replace('"shape": [', '"shape": [100000000, ', 1))
+    with pytest.raises(RunError, match="damaged"):
+        Separation.open(store)
+    array = json.loads(content)
+    large = [10**9, *array["shape"][1:]]
+    forged = {**array, "shape": large}
+    forged["chunk_grid"]["configuration"]["chunk_shape"] = large
+    own.write_text(json.dumps(forged))
+    with pytest.raises(RunError, match=r"declares \d+\.\d GB"):
+        Separation.open(store)
+    for file in (own, store / "zarr.json"):
+        content = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(RunError, match="is no part of it"):
+            Separation.open(store)
+        file.unlink()
+        file.write_bytes(content)
+    root = json.loads((store / "zarr.json").read_text())
+    views = root["attributes"]["views"]
+    shutil.copytree(store / next(iter(views.values())), tmp_path / "elsewhere")
+    root["attributes"]["views"] = dict.fromkeys(views, "../elsewhere")
+    (store / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(RunError, match="is no part of it"):
+        Separation.open(store)
 
 
 HOSTILE = [

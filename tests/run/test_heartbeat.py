@@ -52,3 +52,13 @@ def test_status_says_whether_a_run_lives(tmp_path):
         assert found["state"] == "alive" and found["life"]["host"] and not found["life"]["stale"]
     finally:
         beat.close()
+
+
+def test_a_forged_sign_of_life_is_none(tmp_path):
+    Heartbeat(Quiet(), tmp_path)._stop.set()
+    file = tmp_path / ".alive.json"
+    said = json.loads(file.read_text())
+    assert life_of(tmp_path) is not None
+    for forged in ({"process": "x"}, {"fraction": None}, {"what": ["x"]}, {"left": "soon"}, {"host": 1}):
+        file.write_text(json.dumps({**said, **forged}))
+        assert life_of(tmp_path) is None

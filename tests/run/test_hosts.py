@@ -40,7 +40,15 @@ def test_shares_are_whole_blocks_and_all_rows(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments, words",
-    [(("nowhere",), "HOST:PORT"), (("a:1", 2), "--process K"), (("a:1", 2, 2), "--process K"), (("slurm",), "srun")],
+    [
+        (("nowhere",), "HOST:PORT"),
+        (("a:0", 2, 0), "HOST:PORT"),
+        (("a:99999", 2, 0), "HOST:PORT"),
+        (("a:1", 2), "--process K"),
+        (("a:1", 2, 2), "--process K"),
+        (("slurm",), "srun"),
+        ((None, 2, 0), "belong to --distributed"),
+    ],
 )
 def test_nothing_is_guessed(arguments, words, monkeypatch):
     monkeypatch.delenv("SLURM_PROCID", raising=False)

@@ -6,9 +6,13 @@ say nothing or what cannot be.
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 import tomli_w
+import xarray
 import zarr
+from astropy import units
+from astropy.io import fits
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +91,20 @@ def zarr_array(folder, name, x):
     return f"all.zarr:{name}"
 
 
+def labelled(x):
+    return xarray.DataArray(np.where(np.isnan(x), -9e20, x), dims=("time", "band"), attrs={"_FillValue": -9e20})
+
+
+def netcdf(folder, name, x):
+    xarray.Dataset({"y": (("time", "band"), x, {"units": "counts [/s]"})}).to_netcdf(folder / f"{name}.nc")
+    return f"{name}.nc:y"
+
+
+def fits_image(folder, name, x):
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(x, name="SCI")]).writeto(folder / f"{name}.fits")
+    return f"{name}.fits:SCI"
+
+
 HOLDERS = {
     "array": in_memory(np.asarray),
     "list": in_memory(np.ndarray.tolist),
@@ -96,10 +114,16 @@ HOLDERS = {
     "every second": in_memory(lambda x: np.repeat(x, 2, axis=0)[::2]),
     "read-only": in_memory(lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape)),
     "masked": in_memory(lambda x: np.ma.masked_invalid(x)),
+    "rows that are masked": in_memory(lambda x: [np.ma.masked_invalid(row) for row in x]),
+    "quantity": in_memory(lambda x: x * units.Jy),
+    "frame": in_memory(lambda x: pandas.DataFrame(x, [f"[{i}]" for i in range(len(x))], ["a", "b"])),
+    "labelled": in_memory(labelled),
     "npy": in_file(npy),
     "npz": in_file(npz),
     "hdf5": in_file(hdf5),
     "zarr": in_file(zarr_array),
+    "netcdf": in_file(netcdf),
+    "fits": in_file(fits_image),
 }
 NAMES = st.lists(
     st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1, max_size=40)

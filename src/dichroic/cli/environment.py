@@ -29,7 +29,7 @@ def prepare(allow_code: bool = False, hosts: "Hosts | None" = None, memory: str 
 
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    if hosts is not None and hosts.distributed is not None:
+    if hosts is not None and any(said is not None for said in vars(hosts).values()):
         from dichroic.hosts import join
 
         join(hosts.distributed, hosts.processes, hosts.process)
@@ -45,8 +45,16 @@ def prepare(allow_code: bool = False, hosts: "Hosts | None" = None, memory: str 
 def cache_folder() -> Path | None:
     """Where compiled programs are kept between processes, None when that is switched off.
 
-    `DICHROIC_CACHE` is a folder, or `off`. By default it is the place that the system has for such things.
+    `DICHROIC_CACHE` is a folder, or `off`. By default it is the place that the system has for such things; a user
+    without a home has none.
     """
+    try:
+        return _cache_folder()
+    except RuntimeError:
+        return None
+
+
+def _cache_folder() -> Path | None:
     wanted = os.environ.get("DICHROIC_CACHE", "")
     if wanted.lower() in ("off", "0", "no", "false"):
         return None

@@ -51,9 +51,9 @@ class Hosts:
 
     distributed: str | None = None
     """HOST:PORT of process 0, which all processes reach, or slurm within a job step: work together with others."""
-    processes: int | None = None
+    processes: Annotated[int | None, Parameter(converter=whole_number)] = None
     """With --distributed HOST:PORT: how many processes there are."""
-    process: int | None = None
+    process: Annotated[int | None, Parameter(converter=whole_number)] = None
     """With --distributed HOST:PORT: which one this is, from 0."""
 
 

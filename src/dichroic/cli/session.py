@@ -18,7 +18,9 @@ def resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; continue with: dichroic resume {folder}") from None
+        from dichroic.run.next_step import go_on
+
+        raise Interrupted(f"interrupted; {go_on(folder)}") from None
 
 
 def finish(run: Any, report: bool, json: bool) -> int:

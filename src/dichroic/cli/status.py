@@ -1,5 +1,6 @@
 """`dichroic status`: how far a run is, without its data."""
 
+from pathlib import Path
 from typing import Any
 
 from dichroic.cli.environment import prepare
@@ -27,25 +28,29 @@ def describe(path: Folder) -> dict[str, Any]:
     from dichroic.run import RunError, RunFolder
     from dichroic.run.choices import choices
     from dichroic.run.heartbeat import life_of
+    from dichroic.run.next_step import command, no_run
     from dichroic.run.summary import stages_of
 
     folder = RunFolder(path)
     if not folder.exists:
-        raise RunError(f"there is no run in {path}; start one with: dichroic fit problem.toml --out {path}")
+        raise RunError(no_run(path))
     problem, records = folder.problem(), folder.records()
     gaussian, finished = folder.gaussian() is not None, folder.finished
     checkpoint = None if finished else folder.checkpoint()
     records = records or (checkpoint.records if checkpoint else [])
     if finished:
-        state, then = "finished", f"dichroic report {path}"
+        state, then = "finished", command("report", path)
     else:
         lap = f"stopped after lap {checkpoint.lap}" if checkpoint else "stopped after the Gaussian stage"
-        state, then = (lap if checkpoint or gaussian else "just begun"), f"dichroic resume {path}"
+        state, then = (lap if checkpoint or gaussian else "just begun"), command("resume", path)
     life = life_of(path)
     if life is not None:
-        state, then = ("stale" if life.stale else "alive"), then if life.stale else f"dichroic status {path}"
+        state, then = (
+            ("stale" if life.stale else "alive"),
+            then if life.stale else command("status", path),
+        )
     seconds = sum(float(x or 0) for record in records for x in (record.get("seconds") or {}).values())
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    size = sum(map(_bytes, path.rglob("*")))
     separated = (path / "separated.zarr").is_dir()
     return {
         "folder": str(path),
@@ -62,6 +67,14 @@ def describe(path: Folder) -> dict[str, Any]:
         "separated": separated,
         "next": then,
     }
+
+
+def _bytes(file: Path) -> int:
+    """The size of a file, none of what is no file, or no more: a fit may go on meanwhile."""
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:
+        return 0
 
 
 def show(found: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from dichroic.formats.hdf5 import HDF5
 from dichroic.formats.labels import Axis, Labels
 from dichroic.formats.netcdf import NetCDF, open_array
 from dichroic.formats.numpy_files import NPY, NPZ
-from dichroic.formats.opened import Opened
+from dichroic.formats.opened import Opened, stack
 from dichroic.formats.reader import Reader
 from dichroic.formats.results import Estimates, ViewResults
 from dichroic.formats.seismic import Seismic
@@ -71,4 +71,5 @@ __all__ = [
     "moved",
     "open_array",
     "read_catalogue",
+    "stack",
 ]

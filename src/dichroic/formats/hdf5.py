@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dichroic import memory
 from dichroic.faults import located
+from dichroic.formats.conventions import decoded
 from dichroic.formats.heaps import open_hdf5
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader, missing_key
@@ -13,7 +14,7 @@ __all__ = ["HDF5"]
 
 
 class HDF5(Reader):
-    """A data set."""
+    """A data set, decoded as its attributes say, with its unit."""
 
     suffixes = ("h5", "hdf5")
     key = "array"
@@ -32,7 +33,12 @@ class HDF5(Reader):
                 raise missing_key(path, key, known)
             with located(f"'{path.name}:{key}'"):
                 check_hdf5(found, path)
+                said = dict(found.attrs)
             plain = None if memory.fits(found.nbytes) or not found.dtype.isnative else found.id.get_offset()
             if plain is not None:  # not in chunks, so as it is in memory
-                return Opened(memory.mapped(path, found.shape, found.dtype, plain))
-            return Opened(memory.copied(found))
+                values = memory.mapped(path, found.shape, found.dtype, plain)
+            else:
+                values = memory.copied(found)
+        with located(f"'{path.name}:{key}'"):
+            values, unit = decoded(values, said)
+            return Opened(values, unit=unit)

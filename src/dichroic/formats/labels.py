@@ -42,6 +42,12 @@ class Axis:
             return False
         return self.labels is None or other.labels is None or np.array_equal(self.labels, other.labels)
 
+    def shuffled(self, other: "Axis") -> bool:
+        """Whether it has another name, or the same labels in another order."""
+        if self.labels is None or other.labels is None or self.agrees(other):
+            return not self.agrees(other)
+        return bool(np.array_equal(np.sort(self.labels), np.sort(other.labels)))
+
     def describe(self) -> str:
         """A word for a message."""
         if self.name or self.labels is None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError, located
+from dichroic.formats.conventions import decoded
 from dichroic.formats.heaps import open_hdf5
 from dichroic.formats.labels import Axis
 from dichroic.formats.opened import Opened
@@ -68,10 +69,11 @@ def _ordered(array: Any, dims: list[str]) -> Any:
 
 
 def open_array(array: Any, kind: str = "") -> Opened:
-    """A `DataArray` of xarray with its dimensions, its coordinates along them and its unit."""
+    """A `DataArray` of xarray with its dimensions, its coordinates along them and its unit; decoded, if it was not."""
+    values, unit = decoded(np.asarray(array.values), array.attrs)
     return Opened(
-        np.asarray(array.values),
-        unit=array.attrs.get("units"),
+        values,
+        unit=unit,
         axes=tuple(_axis(array, dim) for dim in array.dims),
         kind=kind,
         shared={"attrs": dict(array.attrs), "name": str(getattr(array, "name", "") or "")} if kind else {},

@@ -9,7 +9,7 @@ import numpy as np
 from dichroic.faults import ProblemError
 from dichroic.formats.labels import Axis, Labels
 
-__all__ = ["Opened"]
+__all__ = ["Opened", "stack"]
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,30 @@ class Opened:
             raise ProblemError(["some values are masked, which means nothing here; give plain numbers"])
         return self.values
 
-    def beside(self, other: "Opened", filler: float, power: int = 1) -> Any:
+    def beside(self, other: "Opened", filler: float, power: int = 1, samples: bool = False) -> Any:
         """The numbers in the unit of `other` to a power and in its order, masked ones replaced.
+
+        **Arguments:** `samples`, whether they are one for each observation, whatever else.
 
         **Raises:** `ProblemError` where units cannot be converted, or labels are others.
         """
         values = self.values
         if self.unit is not None:
             values = _convert(self, other.unit, power)
-        self.check_order(other)
+        self.check_order(other, samples)
         if self.mask is not None and np.any(self.mask):
             values = np.where(self.mask, filler, np.asarray(values, float))
         return values
 
-    def check_order(self, other: "Opened") -> None:
-        """Whether the axes are those of one observation of `other`, or of all, in its order.
+    def check_order(self, other: "Opened", samples: bool = False) -> None:
+        """Whether the axes are those of all observations of `other`, or of one, in its order; of numbers that are one
+        for each observation those of all, or theirs alone.
 
         **Raises:** `ProblemError`.
         """
         if not self.axes or not other.axes:
             return
-        for axes in (other.axes, other.axes[1:], other.axes[:1]):
+        for axes in (other.axes, other.axes[:1] if samples else other.axes[1:]):
             if len(self.axes) == len(axes) and all(a.agrees(b) for a, b in zip(self.axes, axes, strict=True)):
                 return
         words = [" x ".join(axis.describe() for axis in x.axes) for x in (self, other)]
@@ -108,3 +111,39 @@ def _factor(own: Any, unit: Any, power: int) -> float:
 
     scale: Any = Unit(str(own)).to(Unit(str(unit)) ** power)
     return float(scale)
+
+
+def stack(found: list[Opened]) -> Opened:
+    """Arrays as one, each being an observation; of several files: named after them, with what each file says.
+
+    **Raises:** `ProblemError` where shapes, units or the order of the axes differ.
+    """
+    first = found[0]
+    called = [str(one.shared.get("file", i)) for i, one in enumerate(found)]
+    for one, name in zip(found, called, strict=True):
+        if np.shape(one.values) != np.shape(first.values):
+            got, expected = np.shape(one.values), np.shape(first.values)
+            raise ProblemError([f"'{name}' has the shape {got}, '{called[0]}' {expected}; cut them to one shape"])
+        if str(one.unit) != str(first.unit):
+            raise ProblemError([f"'{name}' has the unit {one.unit}, '{called[0]}' {first.unit}"])
+        if any(a.shuffled(b) for a, b in zip(one.axes, first.axes, strict=False)):
+            raise ProblemError([f"the axes of '{name}' are in another order than those of '{called[0]}'"])
+    masks = [np.ma.nomask if one.mask is None else one.mask for one in found]
+    shape = np.shape(first.values)
+    mask = None if all(m is np.ma.nomask for m in masks) else np.stack([np.broadcast_to(m, shape) for m in masks])
+    shared, columns = {}, {}
+    for key in first.shared:
+        values = [one.shared.get(key) for one in found]
+        if all(_same(value, values[0]) for value in values):
+            shared[key] = values[0]
+        else:
+            columns[key] = np.array([*values, None], object)[:-1]  # whatever they are, one an observation
+    axes = (Axis(), *(first.axes or [Axis()] * len(shape)))
+    stems = [name.partition(".")[0] for name in called]
+    ids = np.asarray(stems if len(set(stems)) == len(stems) else called) if first.kind else None
+    values = np.stack([one.values for one in found])
+    return Opened(values, mask, first.unit, axes, ids, first.kind, columns, shared, separate=True)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.faults import ProblemError, located
+from dichroic.formats.conventions import decoded
 from dichroic.formats.labels import Axis
 from dichroic.formats.opened import Opened
 from dichroic.formats.reader import Reader
@@ -19,7 +20,9 @@ _NAMES = {"Y": "y", "X": "x", "Z": "z", "T": "time", "C": "channel", "S": "chann
 
 
 class TIFF(Reader):
-    """A series of pictures, its channels moved to the end, with the size of pixels where OME or ImageJ say it."""
+    """A series of pictures, its channels moved to the end, with the size of pixels where OME or ImageJ say it; what GDAL
+    calls no data is missing.
+    """
 
     suffixes = ("tif", "tiff", "ome.tif", "ome.tiff")
     key = "series"
@@ -37,7 +40,10 @@ class TIFF(Reader):
             series = file.series[int(self.series)]
             with located(f"'{path.name}'"):
                 check_size(prod(series.shape) * series.dtype.itemsize, path.stat().st_size)
+                nodata = _nodata(series)
             x, axes, steps = series.asarray(), series.axes, _steps(file)
+        if nodata is not None:
+            x, _ = decoded(x, {"_FillValue": nodata})
         if len(axes) != x.ndim:
             raise ProblemError([f"'{path.name}' names the axes {axes}, but has the shape {x.shape}"])
         channels = [i for i, letter in enumerate(axes) if letter in "CS"]
@@ -62,3 +68,12 @@ def _steps(file: Any) -> dict[str, tuple[float, str]]:
             if tag in file.pages[0].tags and all(value := file.pages[0].tags[tag].value):
                 found[axis] = value[1] / value[0], str(unit)
     return found
+
+
+def _nodata(series: Any) -> Any:
+    """The value that stands for missing data, None where there is none; parts that were never written read as it."""
+    pages = [page for page in series.pages if page is not None]
+    said = next((page.nodata for page in pages if "GDAL_NODATA" in getattr(page, "tags", ())), None)
+    if said is None and any(not all(page.databytecounts) for page in pages if page.size):
+        raise ProblemError(["parts of it were never written, and would read as zeros"])
+    return said

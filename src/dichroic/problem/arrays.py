@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
-from dichroic.formats import READERS, Axis, Opened, Reader
+from dichroic.formats import READERS, Axis, Opened, Reader, stack
 from dichroic.problem.values import as_floats, as_numbers
 
-__all__ = ["ArrayReader", "expand", "find_file", "is_array_table", "stack"]
+__all__ = ["ArrayReader", "expand", "find_file", "is_array_table"]
 
 _NAMES = ("array", "file", "files")  # what a table of an array is told by
 _BESIDE = ("scale", "unit")
@@ -219,40 +219,6 @@ def _channels(found: list[Opened]) -> Opened:
         x, mask = x[:, None], None if mask is None else mask[:, None]
         axes = (axes[0], Axis(), *axes[1:])
     return replace(joined, values=x, mask=mask, axes=axes, ids=None, columns={}, separate=False)
-
-
-def stack(found: list[Opened]) -> Opened:
-    """Arrays of several files as one, a file being an observation: named after it, with what each file says.
-
-    **Raises:** `ProblemError` where shapes or units differ.
-    """
-    first = found[0]
-    called = [str(one.shared.get("file", i)) for i, one in enumerate(found)]
-    for one, name in zip(found, called, strict=True):
-        if np.shape(one.values) != np.shape(first.values):
-            got, expected = np.shape(one.values), np.shape(first.values)
-            raise ProblemError([f"'{name}' has the shape {got}, '{called[0]}' {expected}; cut them to one shape"])
-        if str(one.unit) != str(first.unit):
-            raise ProblemError([f"'{name}' has the unit {one.unit}, '{called[0]}' {first.unit}"])
-    masks = [np.ma.nomask if one.mask is None else one.mask for one in found]
-    shape = np.shape(first.values)
-    mask = None if all(m is np.ma.nomask for m in masks) else np.stack([np.broadcast_to(m, shape) for m in masks])
-    shared, columns = {}, {}
-    for key in first.shared:
-        values = [one.shared.get(key) for one in found]
-        if all(_same(value, values[0]) for value in values):
-            shared[key] = values[0]
-        else:
-            columns[key] = np.array([*values, None], object)[:-1]  # whatever they are, one an observation
-    axes = (Axis(), *(first.axes or [Axis()] * len(shape)))
-    stems = [name.partition(".")[0] for name in called]
-    ids = np.asarray(stems if len(set(stems)) == len(stems) else called) if first.kind else None
-    values = np.stack([one.values for one in found])
-    return Opened(values, mask, first.unit, axes, ids, first.kind, columns, shared, separate=True)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)
 
 
 def _text(value: Any, what: str) -> str:

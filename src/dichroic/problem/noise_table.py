@@ -72,7 +72,7 @@ def read_noise(
         with located(name if name == key or len(given) > 1 else key):
             opened = arrays.open(value, said)
             per_sample |= isinstance(opened, Opened) and opened.separate
-            found[name] = _in_unit(opened, name if name in _POWERS else key, y)
+            found[name] = _in_unit(opened, name if name in _POWERS else key, y, per_sample)
     if key not in ("covariance", "factor"):
         with located(key):
             noise = _made(make, {name: as_floats(value) for name, value in found.items()})
@@ -94,14 +94,14 @@ def read_noise(
     return PerSample(noise) if per_sample else noise
 
 
-def _in_unit(found: Any, name: str, y: Opened | None) -> Any:
+def _in_unit(found: Any, name: str, y: Opened | None, per_sample: bool) -> Any:
     """Numbers in the unit that goes with that of the data."""
     if not isinstance(found, Opened):
         return found
     if name not in _POWERS:
         return found.plain()
     power = _POWERS[name]
-    return found.beside(y or Opened(1.0), np.inf if power > 0 else 0.0, power)
+    return found.beside(y or Opened(1.0), np.inf if power > 0 else 0.0, power, per_sample)
 
 
 def _choose(table: dict[str, Any], files: bool = False) -> tuple[str, dict[str, Any], bool]:

@@ -23,7 +23,7 @@ def as_numbers(value: Any) -> np.ndarray:
     value = open_container(value).plain()
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError):
+    except Exception:  # ragged, or whatever the package of a container raises
         raise ProblemError([f"expected an array of numbers, got {_kind(value)} that does not form one"]) from None
     if array.dtype.names:
         columns = ", ".join(array.dtype.names)
@@ -83,4 +83,7 @@ def _as_type(array: np.ndarray, dtype: Any) -> np.ndarray:
 def _kind(value: Any) -> str:
     if isinstance(value, str):
         return f"the text '{value}'"
+    if isinstance(value, np.ndarray) and value.dtype == object and value.size:
+        odd = next((x for x in value.flat if not isinstance(x, int | float)), value.flat[0])
+        return f"an array of objects, such as {_kind(odd)}"
     return f"a {type(value).__name__}" if value is not None else "nothing"

@@ -140,7 +140,7 @@ class View:
         for name, operator in self.mixing.items():
             if isinstance(operator, PerSample) and not isinstance(operator.value, Operator):
                 with located(f"source '{name}'"):
-                    open_container(operator.value).check_order(given)
+                    open_container(operator.value).check_order(given, True)
         object.__setattr__(self, "labels", given.labels() if self.labels is None else self.labels)
         object.__setattr__(self, "mixing", mixing)
         object.__setattr__(self, "unknowns", {**self.unknowns, **unknowns, **factor})
@@ -344,17 +344,19 @@ def _gaussians(observations: Observation, rows: Any) -> tuple[Any, Any]:
     return jax.vmap(one)(rows)
 
 
-def beside(value: Any, y: Opened, filler: float) -> Any:
-    """Numbers that stand beside `y`: in its unit and order, where they are masked the filler."""
+def beside(value: Any, y: Opened, filler: float, samples: bool = False) -> Any:
+    """Numbers that stand beside `y`: in its unit and order, where they are masked the filler; of `samples` there is one
+    for each observation.
+    """
     if isinstance(value, PerSample):
-        inner = beside(value.value, y, filler)
+        inner = beside(value.value, y, filler, True)
         return value if inner is value.value else PerSample(inner)
     if isinstance(value, Likelihood):
         return value
     if isinstance(value, Unknown):
-        return value if value.value is None else Unknown(beside(value.value, y, filler), value.std)
+        return value if value.value is None else Unknown(beside(value.value, y, filler, samples), value.std)
     opened = open_container(value)
-    return value if opened.values is value else opened.beside(y, filler)
+    return value if opened.values is value else opened.beside(y, filler, samples=samples)
 
 
 def bind_operator(operator: Any, source: Source) -> Operator | PerSample:

@@ -36,6 +36,7 @@ from dichroic.report.theme import Figure
 from dichroic.report.vectors import example_lines, vector_figures
 from dichroic.report.verdict import judge_run
 from dichroic.run import Run, choices, judged
+from dichroic.run.next_step import command
 from dichroic.settings import FitConfig
 from dichroic.store import claim, write
 
@@ -252,7 +253,7 @@ class Maker:
         if file:
             return [
                 f"dichroic fit {Path(file).name} --out another-run    # with the settings in {folder}/config.toml",
-                f"dichroic report {folder}",
+                command("report", folder),
             ]
         changed = _changed(m.config.model_dump(mode="json"), FitConfig().model_dump(mode="json"))
         return [

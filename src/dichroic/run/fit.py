@@ -27,6 +27,7 @@ from dichroic.run.instrument import instrument_of
 from dichroic.run.judged import law_of, used
 from dichroic.run.known import Known, components_for_fit, known_priors, populations_of
 from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
+from dichroic.run.next_step import go_on, no_run
 from dichroic.run.pace import Pace
 from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
 from dichroic.run.proof import proven
@@ -134,7 +135,7 @@ def resume(
     """
     folder = RunFolder(Path(path))
     if not folder.exists:
-        raise RunError(f"there is no run in {path}; start one with: dichroic fit problem.toml --out {path}")
+        raise RunError(no_run(path))
     source_file = folder.problem()["file"]
     if problem is None:
         if source_file is None:
@@ -377,7 +378,7 @@ class _Fit:
 
     def _stop(self, now: bool) -> None:
         if now:
-            raise Stopped(f"stopped by a signal; continue with: dichroic resume {self.folder.path}")
+            raise Stopped(f"stopped by a signal; {go_on(self.folder.path)}")
 
 
 def fresh_folder(problem: Problem) -> Path:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -21,6 +21,7 @@ from dichroic.hosts import by_first, is_first
 from dichroic.law import Contrast, LearnedPosterior, MixturesConfig, Rounds, load_rounds, save_rounds
 from dichroic.posterior import FastPosterior
 from dichroic.run.kept_settings import difference, read_settings
+from dichroic.run.next_step import go_on
 from dichroic.settings import FitConfig
 from dichroic.store import (
     Format,
@@ -29,6 +30,7 @@ from dichroic.store import (
     file_names,
     load_arrays,
     load_json,
+    locked,
     reading,
     save_arrays,
     save_json,
@@ -139,25 +141,14 @@ class RunFolder:
 
         **Raises:** `RunError` when another one does.
         """
-        if not is_first():
-            yield
-            return
+        held = nullcontext()
         try:
-            import fcntl
-        except ImportError:  # not on Windows
-            yield
-            return
-        try:
-            file = open(self.path / ".lock", "w")  # noqa: SIM115
+            held = locked(self.path / ".lock") if is_first() else held
+        except BlockingIOError:
+            raise RunError(f"another process is working on the run in {self.path}") from None
         except OSError as error:
             raise RunError(f"nothing can be written in {self.path}: {error.strerror}") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"another process is working on the run in {self.path}") from None
-            except OSError:  # a file system without locks
-                pass
+        with held:
             yield
 
     @by_first
@@ -309,7 +300,7 @@ class RunFolder:
         **Raises:** `RunError` when the fit is not finished, or a prior cannot be read.
         """
         if not self.finished:
-            raise RunError(f"the fit in {self.path} is not finished; continue it with: dichroic resume {self.path}")
+            raise RunError(f"the fit in {self.path} is not finished; {go_on(self.path)}")
         index = self.path / "priors" / "index.json"
         with reading(index):
             content = load_json(index, _PRIORS)
@@ -337,7 +328,7 @@ class RunFolder:
             return state.priors, f"lap {state.lap}{stage}, of a fit that is not finished"
         gaussian = self.gaussian()
         if gaussian is None:
-            raise RunError(f"the fit in {self.path} has no priors yet; continue it with: dichroic resume {self.path}")
+            raise RunError(f"the fit in {self.path} has no priors yet; {go_on(self.path)}")
         schedule = self.config().schedule
         shapes = {s: tuple(said["shape"]) for s, said in self.problem()["sources"].items()}
         complex_ = {s for s, said in self.problem()["sources"].items() if said.get("dtype") == "complex"}

@@ -17,6 +17,7 @@ __all__ = ["Heartbeat", "Life", "life_of"]
 
 _LIFE = Format("dichroic sign of life", 1)
 _FILE = ".alive.json"
+_KINDS = {"host": str, "process": int, "what": str, "fraction": float, "left": float | None}
 _EVERY, _LATE = 20.0, 120.0  # seconds between two signs, and after which one is missed
 
 
@@ -78,7 +79,7 @@ class Heartbeat:
 
     def _write(self) -> None:
         said: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid(), "what": self._what}
-        said |= {"fraction": self._fraction, "left": self._left()}
+        said |= {"fraction": float(self._fraction), "left": self._left()}
         with suppress(OSError):  # a full disk ends the run elsewhere, in words
             write(self._file, json.dumps(_LIFE.mark(said)) + "\n")
 
@@ -91,8 +92,10 @@ def life_of(folder: Path) -> Life | None:
     file = folder / _FILE
     try:
         said = load_json(file, _LIFE)
-        found = Life(**{name: said[name] for name in ("host", "process", "what", "fraction", "left")}, age=_age(file))
-    except (OSError, StoreError, KeyError, TypeError):
+        if not all(isinstance(said[name], kind) for name, kind in _KINDS.items()):
+            return None
+        found = Life(**{name: said[name] for name in _KINDS}, age=_age(file))
+    except (OSError, StoreError, KeyError):
         return None
     if found.host == socket.gethostname() and not _runs(found.process):
         return Life(**{**vars(found), "age": max(found.age, 2 * _LATE)})

@@ -18,6 +18,7 @@ from dichroic.posterior import Fast, Method, ViewPosterior, separation_key
 from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.run.choices import Choice, choices
 from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.next_step import no_run
 from dichroic.run.separating import separate
 from dichroic.run.separation import Separation
 from dichroic.settings import FitConfig
@@ -35,7 +36,7 @@ class Run:
     def __init__(self, path: str | Path, *, problem: Problem | None = None, held_out: Problem | None = None):
         self.folder = RunFolder(Path(path))
         if not self.folder.exists:
-            raise RunError(f"there is no run in {path}; start one with: dichroic fit problem.toml --out {path}")
+            raise RunError(no_run(self.folder.path))
         self._problem, self._held_out = problem, held_out
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.formats import WRITERS
+from dichroic.formats import WRITERS, check_size
 from dichroic.run.folder import RunError
 from dichroic.store import Format, StoreError, claim, reading, whole
 
@@ -59,8 +59,7 @@ def described(path: Path) -> dict[str, Any]:
 
     **Raises:** `StoreError` otherwise; `FileNotFoundError` where there is no store.
     """
-    root = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
-    content = root["attributes"]
+    content = _metadata(path, "")["attributes"]
     first = isinstance(content, dict) and content.get("format") == _FIRST
     if first:
         groups = sorted(group.parent.parent for group in path.glob("*/chi_square/zarr.json"))
@@ -77,18 +76,28 @@ def described(path: Path) -> dict[str, Any]:
     if not first:  # version 1 left out chunks of nothing but zeros
         known += [f"{group}/{kind}" for group in content["views"].values() for kind in ("chi_square", "diverged")]
     for name in known:
-        array = json.loads((path / name / "zarr.json").read_text(encoding="utf-8"))
+        array = _metadata(path, name)
         codecs = {codec["name"] for codec in array["codecs"]}
         if array["data_type"] not in ("float32", "complex64", "bool") or not codecs <= _CODECS:
             raise StoreError(f"{path}: '{name}' has codecs or a type of values that dichroic does not write")
         chunk = array["chunk_grid"]["configuration"]["chunk_shape"]
         expected = prod(ceil(size / part) for size, part in zip(array["shape"], chunk, strict=True))
-        found = sum(file.is_file() for file in (path / name / "c").rglob("*"))
+        chunks = [file.stat().st_size for file in (path / name / "c").rglob("*") if file.is_file()]
+        check_size(max(prod(array["shape"]), prod(chunk)) * np.dtype(array["data_type"]).itemsize, sum(chunks))
+        found = len(chunks)
         if found < expected and not (first and content.get("point")):
             raise StoreError(f"{path} is damaged: {expected - found} of {expected} chunks of '{name}' are missing")
     if content.get("seal") not in (None, seal(path)):
         raise StoreError(f"{path} is damaged: some of its chunks are not those that were written")
     return content
+
+
+def _metadata(path: Path, name: str) -> dict[str, Any]:
+    """What stands in the metadata of a store, or of an array in it."""
+    file = path / name / "zarr.json"
+    if not file.resolve().is_relative_to(path.resolve()) or (file.exists() and not file.is_file()):
+        raise StoreError(f"{path} is damaged: '{name or file.name}' is no part of it")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def seal(path: Path) -> str:
