@@ -198,6 +198,7 @@ def test_a_separation_is_read_within_its_folder(finished, tmp_path):
     own.write_text(json.dumps(forged))
     with pytest.raises(RunError, match=r"declares \d+\.\d GB"):
         Separation.open(store)
+    own.write_bytes(content)
     for file in (own, store / "zarr.json"):
         content = file.read_bytes()
         file.unlink()
