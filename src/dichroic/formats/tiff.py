@@ -20,8 +20,8 @@ _NAMES = {"Y": "y", "X": "x", "Z": "z", "T": "time", "C": "channel", "S": "chann
 
 
 class TIFF(Reader):
-    """A series of pictures, its channels moved to the end, with the size of pixels where OME or ImageJ say it; what GDAL
-    calls no data is missing.
+    """A series of pictures, its channels moved to the end, with the size of pixels where OME or ImageJ say it; what
+    GDAL calls no data is missing.
     """
 
     suffixes = ("tif", "tiff", "ome.tif", "ome.tiff")
