@@ -216,6 +216,12 @@ def test_a_separation_is_read_within_its_folder(finished, tmp_path):
         Separation.open(store)
 
 
+def test_draws_that_have_no_room_are_not_begun(tmp_path):
+    with pytest.raises(RunError, match=r"the draws take 8e\+06 GB, but .* has room for"):
+        SeparationWriter(tmp_path / "draws.zarr", {"v": (1000, {"s": (2,)})}, 10**12)
+    assert not list(tmp_path.iterdir())
+
+
 HOSTILE = [
     "dust (a)",
     "dust [a]",

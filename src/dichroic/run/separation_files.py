@@ -7,6 +7,7 @@ from hashlib import sha256
 from math import ceil, prod
 from os import SEEK_END
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from dichroic.formats import WRITERS, check_size
 from dichroic.run.folder import RunError
 from dichroic.store import Format, StoreError, claim, reading, whole
 
-__all__ = ["SEPARATION", "Stored", "check_free", "described", "in_words", "seal", "write_npz"]
+__all__ = ["SEPARATION", "Stored", "check_free", "check_room", "described", "in_words", "seal", "write_npz"]
 
 SEPARATION = Format("dichroic separation", 2)
 _FIRST = "dichroic separation 1"  # the mark of version 1, which had names of the user's for groups
@@ -125,6 +126,18 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         if path.is_dir() and not _is_separation(path):
             raise RunError(f"{path} is a folder that dichroic has not written; it is not replaced")
     claim(path, folder=path.is_dir())
+
+
+def check_room(path: Path, size: int) -> None:
+    """Whether draws of so many bytes have room where they are written: random numbers hardly get smaller.
+
+    **Raises:** `RunError` before anything is drawn.
+    """
+    free = disk_usage(path.parent).free
+    if size > free:
+        raise RunError(
+            f"the draws take {size / 1e9:.3g} GB, but {path.parent} has room for {free / 1e9:.3g}: fewer draws"
+        )
 
 
 def _is_separation(path: Path) -> bool:

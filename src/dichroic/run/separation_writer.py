@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dichroic.formats import Labels
 from dichroic.problem import as_complex
 from dichroic.run.labels import describe_labels
 from dichroic.run.separation import Separation
-from dichroic.run.separation_files import SEPARATION, check_free, seal
+from dichroic.run.separation_files import SEPARATION, check_free, check_room, seal
 from dichroic.store import file_names, whole
 
 __all__ = ["SeparationWriter"]
@@ -52,6 +53,7 @@ class SeparationWriter:
         self.instrument: dict[str, dict[str, Any]] = {}
         if path is not None:
             check_free(path, overwrite)
+            check_room(path, sum(4 * n * draws * prod(x) for n, xs in shapes.values() for x in xs.values()))
 
     def __enter__(self) -> "SeparationWriter":
         if self.path is not None:
