@@ -1,5 +1,6 @@
 """The law of the mixtures: what its parts are exactly, and one fit by it from end to end."""
 
+import sys
 from dataclasses import replace
 
 import equinox as eqx
@@ -15,8 +16,8 @@ from dichroic.diffusion import Scaling
 from dichroic.diffusion.networks.conv import ConvConfig, fold, unfold
 from dichroic.law import LearnedPosterior, MixturesConfig, find_contrast, load_rounds, rounds, save_rounds
 from dichroic.law.conditional import Known, ViewDenoiser, evidence
-from dichroic.law.critic import FlowConfig, area, area_error, flow
-from dichroic.law.rounds import has_half, held_rows
+from dichroic.law.critic import CriticConfig, FlowConfig, area, area_error, flow
+from dichroic.law.rounds import held_rows
 from dichroic.operators import Mask, PerSample
 from dichroic.plan import estimate_costs
 from dichroic.plan.mixtures import MixturesTimes, time_mixtures
@@ -34,9 +35,9 @@ TINY = MixturesConfig(
     pairs=16,
     backgrounds=2,
     draw_steps=3,
-    moves=75,
+    moves=25,
     critic_batch=8,
-    alone=(25, 50),
+    alone=(25, 25),
     held=16,
     channels=(4, 4),
     depth=1,
@@ -57,9 +58,28 @@ def problem(n: int = 72, amplitude: float = 0.5, seed: int = 0) -> Problem:
     return Problem(sources, {"alone": View(y[:n], {"walk": 1.0}, NOISE), "both": mixed})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_single_precision():
+    """On every machine, or the tests would run other programs on those that multiply in bfloat16."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys.modules["dichroic.law.rounds"], "has_half", lambda: False
+        )  # the package has a function `rounds`
+        yield
+
+
 @pytest.fixture(scope="module")
-def learned():
-    contrast = find_contrast(problem(), "pulse", Scaling(0.2, 0.4))
+def run(tmp_path_factory):
+    config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dichroic.run.mixtures.BEYOND", -1.0)  # a network of three steps is kept, too
+        return fit(problem(), config, out=tmp_path_factory.mktemp("law") / "run", held_out=problem(24, seed=1))
+
+
+@pytest.fixture(scope="module")
+def learned(run):
+    scaling = run.posteriors["both"].contrast.scaling  # that of the fit, whose programs serve
+    contrast = find_contrast(problem(), "pulse", scaling)
     assert contrast is not None
     return contrast, *rounds(contrast, TINY, key=jax.random.key(0))
 
@@ -93,7 +113,7 @@ def test_area_is_the_share_of_pairs_in_order():
 def test_a_flow_that_lowers_nothing_leaves_the_pool(learned):
     contrast, _, state = learned
     truth = np.asarray(contrast.scaling.to_scaled(problem().views["both"].truth["pulse"]), np.float32)
-    how = FlowConfig(step=TINY.move, warm=TINY.alone, most=TINY.moves, batch=TINY.critic_batch, precise=not has_half())
+    how = FlowConfig(CriticConfig(TINY.critic_batch, precise=True), step=TINY.move, warm=TINY.alone, most=75)
     moved = flow(contrast, truth, held_rows(contrast, TINY), how, key=jax.random.key(1))
     assert not moved.use and moved.trace[-1][0] == 75  # it did move, in vain
     np.testing.assert_array_equal(moved.pool, truth)
@@ -190,10 +210,7 @@ def test_a_learned_posterior_has_a_mean_by_regression(learned):
     np.testing.assert_allclose(mean["walk"], (view.y - 0.5 * mean["pulse"]) / (1 + NOISE**2), rtol=1e-4, atol=1e-5)
 
 
-def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(tmp_path, monkeypatch):
-    monkeypatch.setattr("dichroic.run.mixtures.BEYOND", -1.0)  # a network of three steps is kept, too
-    config = FitConfig(law="mixtures", mixtures=TINY, draws=2, mean_share=1.0)
-    run = fit(problem(), config, out=tmp_path / "run", held_out=problem(24, seed=1))
+def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(run):
     separated = run.separate(problem(), draws=2, share=1.0)
     draws = separated.draws("both", "pulse")
     assert draws.shape == (72, 2, LENGTH)
@@ -228,10 +245,10 @@ def test_a_plan_prices_the_rounds(monkeypatch):
         "Gaussian stage": 1,
         "compiling": 1,
         "first estimate": 3 + observations,
-        "flows of the pool": 50 + 75,
+        "flows of the pool": 25 + 25,
         "conditional denoiser": 3 + 16,
         "draws of the pool": 2 * observations,
-        "last judge": 2 * 50,
+        "last judge": 2 * 25,
         "prior": 3,
         "final draws": held * (1 + 2),
     }

@@ -25,7 +25,7 @@ from dichroic.law.contrast import Contrast
 from dichroic.law.descent import Report, half
 from dichroic.law.regression import channels
 
-__all__ = ["Critic", "Flow", "FlowConfig", "area_error", "flow", "separability"]
+__all__ = ["Critic", "CriticConfig", "Flow", "FlowConfig", "area_error", "flow", "separability"]
 
 _CHANNELS, _STRIDES = (32, 64, 128, 128), (1, 2, 2, 1)
 _SLOPE = 0.2
@@ -34,17 +34,23 @@ _READINGS = 3  # of which a mean is taken
 _PENALTY, _LAZY = 0.1, 4  # weight of the squared gradient, once in so many steps
 
 
-class FlowConfig(NamedTuple):
-    """How to move: steps are in units of the source's standard deviation over the critic's slope."""
+class CriticConfig(NamedTuple):
+    """How the critic learns, and all that its programs are compiled for."""
 
-    step: float = 0.4
-    patience: int = 150
-    warm: tuple[int, int] = (150, 400)  # steps of the critic alone: at least, at most
-    most: int = 900
     batch: int = 64
     rate: float = 1e-3
     decay: float = 1.0
     precise: bool = False
+
+
+class FlowConfig(NamedTuple):
+    """How to move: steps are in units of the source's standard deviation over the critic's slope."""
+
+    critic: CriticConfig = CriticConfig()
+    step: float = 0.4
+    patience: int = 150
+    warm: tuple[int, int] = (150, 400)  # steps of the critic alone: at least, at most
+    most: int = 900
 
 
 class Flow(NamedTuple):
@@ -129,12 +135,12 @@ def _step(fixed, state):
     return critic, moments, pool, key
 
 
-def _optimizer(config: FlowConfig) -> optax.GradientTransformation:
+def _optimizer(config: CriticConfig) -> optax.GradientTransformation:
     return optax.adamw(config.rate, b1=0.5, b2=0.99, weight_decay=config.decay)
 
 
 @eqx.filter_jit
-def _scores(critic: Critic, contrast: Contrast, config: FlowConfig, pool: Array, rows: Array, key: PRNGKeyArray):
+def _scores(critic: Critic, contrast: Contrast, config: CriticConfig, pool: Array, rows: Array, key: PRNGKeyArray):
     """Of observations, and of as many simulations."""
     member, draw = jax.random.split(key)
     p = jax.random.choice(member, len(pool), (len(rows),), replace=False)
@@ -165,7 +171,7 @@ class Judged:
         self.held = jnp.asarray(held)
         example = channels(contrast.y[0], *([] if contrast.seen is None else [contrast.seen[0]]))
         critic, now = Critic(example.shape, key=key), jnp.array(pool, jnp.float32)
-        self.state: Any = (critic, _optimizer(config).init(cast(Any, critic)), now, jax.random.fold_in(key, 1))
+        self.state: Any = (critic, _optimizer(config.critic).init(cast(Any, critic)), now, jax.random.fold_in(key, 1))
         self.steps, self.readings = 0, list[float]()
 
     @property
@@ -181,11 +187,11 @@ class Judged:
     def go(self, move: float) -> None:
         """Some steps, with moves of that size, and a reading."""
         for _ in range(_EVERY):
-            fixed = (self.contrast, self.rows, self.config, jnp.asarray(move, jnp.float32))
+            fixed = (self.contrast, self.rows, self.config.critic, jnp.asarray(move, jnp.float32))
             self.state = _step((*fixed, self.steps % _LAZY == 0, move > 0), self.state)
             self.steps += 1
         look = jax.random.fold_in(jax.random.fold_in(self.key, 7), self.steps)
-        scores = _scores(self.state[0], self.contrast, self.config, self.state[2], self.held, look)
+        scores = _scores(self.state[0], self.contrast, self.config.critic, self.state[2], self.held, look)
         self.readings.append(area(*scores))
 
     def alone(self) -> float:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dichroic.law.conditional import Known, ViewDenoiser, evidence
 from dichroic.law.config import MixturesConfig
 from dichroic.law.contrast import Contrast
-from dichroic.law.critic import FlowConfig, flow, separability
+from dichroic.law.critic import CriticConfig, FlowConfig, flow, separability
 from dichroic.law.descent import Descent
 from dichroic.law.regression import Regression
 
@@ -175,7 +175,7 @@ def held_rows(contrast: Contrast, config: MixturesConfig) -> np.ndarray:
 
 def told_apart(contrast: Contrast, config: MixturesConfig, pool: np.ndarray, *, key: PRNGKeyArray) -> float:
     """How well mixtures simulated with a pool are told from held-out observations by a fresh critic."""
-    how = FlowConfig(warm=config.alone, batch=config.critic_batch, precise=not has_half())
+    how = FlowConfig(CriticConfig(config.critic_batch, precise=not has_half()), warm=config.alone)
     return separability(contrast, pool, held_rows(contrast, config), how, key=key)
 
 
@@ -202,9 +202,8 @@ def _signals(contrast: Contrast, x: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _flow_config(config: MixturesConfig, state: Rounds) -> FlowConfig:
-    precise = state.regression.precise
-    size = config.critic_batch
-    return FlowConfig(step=config.move, warm=config.alone, most=config.moves, batch=size, precise=precise)
+    critic = CriticConfig(config.critic_batch, precise=state.regression.precise)
+    return FlowConfig(critic, step=config.move, warm=config.alone, most=config.moves)
 
 
 def has_half() -> bool:

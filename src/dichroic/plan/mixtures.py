@@ -12,7 +12,7 @@ import numpy as np
 from dichroic.closed import gaussian_em
 from dichroic.law import Contrast, MixturesConfig
 from dichroic.law.conditional import ViewDenoiser, evidence
-from dichroic.law.critic import FlowConfig, Judged
+from dichroic.law.critic import CriticConfig, FlowConfig, Judged
 from dichroic.law.descent import Descent
 from dichroic.law.regression import Regression
 from dichroic.law.rounds import LEVELS, draw_all, has_half, held_rows
@@ -85,7 +85,7 @@ def time_mixtures(contrast: Contrast, problem: Problem, fit: FitConfig, report: 
 
     of_evidence = timed("first estimates", known, _BATCH)
     pool = np.asarray(jax.random.normal(key, (len(contrast), *contrast.shape)))
-    how_to_move = FlowConfig(step=config.move, batch=config.critic_batch, precise=precise)
+    how_to_move = FlowConfig(CriticConfig(config.critic_batch, precise=precise), step=config.move)
     judge = Judged(contrast, pool, held_rows(contrast, config), how_to_move, key)
     critics = []
     for what, move in (("critic alone", 0.0), ("critic and pool", config.move)):
