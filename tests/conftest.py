@@ -1,5 +1,6 @@
 """Fixtures shared by all tests. The shape and type checks of the package are switched on in `pyproject.toml`."""
 
+import gc
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -15,11 +16,17 @@ os.environ["DICHROIC_CACHE"] = "off"
 # Most of the time of a test is the compiler's, and what it compiles runs for milliseconds. A flag that XLA does not
 # know ends the process, and every release knows others.
 QUICK_RELEASE = (0, 10)
-QUICK = "--xla_cpu_use_fusion_emitters=false"
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def _compiles_quickly(config) -> bool:
     return config.option.markexpr == "not slow"  # as pyproject.toml has it: not where minutes are asked for
+
+
+def pytest_collection_finish():
+    """What has been imported stays: the collector of garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):
