@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def pytest_runtest_setup(item):
     quick = _compiles_quickly(item.config) and not item.get_closest_marker("runs_long")
     jax.config.update("jax_disable_most_optimizations", quick)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick)  # of the processes that it starts
+    if quick and (layout := sys.modules.get("matplotlib.layout_engine")) is not None:
+        # no test asks where axes lie, and to find that out takes half the time of a figure
+        layout.ConstrainedLayoutEngine.execute = lambda self, figure: None
     jaxtyping.config.update("jaxtyping_disable", item.path.relative_to(item.config.rootpath).parts[1] in AS_USERS_RUN)
 
 

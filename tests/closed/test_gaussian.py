@@ -262,7 +262,10 @@ def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, 
     np.testing.assert_array_equal(found[0].statistics["b"].second, found[1].statistics["b"].second)
 
 
-@pytest.mark.parametrize("missing, rank", [(False, None), (True, 1)], ids=["complete", "missing, leading direction"])
+LEADING = pytest.param(True, 1, id="missing, leading direction")
+
+
+@pytest.mark.parametrize("missing, rank", [pytest.param(False, None, id="complete", marks=pytest.mark.slow), LEADING])
 def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monkeypatch, rng):
     truth, n = Truth(rng), 3000
     std = 0.8 if rank is None else 10.0  # the latter for draws close to those of the prior
@@ -394,7 +397,7 @@ def test_no_view_is_dropped_when_another_is_too_large_for_matrices(monkeypatch, 
     }
     monkeypatch.setattr(routes, "DENSE", 30)
     monkeypatch.setattr(routes, "SMALL", 4)
-    fit = gaussian_em(Problem({"a": Source((2,))}, views), GaussianConfig(laps=30))
+    fit = gaussian_em(Problem({"a": Source((2,))}, views), GaussianConfig(laps=10))
     np.testing.assert_allclose(fit.populations["a"].mean, mean, atol=1.0)
 
 

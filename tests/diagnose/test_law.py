@@ -71,7 +71,7 @@ def waves(shape):
 
 
 # not so for images yet: with 512 of 8 x 7 pixels the area is .524, and the level green
-@pytest.mark.parametrize("shape", [(4,), (66,)], ids=["vector", "series"])
+@pytest.mark.parametrize("shape", [(4,), pytest.param((66,), marks=pytest.mark.slow)], ids=["vector", "series"])
 def test_what_no_second_moment_shows_is_seen(shape, rng):
     true, gaussian = waves(shape)
     y = (true(rng, 512) + 0.3 * rng.normal(size=(512, *shape))).astype(np.float32)

@@ -88,7 +88,7 @@ def test_shapes_gradients_and_batches(shape, config, getkey):
     np.testing.assert_allclose(out[0], denoise(denoiser, x[0], sigma[0]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 7, 1)])
+@pytest.mark.parametrize("shape", [(2, 5, 3), pytest.param((1, 7, 1), marks=pytest.mark.slow)])
 def test_any_image_side(shape, getkey):
     config = UNetConfig(channels=(4, 4, 4), blocks=(1, 1, 1), heads=(0, 0, 0), embedding=4)
     out = denoise(create(shape, config), jax.random.normal(getkey(), shape), jnp.asarray(0.5))

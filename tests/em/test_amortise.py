@@ -77,6 +77,7 @@ def test_a_draw_depends_on_its_observation_alone(case):
     assert np.isfinite(whole.chi_square).all()
 
 
+@pytest.mark.slow
 def test_moment_matching_finishes_at_small_noise(case):
     view, priors, *_ = case
     part, key = view.select(np.arange(8)), jax.random.key(3)

@@ -108,11 +108,11 @@ def test_rounds_converge_to_the_target_of(method):
     for rounds in (1, 3):  # far from it still, and with the chain's own law
         expected = law(mean, covariance, sizes, rounds)
         assert np.abs(expected[0] - mean).max() > 0.1
-        assert_gaussian(draws(rounds, 4000), *expected)
+        assert_gaussian(draws(rounds, 2000), *expected)
     m, C = law(mean, covariance, sizes, 30)
-    assert np.all(np.abs(m - mean) < 5e-3 * np.sqrt(np.diag(covariance)))  # a third of a standard error of 4000 draws
+    assert np.all(np.abs(m - mean) < 5e-3 * np.sqrt(np.diag(covariance)))  # a fourth of a standard error of 2000 draws
     np.testing.assert_allclose(C, covariance, atol=1e-3 * np.diag(covariance).max())
-    assert_gaussian(draws(30, 4000), mean, covariance)
+    assert_gaussian(draws(30, 2000), mean, covariance)
 
 
 def test_a_failed_draw_leaves_what_was_there():

@@ -115,9 +115,9 @@ def bimodal(n: int):
 
 @pytest.mark.parametrize("kind", PARTICLES)
 def test_many_particles_draw_the_posterior(kind):
-    n, K = 1000, 64
+    n, K = 500, 64
     view, priors, share = bimodal(n)
-    method = read_method({"kind": kind, "particles": K, "steps": 32, "batch": n})
+    method = read_method({"kind": kind, "particles": K, "steps": 24, "batch": n})
     bound, keys = method.bind(view, priors, key=jax.random.key(0)), observation_keys(jax.random.key(1), n)
     drawn, rows = bound.draw(keys), np.array([6, 2])
     np.testing.assert_allclose(bound.draw(keys[rows], rows).samples["x"], drawn.samples["x"][rows], atol=1e-5)

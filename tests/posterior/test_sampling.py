@@ -32,7 +32,7 @@ def test_draws_follow_the_posterior(name, method, case):
     products = {"iterations": 6, "root_iterations": 3} if method == "krylov" else {}
     target = target_of(case.denoisers, case.whitened(), method, **products)
     levels = Schedule(1e-3, 100.0).levels(COUNTS.get(name, 256))
-    keys = jax.random.split(jax.random.key(8), 3000)
+    keys = jax.random.split(jax.random.key(8), 2000)
     draw = jax.jit(jax.vmap(lambda key: run_sampler(target, STEPS[name](), levels, key=key)))
     x, info = draw(keys)
     assert_gaussian(flatten(x, case.names), *case.posterior())

@@ -51,8 +51,8 @@ def report(run, tmp_path):
     return page
 
 
-SHAPES = [(1,), (40,), (6, 6, 3), (2, 2, 3, 2), (100, 70)]
-SHAPES += [pytest.param(shape, marks=pytest.mark.slow) for shape in ((3,), (6, 6, 2))]
+SHAPES = [(1,), (40,), (6, 6, 3)]
+SHAPES += [pytest.param(shape, marks=pytest.mark.slow) for shape in ((3,), (6, 6, 2), (2, 2, 3, 2), (100, 70))]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
