@@ -24,7 +24,10 @@ from dichroic.report import report
 from dichroic.run import diagnose
 from run_cases import tiny_arrays, tiny_config
 
-pytestmark = pytest.mark.usefixtures("as_for_users")
+pytestmark = [
+    pytest.mark.usefixtures("as_for_users"),
+    pytest.mark.filterwarnings("ignore:.*far outside their source"),  # those of observations that cannot be
+]
 N = 48
 BUDGET = Budget(observations=12, prior=64, replicates=2)
 CHECKS = ("replay", "chi_square")
