@@ -1,14 +1,15 @@
 """Time and memory of the parts of a fit against what makes them grow, with fitted slopes.
 
-    python benchmarks/scaling.py [--axes observations draws ...] [--out docs/benchmarks]
+    python benchmarks/scaling.py [--axes observations draws ...] [--out docs/benchmarks] [--figure docs/_static]
     python benchmarks/scaling.py --million     # 1,000,000 observations a view through checks, closed forms and one lap
     python benchmarks/scaling.py --images      # 128 x 128 images with masks and a PSF through a draft's first lap
-    python benchmarks/scaling.py --budget      # data three times as large as the budget of memory, through commands
+    python benchmarks/scaling.py --budget      # data larger than the budget of memory, through all commands
 
 Every point is a process of its own, so that its memory is its own, and repeats its work: the second time nothing is
 compiled. Writes `scaling.json`, a table to be included in a page, and a figure. The slope is that of the logarithm of
-the time of the three largest points against the logarithm of what grows: 1 is proportional. Devices are several in
-name (`--xla_force_host_platform_device_count`), on the same cores: their slope of 0 says that they cost nothing.
+the time of the three largest points against the logarithm of what grows: 1 is proportional. Memory is what a process
+takes beyond an idle one, at most, its programs included. Devices are several in name
+(`--xla_force_host_platform_device_count`), on the same cores: their slope of 0 says that they cost nothing.
 """
 
 import argparse
@@ -22,15 +23,27 @@ import time
 from pathlib import Path
 
 AXES = {
-    # what grows: its values, and what is timed
-    "observations": ([1_000, 10_000, 100_000], ("check", "gaussian", "draws")),
-    "dimension": ([8, 16, 32], ("gaussian", "draws", "training")),
-    "sources": ([1, 2, 4], ("draws",)),
-    "views": ([1, 2, 4], ("gaussian",)),
-    "draws": ([1, 4, 16], ("separate",)),
-    "devices": ([1, 2, 4], ("draws",)),
+    # what grows: its values, what is timed, and what else differs from the usual
+    "observations": ([1_000, 10_000, 100_000], ("check", "gaussian", "draws"), {}),
+    "dimension": ([8, 16, 32, 64], ("gaussian", "draws", "training"), {}),
+    "pixels": ([128, 512, 2_048], ("check", "gaussian"), {"kind": "shared", "observations": 256, "sources": 1}),
+    "side": ([32, 64, 128, 256], ("check", "gaussian", "draws"), {"kind": "images", "observations": 16, "sources": 1}),
+    "sources": ([1, 2, 4], ("gaussian", "draws"), {}),
+    "views": ([1, 2, 4], ("check", "gaussian"), {}),
+    "draws": ([1, 4, 16], ("separate",), {}),
+    "devices": ([1, 2, 4], ("draws",), {}),
 }
-USUAL = {"observations": 2_000, "dimension": 8, "sources": 2, "views": 1, "draws": 1, "devices": 1}
+USUAL = {
+    "kind": "matrices",
+    "observations": 2_000,
+    "dimension": 8,
+    "sources": 2,
+    "views": 1,
+    "draws": 1,
+    "devices": 1,
+    "pixels": 0,
+    "side": 0,
+}
 
 
 def problem_of(n: int, d: int, sources: int, views: int):
@@ -51,22 +64,58 @@ def problem_of(n: int, d: int, sources: int, views: int):
     return Problem({s: Source((d,)) for s in names}, found)
 
 
-def works(n: int, d: int, sources: int, views: int, draws: int) -> dict:
+def pixels_of(n: int, pixels: int):
+    """Observations of all numbers of a source, alike: more unknowns than observations."""
+    import numpy as np
+
+    from dichroic.problem import Problem, Source, View
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, 8), np.float32) @ rng.standard_normal((8, pixels), np.float32)
+    y = x + 0.1 * rng.standard_normal(x.shape, np.float32)
+    return Problem({"x": Source((pixels,))}, {"v": View(y, {"x": 1.0}, 0.1)})
+
+
+def images_of(n: int, side: int):
+    """Images with masks of their own behind one PSF."""
+    import numpy as np
+
+    from dichroic.operators import Convolve
+    from dichroic.problem import Problem, Source, View
+
+    rng, kernel = np.random.default_rng(0), np.exp(-(np.mgrid[-3:4, -3:4] ** 2).sum(0) / 2)
+    y = rng.standard_normal((n, side, side), np.float32)
+    psf = Convolve((kernel / kernel.sum()).astype(np.float32), (side, side))
+    return Problem({"x": Source((side, side))}, {"v": View(y, {"x": psf}, 0.1, rng.random(y.shape) < 0.9)})
+
+
+def works(kind: str, n: int, d: int, sources: int, views: int, draws: int, pixels: int, side: int) -> dict:
     """What is timed, by name."""
     import jax
     import numpy as np
 
+    from dichroic.algebra import Gaussian
     from dichroic.closed import GaussianConfig, gaussian_em
     from dichroic.design import check_design
-    from dichroic.diffusion import DenoiserPrior, MLPConfig, NetworkDenoiser, Schedule, TrainingConfig, train
+    from dichroic.diffusion import DenoiserPrior, MLPConfig, NetworkDenoiser, Scaling, Schedule, TrainingConfig, train
     from dichroic.posterior import observation_keys, read_method
     from dichroic.run import separate
 
-    problem = problem_of(n, d, sources, views)
-    config, network, schedule = GaussianConfig(laps=3), MLPConfig(width=64, depth=2), Schedule(0.01, 10.0)
+    made = {
+        "matrices": lambda: problem_of(n, d, sources, views),
+        "shared": lambda: pixels_of(n, pixels),
+        "images": lambda: images_of(n, side),
+    }
+    problem = made[kind]()
+    config = GaussianConfig(laps=3, large_rank=16)
+    network, schedule = MLPConfig(width=64, depth=2), Schedule(0.01, 10.0)
     view = next(iter(problem.views.values()))
 
     def priors():
+        if kind == "images":  # of few directions
+            basis = np.linalg.qr(np.random.default_rng(1).standard_normal((side**2, 16)))[0]
+            law = Gaussian(np.zeros(side**2), basis, np.ones(16), 0.1)
+            return {"x": DenoiserPrior.of(law, (side, side), schedule, Scaling(0.0, 1.0), {})}
         return {
             s: DenoiserPrior(NetworkDenoiser.create((d,), network, key=jax.random.key(i)), schedule)
             for i, s in enumerate(problem.sources)
@@ -96,10 +145,10 @@ def one(setting: dict, names: list[str]) -> dict:
 
     jax.devices()
     setting.pop("devices")
-    renamed = {"n": "observations", "d": "dimension", "sources": "sources", "views": "views", "draws": "draws"}
+    setting["n"], setting["d"] = setting.pop("observations"), setting.pop("dimension")
     found = {}
     for name in names:
-        idle, work = peak(), works(**{k: setting[v] for k, v in renamed.items()})[name]
+        idle, work = peak(), works(**setting)[name]
         work()
         begin, cpu = time.perf_counter(), time.process_time()
         work()
@@ -119,10 +168,10 @@ def measured(axes: list[str]) -> dict:
     """All points, each in a process of its own."""
     rows: dict = {}
     for axis in axes:
-        values, names = AXES[axis]
+        values, names, differs = AXES[axis]
         for name in names:
             for value in values:
-                setting = USUAL | {axis: value}
+                setting = USUAL | differs | {axis: value}
                 flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={setting['devices']}"
                 command = [sys.executable, __file__, "--point", json.dumps([setting, [name]])]
                 done = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
@@ -201,8 +250,8 @@ noise = 0.05
         command(["fit", folder, "--out", f"{folder}/run", "--quiet", "--no-report", *few])
 
 
-def budget(size: str = "1GB", n: int = 96_000, side: int = 64) -> None:
-    """Images with noise maps, three times as large as the budget, through all commands that take one."""
+def budget(size: str = "1GB", n: int = 33_000, side: int = 64) -> None:
+    """Images with noise maps, larger than the budget, through all commands that take one."""
     import h5py
     import numpy as np
 
@@ -213,7 +262,7 @@ def budget(size: str = "1GB", n: int = 96_000, side: int = 64) -> None:
             for begin in range(0, n, 1000):
                 rows = slice(begin, min(begin + 1000, n))
                 x = rng.standard_normal((rows.stop - rows.start, 1, 1), np.float32)
-                std = rng.uniform(0.1, 0.2, (len(x), side, side)).astype(np.float32)
+                std = 0.1 + 0.1 * rng.random((len(x), side, side), np.float32)
                 y[rows] = x + std * rng.standard_normal(std.shape, np.float32)
                 noise[rows] = std
             said(f"data: {(y.nbytes + noise.nbytes) / 1e9:.1f} GB, budget {size}")
@@ -223,17 +272,23 @@ shape = [{side}, {side}]
 y = "data.h5:y"
 mixing.x = 1.0
 noise = {{ std = "data.h5:noise", per_sample = true }}
+[fit]
+laps = 1
+draws = 1
+residual = false
+mean_share = 1.0
+judged = "never"
+law = "em"
+training = {{ steps = 32, batch = 64 }}
+gaussian = {{ laps = 2, large_rank = 4, large_subset = 64 }}
+network = {{ kind = "mlp", width = 8, depth = 1 }}
+sampling = {{ kind = "annealed", target = "pigdm", steps = 2 }}
 """
         Path(f"{folder}/problem.toml").write_text(text)
-        few = ["--laps", "1", "--training.steps", "32", "--training.batch", "64", "--gaussian.laps", "2"]
-        few += ["--draws", "1"]
-        few += ["--gaussian.large-rank", "4", "--gaussian.large-subset", "64", "--network.kind", "mlp"]
-        few += ["--network.width", "8", "--network.depth", "1", "--no-residual", "--mean-share", "1.0"]
-        few += ["--sampling.kind", "annealed", "--sampling.steps", "1", "--judged", "never", "--law", "em"]
         small = ["--sbc", "8x7", "--fission", "8x7", "--leakage", "8x7", "--maps", "8x7", "--observations", "64"]
         run, limit = f"{folder}/run", ["--memory", size]
         command(["check", folder, *limit])
-        command(["fit", folder, "--out", run, "--quiet", "--no-report", *few, *limit])
+        command(["fit", folder, "--out", run, "--quiet", "--no-report", *limit])
         command(["separate", run, folder, "--out", f"{folder}/all.zarr", "--draws", "1", "--quiet", *limit])
         command(["diagnose", run, "--quiet", "--no-report", *small, *limit])
         command(["report", run, *limit])
@@ -270,35 +325,51 @@ def slope(points: dict, what: str) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0]) if len(x) > 1 else float("nan")
 
 
-def write(rows: dict, out: Path) -> None:
+def write(rows: dict, out: Path, figure: Path) -> None:
     """The numbers, the table and the curves."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     (out / "scaling.json").write_text(json.dumps(rows, indent=1) + "\n")
     lines = [
         "| grows | part | from | to | CPU s | slope | memory, MB | slope |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    figure, panels = plt.subplots(1, len(rows), figsize=(3 * len(rows), 3), squeeze=False)
-    for panel, (axis, parts) in zip(panels[0], rows.items(), strict=True):
+    for axis, parts in rows.items():
         for name, points in parts.items():
-            points = {int(k): v for k, v in points.items()}
-            first, last = min(points), max(points)
-            numbers = (f"{points[first]['cpu']:.2f} to {points[last]['cpu']:.2f}", f"{slope(points, 'cpu'):.2f}")
-            memory = (
-                f"{points[first]['memory']:.0f} to {points[last]['memory']:.0f}",
-                f"{slope(points, 'memory'):.2f}",
-            )
-            lines.append(f"| {axis} | {name} | {first:,} | {last:,} | " + " | ".join(numbers + memory) + " |")
-            panel.loglog(list(points), [v["cpu"] for v in points.values()], "o-", label=name)
-        panel.set(xlabel=axis, ylabel="CPU seconds" if panel is panels[0][0] else None)
-        panel.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(out / "scaling.png", dpi=120)
+            first, last = (points[k] for k in (min(points, key=float), max(points, key=float)))
+            told = [f"{axis} | {name} | {int(min(points, key=float)):,} | {int(max(points, key=float)):,}"]
+            for what, digits in (("cpu", 2), ("memory", 0)):
+                told += [f"{first[what]:,.{digits}f} to {last[what]:,.{digits}f}", f"{slope(points, what):.2f}"]
+            lines.append(f"| {' | '.join(told)} |")
     (out / "scaling_table.inc").write_text("\n".join(lines) + "\n")
+    draw(rows, figure / "scaling.png")
+
+
+def draw(rows: dict, file: Path) -> None:
+    """Time and memory of every part against what grows, beside what is proportional."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(2, len(rows), figsize=(2.3 * len(rows), 5), squeeze=False, sharex="col")
+    colours = {name: f"C{i}" for i, name in enumerate(("check", "gaussian", "draws", "training", "separate"))}
+    for column, (axis, parts) in enumerate(rows.items()):
+        for panel, what, label in zip(panels[:, column], ("cpu", "memory"), ("CPU seconds", "memory, MB"), strict=True):
+            for name, points in parts.items():
+                x, y = zip(*sorted((float(k), max(v[what], 1e-3)) for k, v in points.items()), strict=True)
+                panel.loglog(x, y, "o-", color=colours[name], label=name, markersize=4)
+            low, high = panel.get_xlim()[0], panel.get_xlim()[1]
+            bottom, top = panel.get_ylim()
+            start = next(iter(parts.values()))
+            y0 = max(start[min(start, key=float)][what], 1e-3)
+            panel.plot([low, high], [y0, y0 * high / low], ":", color="0.7", zorder=0)  # proportional
+            panel.set(xlim=(low, high), ylim=(bottom, top), ylabel=label if column == 0 else None)
+            panel.minorticks_off()
+            panel.set_xticks(sorted({float(k) for points in parts.values() for k in points}))
+            panel.set_xticklabels([f"{float(k):g}" for k in panel.get_xticks()], fontsize=7)
+        panels[1, column].set_xlabel(axis)
+        panels[0, column].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
 
 
 def main() -> None:
@@ -306,6 +377,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/_static"), help="folder of scaling.png")
     parser.add_argument("--million", action="store_true")
     parser.add_argument("--images", action="store_true")
     parser.add_argument("--budget", action="store_true")
@@ -320,7 +392,10 @@ def main() -> None:
         setting, names = json.loads(arguments.point)
         print(json.dumps(one(setting, names)))
     else:
-        write(measured(arguments.axes), arguments.out)
+        known = arguments.out / "scaling.json"  # axes that are not asked for stay as they were measured
+        before = json.loads(known.read_text()) if known.exists() else {}
+        rows = json.loads(json.dumps(measured(arguments.axes)))
+        write({axis: x for axis in AXES if (x := rows.get(axis, before.get(axis)))}, arguments.out, arguments.figure)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ numbers, and else, like those that are made, in an unnamed one in the folder for
 Without a budget everything is in memory, and a block is all there is.
 """
 
+import ctypes
 import mmap
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,28 @@ import numpy as np
 
 from dichroic.faults import ProblemError
 
-__all__ = ["blocks", "budget", "by_rows", "copied", "fits", "limit", "mapped", "release", "rows", "stacked", "zeros"]
+__all__ = [
+    "blocks",
+    "budget",
+    "by_rows",
+    "copied",
+    "dense",
+    "entries",
+    "fits",
+    "limit",
+    "mapped",
+    "release",
+    "rows",
+    "stacked",
+    "zeros",
+]
 
 _SHARE = 32  # of the budget: one array in memory, or one block; some ten of them are alive at a time
 _LEAST = 512 << 20  # bytes: JAX and its programs alone take about 400 MB
 _UNITS = {"": 1, "b": 1, **{f"{unit}b": 10**power for unit, power in zip("kmgt", (3, 6, 9, 12), strict=True)}}
 _UNITS |= {f"{unit}ib": 1024**power for power, unit in enumerate("kmgt", 1)}
+
+_WHOLE = -3, 1 << 20  # M_MMAP_THRESHOLD: freed arrays from that size on go back to the system, and not into a heap
 
 _budget: int | None = None
 _maps: WeakSet[mmap.mmap] = WeakSet()
@@ -39,6 +57,9 @@ def limit(size: str | int | None) -> None:
     """
     global _budget
     _budget = None if size is None else _bytes(size)
+    if _budget is not None:
+        with suppress(AttributeError, OSError, TypeError):  # there is none but in the C library of GNU
+            ctypes.CDLL(None).mallopt(*_WHOLE)
 
 
 def budget() -> int | None:
@@ -49,6 +70,16 @@ def budget() -> int | None:
 def fits(size: int) -> bool:
     """Whether an array of so many bytes is to be in memory."""
     return _budget is None or size <= _budget // _SHARE
+
+
+def entries(usual: int) -> int:
+    """How many numbers of double precision are kept at once, where without a budget `usual` are."""
+    return usual if _budget is None else min(usual, _budget // _SHARE // 8)
+
+
+def dense(side: int, most: int) -> bool:
+    """Whether matrices of so many numbers a side are made, where without a budget they are up to `most`."""
+    return side <= most and fits(8 * side**2)
 
 
 def blocks(n: int, each: int) -> Iterator[slice]:

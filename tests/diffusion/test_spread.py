@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from dichroic.diffusion import GaussianDenoiser, Schedule, measure_spread
+from dichroic import memory
+from dichroic.diffusion import GaussianDenoiser, Schedule, measure_spread, principal_directions
 
 SCHEDULE = Schedule(1e-2, 1e1)
 
@@ -48,3 +50,21 @@ def test_below_the_ladder_the_noise_is_the_error():
     at = spread.moments_given(jnp.asarray(1e-2))[1]
     below = spread.moments_given(jnp.asarray(1e-3))[1]
     np.testing.assert_allclose(below, at / 100, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "n, d, budget, used", [(200, 30, None, 200), (30, 200, None, 30), (200, 30, 1 << 19, 200), (300, 200, 1 << 21, 90)]
+)
+def test_principal_directions_are_those_of_a_decomposition(n, d, budget, used, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = 5 + (rng.normal(size=(n, 12)) * 3.0 ** -np.arange(12)) @ rng.normal(size=(12, d))
+    monkeypatch.setattr(memory, "_budget", budget)
+    basis = principal_directions(x.astype(np.float32).reshape(n, d, 1), 5)
+    expected = np.linalg.svd(x[:used] - x[:used].mean(0), full_matrices=False)[2][:5]
+    np.testing.assert_allclose(basis.T @ basis, np.eye(5), atol=1e-12)
+    np.testing.assert_allclose(np.abs(np.diag(expected @ basis)), 1, atol=1e-6)
+
+
+def test_of_a_single_number_or_sample_there_is_no_direction():
+    for shape in ((5, 1), (1, 4)):
+        assert principal_directions(np.ones(shape), 3).shape == (shape[1], 0)

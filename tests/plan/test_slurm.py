@@ -16,7 +16,8 @@ def test_a_batch_script_asks_for_a_task_per_device(tmp_path):
 
 def test_a_job_stopped_in_time_goes_back_into_the_queue(tmp_path):
     text = batch_script(Path("p.toml"), Path("runs/a-1"), 1.0, 1e8, 1, False)
-    assert "--distributed" not in text and "gpus" not in text and "time=00:30:00" in text
+    assert "--distributed" not in text and "gpus" not in text and "time=00:30:00" in text and "--memory" not in text
+    assert "--out runs/a-1 --memory 2GB\n" in batch_script(Path("p.toml"), Path("runs/a-1"), 1.0, 1e8, 1, False, "2GB")
     for name, does in (("srun", 'exit "$CODE"'), ("scontrol", 'echo "$@"')):
         (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
         (tmp_path / name).chmod(0o755)

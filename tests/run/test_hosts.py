@@ -149,10 +149,11 @@ def test_several_processes_find_what_one_does(place):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGUSR1"])
-def test_a_process_that_ends_in_a_lap_costs_that_lap(how, place):
-    folder = place / how
-    processes = together(2, fit(place, how), place / "cache")
+@pytest.mark.parametrize("how, others", [("SIGKILL", "killed"), ("SIGKILL", "end"), ("SIGUSR1", "told")])
+def test_a_process_that_ends_in_a_lap_costs_that_lap(how, others, place):
+    """The others are killed with it, end by themselves when they have not heard of it for some time, or are told."""
+    folder = place / f"{how} {others}"
+    processes = together(2, fit(place, folder.name), place / "cache")
     deadline = time.monotonic() + 300
     while not list((folder / "checkpoints").glob("0*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -161,8 +162,9 @@ def test_a_process_that_ends_in_a_lap_costs_that_lap(how, place):
         process.send_signal(getattr(signal, how))
     if killed:
         processes[1].wait()
-        processes[0].kill()  # whoever waits for the other would end by itself, some minutes later
-        processes[0].wait()
+        if others == "killed":
+            processes[0].kill()
+        assert processes[0].wait(400) != 0
         for process in processes:
             process.communicate()
     else:

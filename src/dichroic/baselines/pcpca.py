@@ -43,6 +43,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from pydantic import PositiveFloat, PositiveInt
 
+from dichroic import memory
 from dichroic.baselines.base import Baseline, BaselineConfig
 from dichroic.baselines.batches import over_observations
 from dichroic.baselines.climb import Objective, climb
@@ -177,7 +178,7 @@ def _isometry(views: _Views, t: str, shape: tuple[int, ...]) -> float | None:
     std = [_white(view) for view in views]
     if not all(view.shared and view.observed is None for view in views) or None in std:
         return None
-    if std[0] != std[1] or np.prod(shape) > _DENSE or any(np.iscomplexobj(view.y) for view in views):
+    if std[0] != std[1] or not memory.dense(int(np.prod(shape)), _DENSE) or any(np.iscomplexobj(v.y) for v in views):
         return None
     e = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
     gains = []

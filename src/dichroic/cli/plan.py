@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Count, Flag, Json, ProblemPath, Quiet
+from dichroic.cli.options import AllowCode, Count, Flag, Json, Memory, ProblemPath, Quiet
 from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def plan(
     quiet: Quiet = False,
     json: Json = False,
     allow_code: AllowCode = False,
+    memory: Memory = None,
 ) -> int:
     """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
 
@@ -44,14 +45,14 @@ def plan(
     devices
         With --slurm: devices of the job, one task each.
     """
-    prepare(allow_code)
+    prepare(allow_code, memory=memory)
     from dichroic.cli.output import announce_device, print_json
 
     with meter(quiet) as progress:
         announce_device(progress)
         found = try_out(problem, progress) if tune else work_out(problem, progress)
     if slurm is not None and not tune:
-        _write_batch(slurm, found, devices)
+        _write_batch(slurm, found, devices, memory)
     if json:
         print_json(found)
     else:
@@ -59,7 +60,7 @@ def plan(
     return 1 if found.get("refused") else 0
 
 
-def _write_batch(path: Path, found: Mapping[str, Any], devices: int) -> None:
+def _write_batch(path: Path, found: Mapping[str, Any], devices: int, budget: str | None) -> None:
     import jax
 
     from dichroic.plan import batch_script
@@ -67,7 +68,8 @@ def _write_batch(path: Path, found: Mapping[str, Any], devices: int) -> None:
     from dichroic.store import write
 
     own, gpu, out = found["settings"][_OWN], jax.default_backend() != "cpu", free_folder(found["title"])
-    write(path, batch_script(Path(found["file"]), out, own["seconds"]["total"], own["memory"] or 4e9, devices, gpu))
+    needs = own["seconds"]["total"], own["memory"] or 4e9
+    write(path, batch_script(Path(found["file"]), out, *needs, devices, gpu, budget))
 
 
 def work_out(path: Path, progress: "Progress") -> dict[str, Any]:

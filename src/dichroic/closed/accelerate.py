@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from dichroic import memory
 from dichroic.algebra import Components
 from dichroic.closed.charts import Chart
 from dichroic.closed.family import Family
@@ -125,7 +126,7 @@ class Ascent:
         except np.linalg.LinAlgError:  # a covariance without full rank: plain laps keep it as it is
             self.charts, self.steps = {}, []
             return
-        most = min(MEMORY, _ENTRIES // (2 * len(self.steps[0][0])))
+        most = min(MEMORY, memory.entries(_ENTRIES) // (2 * len(self.steps[0][0])))
         self.steps = self.steps[-max(most, 1) :]
 
     def _step(self) -> Point | None:

@@ -29,7 +29,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
 
-from dichroic.algebra import Components
+from dichroic import memory
+from dichroic.algebra import Components, Gaussian
 from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.closed.family import Family
@@ -96,7 +97,7 @@ class ComponentsFit:
 
 def components_em(
     problem: Problem,
-    start: Mapping[str, Components],
+    start: Mapping[str, Components | Gaussian],
     config: ComponentsConfig | None = None,
     *,
     held_out: Problem | None = None,
@@ -107,7 +108,7 @@ def components_em(
 ) -> ComponentsFit:
     """Fits a mixture of Gaussians to every source of a problem, from the mixtures alone.
 
-    **Arguments:** `start`, for every source, as a rule the Gaussian stage's with one component; `held_out`, which
+    **Arguments:** `start`, for every source, as a rule the Gaussian stage's; `held_out`, which
     judges (without it, the Bayesian information criterion does); `fixed`, sources that stay as they are; `report`,
     called after every lap with the share of what may have to be done; `kept`, called with what was reached after every
     change that is kept.
@@ -117,9 +118,10 @@ def components_em(
     """
     config = config or ComponentsConfig()
     learned = [s for s in problem.sources if s not in fixed]
+    as_given = {s: x for s, x in start.items() if isinstance(x, Components)}
     if config.components == 1 or not learned:
         return ComponentsFit(
-            start, refused="all sources are known" if learned == [] else "one for every source is asked for"
+            as_given, refused="all sources are known" if learned == [] else "one for every source is asked for"
         )
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
     units = units_of(list(problem.views.values()), list(shapes))
@@ -139,11 +141,11 @@ def components_em(
     try:
         views, judges = bind(problem, config.subset), [] if held_out is None else bind(held_out)
     except NoRoute as error:
-        return ComponentsFit(start, refused=str(error))
+        return ComponentsFit(as_given, refused=str(error))  # no matrix was made of a Gaussian
     tell = None if kept is None else lambda fit: kept(in_the_users(fit))
     families = {s: family_of(source) for s, source in problem.sources.items()}
     search = _Search(views, judges, learned, families, config, report, tell)
-    return in_the_users(search.run({s: x.scaled(0.0, 1 / units[s]) for s, x in start.items()}))
+    return in_the_users(search.run({s: Components.of(x).scaled(0.0, 1 / units[s]) for s, x in start.items()}))
 
 
 class _Search:
@@ -298,7 +300,8 @@ class _Search:
 
     def _allowed(self, components: dict[str, Components]) -> bool:
         cost = sum(v.cost(components) for v in self.views)
-        return cost <= self.config.budget and max(map(len, components.values())) <= self.config.components
+        held = all(memory.fits(x.covariances.nbytes) for x in components.values())
+        return held and cost <= self.config.budget and max(map(len, components.values())) <= self.config.components
 
 
 def _update(

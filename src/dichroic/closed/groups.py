@@ -16,6 +16,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
+from dichroic import memory
 from dichroic.algebra import Components, matheron, root
 from dichroic.closed.evidence import ComponentStatistics, Evidence, randomness
 from dichroic.closed.moment_start import Moments
@@ -46,7 +47,7 @@ class Groups(Evidence):
         self.indices = group_alike(view) if indices is None else indices
         self.separate = len(self.indices) > _KINDS
         self.data, self.unknowns = view.data_size, self.blocks[self.sources[-1]].stop
-        self.fits = len(self.indices) * self.data * (self.data + self.unknowns) <= KEPT
+        self.fits = len(self.indices) * self.data * (self.data + self.unknowns) <= memory.entries(KEPT)
 
     @cached_property
     def kept(self) -> list[Group] | None:
@@ -153,7 +154,7 @@ class _Combinations:
 
     def parts(self) -> "Iterator[_Combinations]":
         """The same for shares of the observations whose densities fit into memory together."""
-        rows = max(1, TABLE // len(self.combinations))
+        rows = max(1, memory.entries(TABLE) // len(self.combinations))
         for begin in range(0, len(self.group.y), rows):
             share, part = slice(begin, begin + rows), copy(self)
             part.group = replace(self.group, members=self.group.members[share], y=self.group.y[share])
@@ -255,7 +256,7 @@ class _Combinations:
         for s, k in self.combinations[c].items():
             C += self.covariances[s][k]
         L = scipy.linalg.cholesky(C, lower=True, overwrite_a=True, check_finite=False)
-        if len(self.combinations) * L.size <= _FACTORS:
+        if len(self.combinations) * L.size <= memory.entries(_FACTORS):
             self._factors[c] = L
         return L
 

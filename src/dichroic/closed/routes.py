@@ -20,7 +20,7 @@ from dichroic.closed.systems import Systems, system_operations
 from dichroic.problem import View
 from dichroic.white.layout import group_alike, shared_cores
 
-__all__ = ["NoRoute", "bind_components", "bind_dense", "bind_view", "bind_views"]
+__all__ = ["NoRoute", "bind_components", "bind_dense", "bind_view", "bind_views", "has_room"]
 
 # for sources of one Gaussian
 SMALL = 16  # systems up to this size can be solved one per observation, in compiled code
@@ -72,7 +72,7 @@ def bind_dense(view: View, shapes: Mapping[str, tuple[int, ...]], budget: float)
 def dense_routes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[float, Callable[[], Any]]]:
     """The routes that factorise systems on the host."""
     unknowns, data = sum(_sizes(view, shapes)), view.data_size
-    if max(data, unknowns) > DENSE or not memory.fits(8 * data * unknowns):
+    if not memory.dense(max(data, unknowns), DENSE):
         return {}
     groups = group_alike(view)
     together = len(groups) * (2.0 * data**2 * unknowns + 2.0 * unknowns**2 * data + GROUP)
@@ -94,9 +94,11 @@ def bind_components(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Eviden
     """
     sizes, data = _sizes(view, shapes), view.data_size
     small = data <= SMALL_OF_MANY and sum(sizes) <= 8 * SMALL_OF_MANY
-    if not small and max(data, *sizes) > DENSE_OF_MANY:
-        numbers = max(data, *sizes)
+    numbers = max(data, *sizes)
+    if not small and numbers > DENSE_OF_MANY:
         raise NoRoute(f"{numbers} numbers in a source or an observation, for matrices of at most {DENSE_OF_MANY}")
+    if not has_room(view, shapes):
+        raise NoRoute(f"{numbers} numbers in a source or an observation, too many for matrices in the budget of memory")
     groups = group_alike(view)
     together = sum(GROUP_OF_MANY + group_operations(len(members), data, sum(sizes)) for members in groups)
     routes: dict[str, tuple[float, Callable[[], Any]]] = {"groups": (together, lambda: Groups(view, shapes, groups))}
@@ -112,6 +114,11 @@ def bind_components(view: View, shapes: Mapping[str, tuple[int, ...]]) -> Eviden
             "would do, or fewer kinds of them"
         )
     return cheapest(routes)
+
+
+def has_room(view: View, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether there is room for matrices of any source and of the data, without which there is no dense route."""
+    return memory.dense(max(view.data_size, *_sizes(view, shapes)), DENSE)
 
 
 def _sizes(view: View, shapes: Mapping[str, tuple[int, ...]]) -> list[int]:

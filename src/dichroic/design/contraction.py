@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.optimize import nnls
 
+from dichroic import memory
 from dichroic.design.data import whitened
 from dichroic.design.design_views import DesignView
 
@@ -29,7 +30,7 @@ def expected_contraction(views: Sequence[DesignView], variances: Mapping[str, fl
     """`{view: {source: share}}`, for sources with these variances; empty where a variance is not known."""
     if not variances:
         return {}
-    find = {view.name: _exact if view.unknowns <= DENSE else _estimated for view in views}
+    find = {view.name: _exact if memory.dense(view.unknowns, DENSE) else _estimated for view in views}
     return {view.name: find[view.name](view, variances) for view in views}
 
 

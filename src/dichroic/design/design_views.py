@@ -46,7 +46,7 @@ class DesignView:
         self.sizes = {s: int(np.prod(shape)) for s, shape in self.shapes.items()}
         self.unknowns = sum(self.sizes.values())
         self.data = view.data_size
-        each = self.data * self.unknowns * (self.unknowns if _is_dense(self.unknowns) else 4096)
+        each = self.data * self.unknowns * (self.unknowns if memory.dense(self.unknowns, _DENSE) else 4096)
         self.used = int(min(self.n, max(_FEWEST, FLOPS / each)))
         self.order = np.random.default_rng(seed).permutation(self.n)
         self._kept: np.ndarray | None = None
@@ -118,7 +118,7 @@ class DesignView:
     def grams(self, entries: Mapping[str, np.ndarray], most: int) -> Iterator[Float[np.ndarray, "k r r"]]:
         """`M_i^T M_i` of single observations (`most` of them, at random) between some entries of every source."""
         most = min(most, self.used)
-        if _is_dense(self.unknowns):
+        if memory.dense(self.unknowns, _DENSE):
             columns = np.concatenate([self.blocks[s].start + entries[s] for s in self.sources])
             for M in self.matrices(most):
                 M = M[:, :, columns]
@@ -169,7 +169,3 @@ def _whitened_signs(observations: Any, index: Array, signs: Array) -> Array:
         return jnp.where(observation.observed, z, 0)
 
     return jax.vmap(one)(index, signs)
-
-
-def _is_dense(unknowns: int) -> bool:
-    return unknowns <= _DENSE and memory.fits(8 * unknowns**2)

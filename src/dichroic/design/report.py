@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from dichroic import memory
 from dichroic.design.contraction import expected_contraction, source_variances
 from dichroic.design.dense_spectrum import dense_spectrum, with_source_alone
 from dichroic.design.design_views import DesignView
@@ -259,7 +260,7 @@ def _order_one(
             scales = _scales(powers)
             modes = modes.scaled(scales)
             return modes.spectrum(), scales, _traces(powers, shapes), {s: modes.condition_with(s) for s in shapes}
-    if sum(int(np.prod(shape)) for shape in shapes.values()) <= DENSE:
+    if memory.dense(sum(int(np.prod(shape)) for shape in shapes.values()), DENSE):
         return _dense(views, shapes)
     return _iterative(views, shapes, seed)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from dichroic import memory
 from dichroic.diagnose.ranks import RankCounter, normal_scores
 from dichroic.operators import PerSample, take
 from dichroic.problem import View
@@ -131,7 +132,7 @@ class WhiteView:
     def can_be_dense(self) -> bool:
         """Whether the matrices of all observations fit into memory."""
         unknowns = sum(int(np.prod(shape)) for shape in self.shapes.values())
-        return len(self) * self.observed.shape[1] * unknowns <= _MATRICES
+        return len(self) * self.observed.shape[1] * unknowns <= memory.entries(_MATRICES)
 
     def matrices(self) -> Float[np.ndarray, "n m d"]:
         """The operators of every observation as matrices, sources side by side."""
@@ -160,7 +161,7 @@ class WhiteView:
 
     def _map(self, function: Any, rows: np.ndarray, *inputs: Any) -> np.ndarray:
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
-        chunk = max(1, _ENTRIES // max(*sizes, int(np.prod(self.view.event_shape)), 1))
+        chunk = max(1, memory.entries(_ENTRIES) // max(*sizes, int(np.prod(self.view.event_shape)), 1))
         if len(rows) <= chunk:
             return np.asarray(function(self._observations, rows, self._static, *inputs), float)
         parts = []

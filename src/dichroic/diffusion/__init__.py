@@ -43,7 +43,7 @@ from dichroic.diffusion.prior import DESCRIBED, PRIOR_STEPS, PRIORS, Prior, Scal
 from dichroic.diffusion.pulse import Pulse, pulse_matrix, root_raised_cosine
 from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
 from dichroic.diffusion.schedule import Schedule
-from dichroic.diffusion.spread import Spread, at_level, measure_spread
+from dichroic.diffusion.spread import Spread, at_level, measure_spread, principal_directions
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector, Resampled
 from dichroic.diffusion.symbols import CONSTELLATIONS, Modulator, Symbols, SymbolsDenoiser
 from dichroic.diffusion.target import PriorTarget
@@ -131,6 +131,7 @@ __all__ = [
     "measure_spread",
     "noise_like",
     "own_share",
+    "principal_directions",
     "pulse_matrix",
     "pure_noise",
     "rank_candidates",

@@ -9,20 +9,24 @@ which can be measured on samples. Unlike the Jacobian of a network it is positiv
 includes the network's own errors, and it needs no derivative. It is kept along the principal directions of the source.
 """
 
+from math import isqrt
 from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from dichroic import memory
 from dichroic.diffusion.schedule import Schedule
 
 if TYPE_CHECKING:
     from dichroic.diffusion.denoiser import Denoiser
 
-__all__ = ["Spread", "at_level", "measure_spread"]
+__all__ = ["Spread", "at_level", "measure_spread", "principal_directions"]
 
 _LEVELS, _CHUNK = 24, 64
 
@@ -55,6 +59,29 @@ def at_level(log_sigma: Float[Array, " L"], table: Float[Array, "L ..."], sigma:
     below = jnp.clip(position.astype(jnp.int32), 0, len(log_sigma) - 2)
     share = position - below
     return jnp.exp((1 - share) * jnp.log(table[below]) + share * jnp.log(table[below + 1]))
+
+
+def principal_directions(samples: Shaped[np.ndarray, "n ..."], most: int) -> Float[np.ndarray, "d r"]:
+    r"""The directions along which samples vary most, fewer than there are samples or numbers: leading eigenvectors of
+    :math:`X^\top X`, or by those of :math:`X X^\top` where that is smaller, of the centred samples `X`; of as many of
+    them as a budget of memory has room for such a matrix of.
+    """
+    x = samples.reshape(len(samples), -1)
+    side = isqrt(memory.entries(min(x.shape) ** 2))
+    x = x if min(x.shape) <= side else x[:side]
+    (n, d), mean = x.shape, x.mean(0, dtype=float)
+    k, tall = min(n, d), d <= n
+    r, G = min(most, k - 1), np.zeros((k, k))
+    if not r:
+        return np.zeros((d, 0))
+    parts = list(memory.blocks(max(n, d), 8 * k))
+    for part in parts:
+        C = x[part] - mean if tall else (x[:, part] - mean[part]).T
+        G += C.T @ C
+    _, vectors = scipy.linalg.eigh(G.T, subset_by_index=(k - r, k - 1), overwrite_a=True, check_finite=False)
+    if not tall:
+        vectors = np.linalg.qr(np.concatenate([(x[:, part] - mean[part]).T @ vectors for part in parts]))[0]
+    return vectors[:, ::-1]
 
 
 @eqx.filter_jit

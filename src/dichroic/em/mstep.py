@@ -9,8 +9,16 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic import memory
-from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import Denoiser, DenoiserPrior, NetworkDenoiser, Prior, Spread, measure_spread, train
+from dichroic.diffusion import (
+    Denoiser,
+    DenoiserPrior,
+    NetworkDenoiser,
+    Prior,
+    Spread,
+    measure_spread,
+    principal_directions,
+    train,
+)
 from dichroic.em.state import Lap
 from dichroic.settings import FitConfig
 
@@ -39,7 +47,7 @@ def maximise(lap: Lap, source: str, report: Callable[[int, int], None]) -> None:
         augment=context.problem.sources[source].augmentation,
         report=report,
     )
-    some = pooled[np.flatnonzero(usable)[: max(_SPREAD_DRAWS, _SPREAD_SAMPLES)]]
+    some = memory.rows(pooled, np.flatnonzero(usable)[: max(_SPREAD_DRAWS, _SPREAD_SAMPLES)])
     spread = _spread(trained, lap, source, some, context.key(6, *path, number))
     provenance = {"stage": lap.stage.name, "lap": lap.number}
     lap.priors[source] = DenoiserPrior(replace(trained, spread=spread), prior.schedule, prior.scaling, provenance)
@@ -69,21 +77,21 @@ def _base(denoiser: Denoiser | None) -> Denoiser | None:
 def _spread(denoiser: NetworkDenoiser, lap: Lap, source: str, draws: np.ndarray, key: PRNGKeyArray) -> Spread:
     """Measures the new denoiser's errors, on held-out draws where there are any: others it may know by heart."""
     prior = lap.priors[source]
-    flat = prior.scaling.to_scaled(draws[:_SPREAD_DRAWS].reshape(len(draws[:_SPREAD_DRAWS]), -1).astype(float))
-    found = [x[source][x["usable"]] for x in lap.state.held_out_draws.values() if source in x]
-    judged = np.concatenate(found) if sum(map(len, found)) >= _SPREAD_LEAST else draws
+    held = [x for x in lap.state.held_out_draws.values() if source in x]
+    found = [x[source][np.flatnonzero(x["usable"])[:_SPREAD_SAMPLES]] for x in held]
+    judged = np.concatenate(found) if sum(map(len, found)) >= _SPREAD_LEAST else draws[:_SPREAD_SAMPLES]
     judged = np.resize(judged, (_SPREAD_SAMPLES, *prior.shape))  # one shape, one program, whatever lap
     judged, objective = _single(prior.scaling.to_scaled(judged)), lap.context.config.training.objective
     if hasattr(objective, "judge"):
         objective.judge(denoiser, prior.schedule, judged, key=jax.random.fold_in(key, 1))  # pyright: ignore
-    return measure_errors(denoiser, prior, flat, judged, key)
+    return measure_errors(denoiser, prior, draws[:_SPREAD_DRAWS], judged, key)
 
 
 def measure_errors(
-    denoiser: NetworkDenoiser, prior: Prior, flat: np.ndarray, judged: Float[Array, "n ..."], key: PRNGKeyArray
+    denoiser: NetworkDenoiser, prior: Prior, draws: np.ndarray, judged: Float[Array, "n ..."], key: PRNGKeyArray
 ) -> Spread:
-    """Measures a denoiser's errors on some draws, along the principal directions of others, which are flat."""
-    basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_SPREAD_RANK).basis
+    """Measures a denoiser's errors on draws in scaled units (`judged`), along the principal directions of others."""
+    basis = principal_directions(draws, _SPREAD_RANK)
     return measure_spread(denoiser, prior.schedule, judged, _single(basis), key=key)
 
 

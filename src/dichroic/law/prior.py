@@ -7,8 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.closed.statistics import Statistics
-from dichroic.diffusion import Batch, DenoiserPrior, Denoising, NetworkDenoiser, Scaling, Schedule, measure_spread
+from dichroic.diffusion import (
+    Batch,
+    DenoiserPrior,
+    Denoising,
+    NetworkDenoiser,
+    Scaling,
+    Schedule,
+    measure_spread,
+    principal_directions,
+)
 from dichroic.law.config import MixturesConfig
 from dichroic.law.descent import Descent, Report, descend
 
@@ -37,8 +45,7 @@ def pool_prior(
     denoiser, _ = descend(denoiser, _loss, data, how, key=second, report=report)
     # samplers are loops, within which other convolutions are fast
     denoiser = replace(denoiser, network=denoiser.network.by("auto"), precision="float32")  # pyright: ignore
-    flat = pool.reshape(len(pool), -1).astype(float)
-    basis = Statistics(len(flat), flat.sum(0), draws=flat).population(_RANK).basis
+    basis = principal_directions(pool, _RANK)
     some = jnp.asarray(np.resize(pool, (_SAMPLES, *shape)), jnp.float32)
     spread = measure_spread(denoiser, schedule, some, jnp.asarray(basis, jnp.float32), key=third)
     return DenoiserPrior(replace(denoiser, spread=spread), schedule, scaling, {"stage": "mixtures"})

@@ -13,9 +13,11 @@ from dichroic.diagnose.nearer import COPIES, EACH
 from dichroic.em import PASSES, Stage, make_plan, split
 from dichroic.em.passes import BIND
 from dichroic.law import Contrast
+from dichroic.memory import budget
 from dichroic.plan.mixtures import MixturesTimes, time_mixtures
 from dichroic.plan.timing import Timings, measure, peak_memory
 from dichroic.problem import Problem
+from dichroic.problem.portion import portion
 from dichroic.run.judged import SIMULATIONS
 from dichroic.run.known import Known, known_priors
 from dichroic.run.mixtures import contrast_of
@@ -96,10 +98,11 @@ def estimate_costs(
     estimates = {}
     for name, config in configs.items():
         kept, held = split(problem, held_out, config)
-        if (contrast := contrast_of(kept, known, config)) is not None:
+        some = portion(kept)  # as a fit has it
+        if (contrast := contrast_of(some, known, config)) is not None:
             kind = _kind(config)
             if kind not in by_law:
-                by_law[kind] = time_mixtures(contrast, kept, config, report)
+                by_law[kind] = time_mixtures(contrast, some, config, report)
             estimates[name] = _price_mixtures(contrast, held, config, by_law[kind])
         else:
             plan = make_plan(kept, config.plan, known)
@@ -107,7 +110,7 @@ def estimate_costs(
             kind = _kind(config)
             if kind not in measured:
                 wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
-                measured[kind] = measure(kept, held, config, plan, known, wanted, report)
+                measured[kind] = measure(some, held, config, plan, known, wanted, report)
             estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
         if found is not None:
             found(name, estimates[name])
@@ -259,8 +262,12 @@ def _draw_bytes_of(problem: Problem, view: str) -> int:
 
 
 def _held(problem: Problem, held_out: Problem | None, plan: list[Stage]) -> int:
-    """What a fit holds beyond the measurements: draws of two laps, and those pooled for training, three times."""
+    """What a fit holds beyond the measurements: draws of two laps, and those pooled for training, three times; nothing
+    where a budget has them in files.
+    """
     most = 0
+    if budget() is not None:
+        return most
     for stage in plan:
         draws = sum(_draw_bytes(part, stage) for part in (problem, held_out) if part is not None)
         pooled = [

@@ -13,11 +13,14 @@ _LEAST, _MOST = 0.5, 24.0  # hours
 _SPARE = 2.0  # times and memory of another machine are not those of this one
 
 
-def batch_script(problem: Path, out: Path, seconds: float, memory: float, devices: int, gpu: bool) -> str:
+def batch_script(
+    problem: Path, out: Path, seconds: float, memory: float, devices: int, gpu: bool, budget: str | None = None
+) -> str:
     """The script that fits a problem.
 
     **Arguments:** `problem`, its file; `out`, the run folder, which all nodes see; `seconds` and `memory` (bytes, of a
-    process), as estimated on this machine; `devices`, how many are used; `gpu`, whether they are GPUs.
+    process), as estimated on this machine; `devices`, how many are used; `gpu`, whether they are GPUs; `budget`, of
+    memory.
     """
     hours = min(max(_SPARE * seconds / 3600, _LEAST), _MOST)
     minutes = ceil(60 * hours)
@@ -34,12 +37,13 @@ def batch_script(problem: Path, out: Path, seconds: float, memory: float, device
         "output=%x-%j.log",
     ]
     lines = ["#!/bin/bash", *(f"#SBATCH --{option}" for option in options)]
-    together = " --distributed slurm" if devices > 1 else ""
+    flags = f" --memory {quote(budget)}" if budget else ""
+    flags += " --distributed slurm" if devices > 1 else ""
     lines += [
         "",
         "# The job is told before its time is over: the fit stops with exit code 75, and goes on when the job has its",
         "# next turn. What is lost is the lap that was being made.",
-        f"srun dichroic fit {quote(str(problem))} --out {quote(str(out))}{together}",
+        f"srun dichroic fit {quote(str(problem))} --out {quote(str(out))}{flags}",
         "code=$?",
         'if [ "$code" -eq 75 ]; then scontrol requeue "$SLURM_JOB_ID"; exit 0; fi',
         'exit "$code"',

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dichroic.algebra import Components
 from dichroic.closed import components_em, gaussian_em
 from dichroic.diffusion import DenoiserPrior, Prior, train
 from dichroic.em import EMState, Stage, start_state
@@ -159,7 +158,7 @@ def time_closed_form(
     found.closed_form["Gaussian stage"] = perf_counter() - begin
     report("components stage")
     known = {s: components_for_fit(prior) for s, prior in frozen.items()}
-    start = {s: known.get(s) or Components.of(p) for s, p in fit.populations.items()}
+    start = {s: known.get(s) or p for s, p in fit.populations.items()}
     found.closed_form["components stage"], components = _timed(
         lambda: components_em(
             problem, start, config.components, held_out=held_out, fixed=list(frozen), seed=config.seed
@@ -194,10 +193,9 @@ def time_training(
         found.train[stage.name] = max(steps(many) - one, 0.0) / (many - 1)
     ladders, seconds = {}, []
     for s in stage.learn:
-        flat = np.asarray(samples[s], float).reshape(len(samples[s]), -1)
 
-        def spread(s: str = s, flat: np.ndarray = flat):
-            return jax.block_until_ready(measure_errors(new[s], priors[s], flat, samples[s], key))
+        def spread(s: str = s):
+            return jax.block_until_ready(measure_errors(new[s], priors[s], np.asarray(samples[s]), samples[s], key))
 
         compiling, _ = _timed(spread)
         second, ladders[s] = _timed(spread)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import PositiveInt
 
+from dichroic import memory
 from dichroic.algebra.linear import JACOBI_SIZE
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import (
@@ -211,7 +212,7 @@ def view_models(
     if view.shared:
         chosen = np.zeros(1, int)
     else:
-        most = max(1, _NUMBERS // (2 * m * d + d * d + 2 * d))
+        most = max(1, memory.entries(_NUMBERS) // (2 * m * d + d * d + 2 * d))
         chosen = np.asarray(jax.random.permutation(key, len(view)))[:most]
     parts = []
     with jax.enable_x64(True):

@@ -1,6 +1,6 @@
 """Exact posterior draws where every prior is a Gaussian or a mixture of them: no sampling steps, no network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -9,7 +9,7 @@ import numpy as np
 
 from dichroic.algebra import Components
 from dichroic.closed.evidence import Evidence
-from dichroic.closed.routes import NoRoute, bind_components, bind_dense
+from dichroic.closed.routes import NoRoute, bind_components, bind_dense, has_room
 from dichroic.diffusion import Cost, Prior
 from dichroic.posterior.draws import Draws, far_off
 from dichroic.posterior.method import Bound, Method, Task, Wanted
@@ -71,9 +71,8 @@ def stand_in_mean(view: View, priors: Mapping[str, Prior]) -> dict[str, np.ndarr
     """The exact posterior mean where every prior is replaced by the closed form that stands in for it
     (`Denoiser.closed_form`); None where one has none, or there is no such route.
     """
-    known = {s: _stand_in(priors[s]) for s in view.mixing}
-    route = _route(view, priors, known)
-    return None if route is None else route.mean({s: mixture for s, mixture in known.items() if mixture is not None})
+    found = _route(view, {s: priors[s] for s in view.mixing}, _stand_in)
+    return None if found is None else found[0].mean(found[1])
 
 
 def _stand_in(prior: Prior) -> Components | None:
@@ -86,23 +85,24 @@ def _stand_in(prior: Prior) -> Components | None:
 
 def closed_form(method: Method, task: Task) -> Bound | None:
     """The view of a task with exact draws, on behalf of a method; None where there is no such route."""
-    if not task.view.is_gaussian:
-        return None
-    known = {s: prior.components() for s, prior in task.priors.items()}
-    route = _route(task.view, task.priors, known)
-    if route is None:
-        return None
-    return Exact(method, task, route, {s: mixture for s, mixture in known.items() if mixture is not None})
+    found = _route(task.view, task.priors, lambda prior: prior.components()) if task.view.is_gaussian else None
+    return None if found is None else Exact(method, task, *found)
 
 
-def _route(view: View, priors: Mapping[str, Prior], known: Mapping[str, Components | None]) -> Evidence | None:
-    components = {s: mixture for s, mixture in known.items() if mixture is not None}
-    if len(components) < len(known):
-        return None
+def _route(
+    view: View, priors: Mapping[str, Prior], law: Callable[[Prior], Components | None]
+) -> tuple[Evidence, dict[str, Components]] | None:
+    """The route through a view, and the laws of its sources, of which no matrix is made where it would be too large."""
     shapes = {s: priors[s].shape for s in view.mixing}
+    if not has_room(view, shapes):
+        return None
+    components = {s: found for s, prior in priors.items() if (found := law(prior)) is not None}
+    if len(components) < len(priors):
+        return None
     several = any(len(mixture) > 1 for mixture in components.values())
     with suppress(NoRoute):
         bound = bind_components(view, shapes)
         if (several or not bound.separate) and bound.cost(components) <= (_MOST_SYSTEMS if bound.separate else _MOST):
-            return bound
-    return None if several else bind_dense(view, shapes, _MOST_SYSTEMS)
+            return bound, components
+    bound = None if several else bind_dense(view, shapes, _MOST_SYSTEMS)
+    return None if bound is None else (bound, components)

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from dichroic.algebra import Components
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
@@ -328,7 +327,7 @@ class _Fit:
     def _start(self, gaussian: GaussianFit) -> EMState:
         """Before the first lap: the components stage, where there is one."""
         known = {s: components_for_fit(prior) for s, prior in self.frozen.items()}
-        start = {s: known.get(s) or Components.of(p) for s, p in gaussian.populations.items()}
+        start = {s: known.get(s) or p for s, p in gaussian.populations.items()}
         found = components_em(
             self.some,
             start,
