@@ -113,7 +113,7 @@ def test_a_mask_of_nothing_missing_is_no_mask():
         (np.full((N, D), np.nan), r"observed: expected true .* got nan"),
         ("mask", r"observed: expected numbers"),
         (np.zeros((N, D)), r"samples 0, .* no observed entry"),
-        (np.zeros(D), r"samples 0, .* no observed entry"),
+        (np.zeros(D), r"samples 0, .* no observed entry at all; is `observed` true where there is data"),
     ],
 )
 def test_masks(observed, message):

@@ -248,3 +248,15 @@ def test_files_that_declare_more_than_they_hold(fault, tmp_path):
     (tmp_path / "big.npy").write_bytes(header[0] + len(header[1]).to_bytes(2, "little") + header[1] + b"\0" * 80)
     assert "'big.npy' cannot be read as npy" in fault(y="big.npy")
     assert time.monotonic() - begin < 20
+
+
+def test_what_is_deep_in_itself_is_read_or_refused(load):
+    refused = []
+    for depth in (50, 250, 350, 450, 2000):
+        for deep in ("[" * depth + "1.0" + "]" * depth, "{ chain = [" * depth + "1.0" + "] }" * depth):
+            try:
+                load(mixing=deep)
+            except ProblemError as error:
+                refused.append(str(error))
+    assert any("too deep in each other" in text for text in refused)
+    assert all("too deep in each other" in text or "not valid TOML" in text for text in refused)

@@ -57,9 +57,12 @@ def load_problem(path: str | Path, *, allow_code: bool | None = None) -> Problem
     """
     path = _locate(Path(path))
     table = read_table(path)
-    with allow(allow_code):
-        problem = _problem(table, path)
-        held_out = _held_out(table.held_out, problem, path)
+    try:
+        with allow(allow_code):
+            problem = _problem(table, path)
+            held_out = _held_out(table.held_out, problem, path)
+    except RecursionError:
+        raise ProblemError([f"'{path.name}' holds tables or lists too deep in each other"]) from None
     return ProblemFile(problem, held_out, table.fit, path, *_priors(table, path))
 
 

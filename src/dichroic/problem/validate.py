@@ -100,7 +100,9 @@ def _check_y(where: str, view: View) -> list[str]:
     if view.observed is not None:
         empty = np.flatnonzero(view.counts == 0)
         if empty.size:
-            faults.append(f"{where}: {samples(empty)} no observed entry at all; remove them, they carry no data")
+            every = len(empty) == len(view)
+            what = "is `observed` true where there is data?" if every else "remove them, they carry no data"
+            faults.append(f"{where}: {samples(empty)} no observed entry at all; {what}")
     return faults
 
 
