@@ -3,6 +3,7 @@
 from dichroic.closed.components import ComponentsConfig, ComponentsFit, components_em
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.instrument import InstrumentFit, learn_instrument
+from dichroic.closed.reweighted import reweighted
 
 __all__ = [
     "ComponentsConfig",
@@ -13,4 +14,5 @@ __all__ = [
     "components_em",
     "gaussian_em",
     "learn_instrument",
+    "reweighted",
 ]

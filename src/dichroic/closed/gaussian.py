@@ -28,6 +28,7 @@ from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import Evidence
 from dichroic.closed.family import Family
 from dichroic.closed.moment_start import FLOOR, moment_start
+from dichroic.closed.reweighted import reweighted
 from dichroic.closed.routes import bind_views
 from dichroic.closed.stationary import family_of
 from dichroic.closed.statistics import Statistics
@@ -38,6 +39,7 @@ from dichroic.problem import Problem
 
 __all__ = ["GaussianConfig", "GaussianFit", "gaussian_em"]
 
+_REWEIGHTED = 2  # times that other noise is looked at again
 _THREADS = 256  # numbers in a source above which matrix products are worth several threads
 
 
@@ -120,12 +122,30 @@ def gaussian_em(
 ) -> GaussianFit:
     """Fits a Gaussian to every source of a problem, from the mixtures alone.
 
+    Where noise is not Gaussian, it is fitted again with what stands for it near what other values say (`reweighted`).
+
     **Arguments:** `fixed`, populations that are known and stay as they are; `start`, populations that learning
     begins at; `seed`, for the matrix-free path, which draws; `report(lap, laps, log_likelihood)` is called
     after every lap.
 
     **Returns:** a `GaussianFit`, in the user's units.
     """
+    fit = _gaussian_em(problem, config, fixed, start, seed, report)
+    for _ in range(_REWEIGHTED if any(view.has_own_likelihood for view in problem.views.values()) else 0):
+        known = reweighted(problem, fit.populations)
+        fit = _gaussian_em(known, config, fixed, fit.populations, seed, report)
+    return fit
+
+
+def _gaussian_em(
+    problem: Problem,
+    config: GaussianConfig | None,
+    fixed: Mapping[str, Gaussian] | None,
+    start: Mapping[str, Gaussian] | None,
+    seed: int,
+    report: Callable[[int, int, float], None] | None,
+) -> GaussianFit:
+    """The same with the Gaussians near the data of other noise."""
     config, fixed = config or GaussianConfig(), fixed or {}
     shapes = {s: source.real_shape for s, source in problem.sources.items()}
     families = {s: family_of(source) for s, source in problem.sources.items()}

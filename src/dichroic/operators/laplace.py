@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from dichroic.operators.likelihood import GaussianNoise, Likelihood
 from dichroic.operators.noise import DiagonalNoise
+from dichroic.operators.scale_mixture import mean_precision
 
 __all__ = ["Laplace"]
 
@@ -51,8 +52,9 @@ class Laplace(Likelihood):
         b, parts = jnp.asarray(self.scale), 2 if jnp.iscomplexobj(y) else 1
         if m is None:
             return y, DiagonalNoise(b * (parts + 1) ** 0.5)
-        r = jnp.sqrt(jnp.maximum(jnp.abs(y - m) ** 2 - parts * v, 0)) / b
-        return y, DiagonalNoise(b * jnp.hypot(r, parts + 1) ** 0.5)
+        shape = (parts + 1) / 2  # of the gamma law of the variance, in units of 2 b^2
+        w = mean_precision(jnp.abs(y - m) ** 2 / b**2, v / b**2, parts, lambda w: -(shape + 1) * jnp.log(w) - 0.5 / w)
+        return y, DiagonalNoise(b / jnp.sqrt(w))
 
     def gaussian_drawn(self, key: PRNGKeyArray, y: Any, m: Any) -> tuple[Any, GaussianNoise]:
         a = self._size(y - m)

@@ -11,8 +11,11 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from dichroic.operators.likelihood import GaussianNoise, Likelihood
 from dichroic.operators.noise import DiagonalNoise
+from dichroic.operators.scale_mixture import mean_precision
 
 __all__ = ["StudentT"]
+
+_NEARLY = 50.0  # degrees of freedom beyond which outliers are no more than Gaussian noise has
 
 
 class StudentT(Likelihood):
@@ -59,10 +62,21 @@ class StudentT(Likelihood):
         return self._weighed(y, self._square(y - m))
 
     def gaussian_near(self, y: Any, m: Any = None, v: Any = None) -> tuple[Any, GaussianNoise]:
-        """Of a mean of which nothing is known: the variance, that of three degrees of freedom where there are fewer."""
+        """Of a mean of which nothing is known: the variance, that of three degrees of freedom where there are fewer. Of
+        one that is known so well: the precision to be expected.
+        """
         if m is None:
             return y, DiagonalNoise(jnp.asarray(self.scale) / (1 - 2 / max(self.freedom, 3.0)) ** 0.5)
-        return self._weighed(y, jnp.maximum(self._square(y - m) - _parts(y) * v / jnp.asarray(self.scale) ** 2, 0))
+        if self.freedom > _NEARLY:
+            return y, DiagonalNoise(jnp.broadcast_to(jnp.asarray(self.scale), jnp.shape(y)))
+        half = self.freedom / 2
+        w = mean_precision(
+            self._square(y - m),
+            v / jnp.asarray(self.scale) ** 2,
+            _parts(y),
+            lambda w: (half - 1) * jnp.log(w) - half * w,
+        )
+        return y, DiagonalNoise(jnp.asarray(self.scale) / jnp.sqrt(w))
 
     def gaussian_drawn(self, key: PRNGKeyArray, y: Any, m: Any) -> tuple[Any, GaussianNoise]:
         if self.freedom == inf:

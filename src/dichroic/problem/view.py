@@ -80,6 +80,12 @@ class Observation(eqx.Module):
         mixing, moved = tangents(self.mixing, x)
         return Observation(y + moved, self.observed, mixing, noise)
 
+    def near(self, m: Any, v: Any) -> tuple[Any, Any]:
+        """Data and Gaussian noise that stand for the likelihood where the mixture is known as a Gaussian about `m` of
+        variance `v`.
+        """
+        return self.likelihood.gaussian_near(self.y, m, v)
+
     @property
     def noise(self) -> Any:
         """The Gaussian noise that stands for the likelihood near the data."""
@@ -265,7 +271,16 @@ class View:
         if self.is_gaussian:
             return self
         with jax.enable_x64(True):
-            y, noise = jax.tree.map(np.asarray, _gaussians(self.observations, np.arange(len(self))))
+            return self.standing(*_gaussians(self.observations, np.arange(len(self))))
+
+    @property
+    def has_own_likelihood(self) -> bool:
+        """Whether the noise is not Gaussian."""
+        return not isinstance(inner_noise(self.noise), GaussianNoise)
+
+    def standing(self, y: Any, noise: Any) -> "View":
+        """The same with linear-Gaussian observations, one noise for each of them."""
+        y, noise = jax.tree.map(np.asarray, (y, noise))
         same = all((a == a[:1]).all() for a in leaves(noise))
         noise = bind_noise(take(PerSample(noise), 0) if same else PerSample(noise), self.observed)
         y = y.astype(self.y.dtype)
