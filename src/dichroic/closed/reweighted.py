@@ -31,7 +31,9 @@ _ROUNDS = 3  # from the Gaussian near the data
 
 
 def reweighted(problem: Problem, populations: Mapping[str, Gaussian]) -> Problem:
-    """The problem with linear-Gaussian observations in place of all others, given populations in the user's units."""
+    """The problem with Gaussian noise in place of all other, given populations in the user's units."""
+    if not any(view.has_own_likelihood for view in problem.views.values()):
+        return problem
     views = {name: _view(problem, view, populations) for name, view in problem.views.items()}
     return Problem(problem.sources, views, problem.title)
 
