@@ -1,7 +1,11 @@
-"""Outliers in the closed forms: what stands for a value is asked of the others."""
+"""Outliers in the closed forms: what stands for a value is asked of the others.
+
+They lie four or five standard deviations of the signal off. Student's noise of three degrees of freedom has thinner
+tails than two in a hundred of them, and takes most of what they add for signal (0.20, however often it is asked); of
+two or one it does not (0.14, 0.11).
+"""
 
 import numpy as np
-import pytest
 
 from dichroic.closed import gaussian_em
 from dichroic.operators import Laplace, StudentT
@@ -22,10 +26,9 @@ def off(y, noise):
     return np.linalg.norm(S - C) / np.linalg.norm(C)
 
 
-@pytest.mark.parametrize("noise", [StudentT(STD, 3)])
-def test_outliers_do_not_ruin_the_closed_form(noise):
-    clean, robust, ruined = off(CLEAN, STD), off(Y, noise), off(Y, STD)
-    assert robust < clean + 0.07 < 0.3 < ruined
+def test_outliers_do_not_ruin_the_closed_form():
+    clean, robust, ruined = off(CLEAN, STD), off(Y, StudentT(STD, 1)), off(Y, STD)
+    assert robust < clean + 0.07 < 0.2 < ruined, (clean, robust, ruined)
 
 
 def test_precisions_to_be_expected():

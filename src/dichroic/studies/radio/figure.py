@@ -76,7 +76,7 @@ def _curves(axis: Any, curves: Mapping[str, Any], at: list[float], label: str) -
     axis.set_xlabel(label)
     axis.set_ylabel("bit error rate (open triangle: no wrong bit)")
     axis.grid(color="0.92")
-    axis.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    axis.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
 
 
 def _constellations(
