@@ -218,5 +218,13 @@ def test_a_lock_is_one_process_s_and_leaves_what_is_there(tmp_path):
         pass
 
 
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for write in (lambda path: store.write(path, "x"), store.claim):
+        with pytest.raises(OSError, match="neither a file nor a folder"):
+            write(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_names_that_an_operating_system_keeps_for_itself():
     assert file_names(["con", "sky", "NUL", "Com1"]) == {"con": "0_con", "sky": "sky", "NUL": "2_NUL", "Com1": "3_Com1"}

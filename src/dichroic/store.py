@@ -102,6 +102,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     What was there is removed only when the new content is whole.
     """
     path = Path(path)
+    _check_kind(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tidy(path.parent, path.name)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("tmp", "old"))
@@ -249,6 +250,7 @@ def claim(path: str | Path, folder: bool = False, suffix: str = "") -> None:
     path = Path(path)
     if not path.name.endswith(suffix):
         raise OSError(EINVAL, f"what is written here is a {suffix} file, and is to have such a name", str(path))
+    _check_kind(path)
     if path.is_dir() and not folder:
         raise _folder(path)
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -258,6 +260,12 @@ def claim(path: str | Path, folder: bool = False, suffix: str = "") -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(error.errno, f"nothing can be written there ({error.strerror})", str(path)) from error
+
+
+def _check_kind(path: Path) -> None:
+    """Whether what is there may be replaced: a device would be gone for all, a pipe for whoever reads it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(EINVAL, "this is neither a file nor a folder, and is not replaced", str(path))
 
 
 def _folder(path: Path) -> OSError:
