@@ -63,7 +63,7 @@ class Curve:
             self.minutes.append((time.monotonic() - BEGIN) / 60)
         print(f"{(time.monotonic() - BEGIN) / 60:6.2f} min  {line}", flush=True)
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """Ignored."""
 
     def close(self) -> None:

@@ -128,7 +128,7 @@ class Lines:
         """With the seconds so far."""
         print(f"{time.perf_counter() - self.begin:7.1f} s  {line}", flush=True)
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ class Ledger:
         if event.endswith("backend_compile_duration"):
             self.programs.append((fun_name, seconds))
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """The end of a piece of work."""
         self.rows.append((self.lap, what, self.programs))
         self.programs = []

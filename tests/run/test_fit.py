@@ -30,7 +30,7 @@ class Recorder:
     def say(self, line):
         self.lines.append(line)
 
-    def advance(self, fraction, what):
+    def advance(self, fraction, what, left=None):
         self.fractions.append(fraction)
         if self.until is not None and len(self.fractions) > self.until:
             raise KeyboardInterrupt
@@ -356,7 +356,7 @@ def test_signals_outside_the_main_thread_are_left_alone(finished):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP], ids=["TERM", "USR1", "HUP"])
 def test_a_signal_stops_at_the_next_occasion(finished, tmp_path, number):
     class Signaller(Recorder):
-        def advance(self, fraction, what):
+        def advance(self, fraction, what, left=None):
             super().advance(fraction, what)
             if len(self.fractions) == 30:
                 os.kill(os.getpid(), number)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dichroic.run.progress import Progress
+from dichroic.run.progress import Progress, Reckoning
 from dichroic.store import Format, StoreError, load_json, write
 
 __all__ = ["Heartbeat", "Life", "life_of"]
@@ -43,8 +43,7 @@ class Heartbeat:
 
     def __init__(self, inner: Progress, folder: Path):
         self._inner, self._file = inner, folder / _FILE
-        self._what, self._fraction = "starting", 0.0
-        self._first: tuple[float, float] | None = None  # moment and fraction that the time left is reckoned from
+        self._what, self._fraction, self._reckoning = "starting", 0.0, Reckoning()
         self._stop = threading.Event()
         self._write()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -54,11 +53,11 @@ class Heartbeat:
         """Passed on."""
         self._inner.say(line)
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """Passed on."""
-        self._first = self._first or (time.monotonic(), fraction)
+        self._reckoning.tell(time.monotonic(), fraction, left)
         self._fraction, self._what = fraction, what or self._what
-        self._inner.advance(fraction, what)
+        self._inner.advance(fraction, what, left)
 
     def close(self) -> None:
         """The end."""
@@ -67,19 +66,14 @@ class Heartbeat:
         self._file.unlink(missing_ok=True)
         self._inner.close()
 
-    def _left(self) -> float | None:
-        """Seconds left, by what was done since the first sign."""
-        begin, first = self._first or (0.0, 1.0)
-        done = self._fraction - first
-        return None if done < 0.02 else (time.monotonic() - begin) * (1 - self._fraction) / done
-
     def _beat(self) -> None:
         while not self._stop.wait(_EVERY):
             self._write()
 
     def _write(self) -> None:
         said: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid(), "what": self._what}
-        said |= {"fraction": float(self._fraction), "left": self._left()}
+        left = self._reckoning.left(time.monotonic())
+        said |= {"fraction": float(self._fraction), "left": None if left is None else float(left)}
         with suppress(OSError):  # a full disk ends the run elsewhere, in words
             write(self._file, json.dumps(_LIFE.mark(said)) + "\n")
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["CLOSED_FORMS", "Progress", "Quiet", "Terminal", "Watchdog"]
+__all__ = ["CLOSED_FORMS", "Progress", "Quiet", "Reckoning", "Terminal", "Watchdog"]
 
 # the stages in closed form take this share of the bar and any share of the time: the time left is reckoned from what
 # comes after them
 CLOSED_FORMS = 0.05
-_ENOUGH = 0.025  # of a run, to reckon from
+_ENOUGH, _FIRST = 0.025, 5.0  # of a run, and seconds, to reckon from
 
 
 @runtime_checkable
@@ -22,8 +22,8 @@ class Progress(Protocol):
         """A sentence worth keeping."""
         ...
 
-    def advance(self, fraction: float, what: str) -> None:
-        """The share of the run that is done, and what is being done."""
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
+        """The share of the run that is done, what is being done, and the seconds that are left where they are known."""
         ...
 
     def close(self) -> None:
@@ -37,11 +37,36 @@ class Quiet:
     def say(self, line: str) -> None:
         """Ignored."""
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """Ignored."""
 
     def close(self) -> None:
         """Ignored."""
+
+
+class Reckoning:
+    """The seconds that are left: those that were told, or else what the share says that was done after closed forms."""
+
+    def __init__(self) -> None:
+        self._since: tuple[float, float] | None = None  # moment and share that is reckoned from
+        self._fraction, self._told = 0.0, None
+
+    def tell(self, now: float, fraction: float, left: float | None = None) -> None:
+        """A sign, at a moment of a monotonic clock."""
+        # a resumed run has done the rest at another time, and the first sign comes when what follows is compiled
+        self._since = None if fraction <= CLOSED_FORMS else self._since or (now, fraction)
+        self._fraction, self._told = fraction, None if left is None else (now, left)
+
+    def left(self, now: float) -> float | None:
+        """None where nothing is known."""
+        if self._told is not None:
+            then, left = self._told
+            return max(left - (now - then), 0.0)
+        begin, first = self._since or (now, self._fraction)
+        # the first moments are compilation: an estimate made from them would frighten
+        if self._fraction - first < _ENOUGH or now - begin < _FIRST:
+            return None
+        return (now - begin) * (1 - self._fraction) / (self._fraction - first)
 
 
 class Terminal:
@@ -55,8 +80,7 @@ class Terminal:
         self._console = Console(stderr=True)
         self._begin = self._last = time.monotonic()
         self._interval, self._bar = interval, None
-        self._since: tuple[float, float] | None = None  # moment and fraction that the time left is reckoned from
-        self._fraction = 0.0
+        self._reckoning = Reckoning()
         self._what = "starting"
         if self._console.is_terminal:
             # names are the user's: what looks like markup in them is none
@@ -74,31 +98,23 @@ class Terminal:
         text = Text(f"{_clock(elapsed):>7}", style="dim").append(f"  {line}", style="not dim")
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """Moves the bar."""
-        now = time.monotonic()
-        # a resumed run has done the rest at another time, and the first sign comes when what follows is compiled
-        self._since = None if fraction <= CLOSED_FORMS else self._since or (now, fraction)
-        self._fraction, self._what = fraction, what or self._what
-        begin, first = self._since or (now, fraction)
-        left, what = _left(now - begin, fraction, first), self._what
+        now, self._what = time.monotonic(), what or self._what
+        self._reckoning.tell(now, fraction, left)
+        left = self._reckoning.left(now)
         if self._bar is not None:
-            self._bar.update(self._task, completed=fraction, description=what, left=left)
+            shown = "..." if left is None else _clock(left)
+            self._bar.update(self._task, completed=fraction, description=self._what, left=shown)
         elif now - self._last >= self._interval:
             self._last = now
-            print(f"{_clock(now - self._begin):>7}  {fraction:4.0%}  {what}, {left} left", file=sys.stderr, flush=True)
+            shown = "" if left is None else f", {_clock(left)} left"
+            print(f"{_clock(now - self._begin):>7}  {fraction:4.0%}  {self._what}{shown}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Removes the bar."""
         if self._bar is not None:
             self._bar.stop()
-
-
-def _left(elapsed: float, fraction: float, first: float) -> str:
-    # the first moments are compilation: an estimate made from them would frighten
-    if fraction - first < _ENOUGH or elapsed < 5:
-        return "..."
-    return _clock(elapsed * (1 - fraction) / (fraction - first))
 
 
 def _clock(seconds: float) -> str:
@@ -124,10 +140,10 @@ class Watchdog:
         self._alive()
         self._inner.say(line)
 
-    def advance(self, fraction: float, what: str) -> None:
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
         """Passed on."""
         self._alive(what)
-        self._inner.advance(fraction, what)
+        self._inner.advance(fraction, what, left)
 
     def close(self) -> None:
         """Stops watching."""

@@ -31,8 +31,8 @@ class _Share:
         """Passed on, with the cell's name."""
         self._inner.say(f"{self._what}: {line}")
 
-    def advance(self, fraction: float, what: str) -> None:
-        """Passed on, as a part of the whole."""
+    def advance(self, fraction: float, what: str, left: float | None = None) -> None:
+        """Passed on, as a part of the whole, of which the time left is not known by that."""
         self._inner.advance((self._number + fraction) / self._total, f"{self._what}: {what}")
 
     def close(self) -> None:
