@@ -154,7 +154,7 @@ def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tupl
     }
     same = len(set(described.values())) == 1
     plan = "all sources together" if config.plan == "joint" else "one source after the other"
-    return [
+    learning = [
         ("Plan", f"{config.plan}: {plan}"),
         (
             "Laps",
@@ -167,6 +167,9 @@ def settings(config: FitConfig, shapes: dict[str, tuple[int, ...]]) -> list[tupl
             if same
             else "; ".join(f"{s}: {text.replace('kind ', '')}" for s, text in described.items()),
         ),
+    ]
+    return [
+        *([("Laps", "none: closed forms alone")] if config.laps == 0 else learning),
         ("Sampler", config.sampling.title),
         ("Draws", f"{config.draws} per held-out observation"),
         ("Seed", str(config.seed)),

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 
 from dichroic.closed import GaussianFit
+from dichroic.formats import Axis
 from dichroic.report.cells import colour_bar
 from dichroic.report.material import Material, magnitudes
 from dichroic.report.pictures import finite_range, kind, montage, nan_stat, picture
 from dichroic.report.stretch import Scale
 from dichroic.report.strips import reduced
 from dichroic.report.theme import Figure, colour, dots, panel
-from dichroic.report.vectors import pairs, thin
+from dichroic.report.vectors import along_axis, pairs, thin
 
 __all__ = ["prior_figure"]
 
@@ -117,24 +118,32 @@ def _axis(material: Material, source: str) -> str:
 def _lines(material: Material, source: str, known: dict[str, np.ndarray]) -> str:
     flat = {name: x.reshape(len(x), -1) for name, x in known.items()}
     low, high = finite_range(*flat.values())
-    at = thin(next(iter(flat.values())).shape[1])
+    size = next(iter(flat.values())).shape[1]
+    at, (places, along) = thin(size), along_axis(_along(material, source), size)
     parts = []
     for number, (name, x) in enumerate(flat.items()):
         levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
         q = nan_stat("nanquantile", x[:, at], levels, axis=0)
 
         def draw(axes: Any, x=x, number=number, q=q) -> None:
-            axes.fill_between(at + 1, q[0], q[4], color=colour(number), alpha=0.18, linewidth=0)
-            axes.fill_between(at + 1, q[1], q[3], color=colour(number), alpha=0.25, linewidth=0)
+            axes.fill_between(places[at], q[0], q[4], color=colour(number), alpha=0.18, linewidth=0)
+            axes.fill_between(places[at], q[1], q[3], color=colour(number), alpha=0.25, linewidth=0)
             for row in x[:3]:
-                axes.plot(at + 1, row[at], color=colour(number), linewidth=0.8)
+                axes.plot(places[at], row[at], color=colour(number), linewidth=0.8)
             axes.set_ylim(low, high)
-            axes.set_xlabel("entry")
+            axes.set_xlabel(along)
             axes.set_ylabel(_axis(material, source))
 
         drawn = panel(draw, f"{source}: {name}")
         parts.append(f"<div><h4>{name}</h4>{drawn}</div>")
     return f'<div class="panels">{"".join(parts)}</div>'
+
+
+def _along(material: Material, source: str) -> Axis:
+    """What is known of the entries of a source: what is said of those of a view that shows as many."""
+    shape = material.shapes[source]
+    showing = [x for x in material.separated.values() if source in x.samples and x.view is not None]
+    return next((x.labels.axis(0) for x in showing if x.view and x.view.event_shape == shape), Axis())
 
 
 def _pairs(material: Material, source: str, known: dict[str, np.ndarray]) -> str:

@@ -13,7 +13,7 @@ from dichroic.report.series import series_figures
 from dichroic.report.strips import chosen
 from dichroic.report.theme import INK, MUTED, Figure, colour, dots, panel
 
-__all__ = ["example_lines", "pairs", "thin", "vector_figures"]
+__all__ = ["along_axis", "example_lines", "pairs", "thin", "vector_figures"]
 
 _CLOUD, _CURVES, _HIGHLIGHTS, _SCALARS = 400, 6, 3, 40
 _LARGEST = 10  # entries with names
@@ -41,7 +41,9 @@ def thin(size: int, most: int = 256) -> np.ndarray:
     return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
 
 
-def example_lines(y: np.ndarray, observed: np.ndarray | None, label: str, along: Axis | None = None) -> str:
+def example_lines(
+    y: np.ndarray, observed: np.ndarray | None, label: str, along: Axis | None = None, unit: str = ""
+) -> str:
     """Some observations of a view as curves; all of them as a histogram where each is a single value."""
     y = np.abs(y) if np.iscomplexobj(y) else np.asarray(y, float)
     y = (y if observed is None else np.where(observed, y, np.nan)).reshape(len(y), -1)
@@ -51,14 +53,14 @@ def example_lines(y: np.ndarray, observed: np.ndarray | None, label: str, along:
     def draw(axes: Any) -> None:
         if y.shape[1] == 1:
             axes.hist(y[np.isfinite(y)], 30, color=colour(0), alpha=0.75)
-            axes.set_xlabel("observed value")
+            axes.set_xlabel(_axis("observed value", unit))
             axes.set_ylabel("observations")
             return
         for k, i in enumerate(index):
             marker = "o" if len(at) <= 16 else None
             axes.plot(places[at], y[i, at], color=colour(k), linewidth=1.1, marker=marker, markersize=3)
         axes.set_xlabel(name)
-        axes.set_ylabel("observed value")
+        axes.set_ylabel(_axis("observed value", unit))
         if len(at) <= 12:
             axes.set_xticks(places[at])
 

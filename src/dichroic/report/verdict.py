@@ -45,7 +45,8 @@ def judge_run(material: Material, chi: Mapping[str, ChiSquare], results: Mapping
     the fit; it says which.
     """
     reasons: list[str] = []
-    parts = [_residuals(material, chi, reasons), _diverged(chi, reasons), _laps(material, reasons)]
+    calm = results["chi_square"].level == "green" if "chi_square" in results else False
+    parts = [_residuals(material, chi, reasons, calm), _diverged(chi, reasons), _laps(material, reasons)]
     reasons += [j.sentence for j in judged(material.records) if j.sentence]
     sentence = "; ".join(part for part in parts if part)
     sentence = sentence[:1].upper() + sentence[1:] + "." if sentence else "There is nothing to judge yet."
@@ -74,13 +75,14 @@ def _panel(results: Mapping[str, Result]) -> str:
     return f"{len(loud)} of {judging} checks on held-out observations saw something: {', '.join(loud)}."
 
 
-def _residuals(material: Material, chi: Mapping[str, ChiSquare], reasons: list[str]) -> str:
+def _residuals(material: Material, chi: Mapping[str, ChiSquare], reasons: list[str], calm: bool) -> str:
+    """What residuals say; nothing against the noise where the check of residuals, which is calibrated, is `calm`."""
     known = {v: c for v, c in chi.items() if c.verdict != "unknown"}
     if not known:
         return ""
-    off = {v: c for v, c in known.items() if c.verdict != "as stated"}
+    off = {} if calm else {v: c for v, c in known.items() if c.verdict != "as stated"}
     numbers = ", ".join(f"{v} {c.mean:.2f}" for v, c in known.items())
-    for v, c in known.items():
+    for v, c in () if calm else known.items():
         if c.verdict == "larger":
             reasons.append(
                 f"View “{v}”: the separated sources leave more residual than the stated noise. The noise may be "

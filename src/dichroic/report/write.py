@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dichroic.diagnose import load_panel
+from dichroic.formats import Labels
 from dichroic.report.calibration import diagnosis_section
 from dichroic.report.chi_figures import chi_histogram
 from dichroic.report.convergence import convergence_figures
@@ -185,8 +186,9 @@ class Maker:
                 return Figure(example_strip(view.y, view.observed, name), caption + reduced(view.event_shape), title)
             what = "All observations" if view.y[0].size == 1 else "Some observations, value against entry"
             caption = f"{what}; good is that they look as you know them, in the right units."
-            along = None if view.labels is None else view.labels.axis(0)
-            return Figure(example_lines(view.y, view.observed, title, along), caption, title)
+            labels = view.labels or Labels()
+            lines = example_lines(view.y, view.observed, title, labels.axis(0), labels.unit)
+            return Figure(lines, caption, title)
 
         return self.figures((f"examples of '{name}'", lambda name=name: make(name)) for name in problem.views)
 
