@@ -1,9 +1,9 @@
-"""Draws the galaxies of the documentation's front page, separated by closed forms alone:
+"""Draws the galaxies and the sound of the documentation's front page, separated by closed forms alone:
 
     python benchmarks/gallery.py ~/datasets docs/_static
 
-The folder holds the cluster of galaxies that `docs/experiments.md` says how to fetch. The other pictures are made by
-the tutorials (`benchmarks/tutorial.py`) and by the demo (`docs/demo_picture.py`).
+The folder holds the cluster of galaxies and the recordings that `docs/experiments.md` says how to fetch. The other
+pictures are made by the tutorials (`benchmarks/tutorial.py`) and by the demo (`docs/demo_picture.py`).
 """
 
 import sys
@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dichroic import FitConfig, fit
+from dichroic import FitConfig, Problem, fit, windowed
+from dichroic.run.stitching import stitched
 from dichroic.studies.experiments.galaxies_psf import galaxies_through_psf
+from dichroic.studies.experiments.speech import RATE, speech_over_music
 
 CLOSED = {"laps": 0, "components": {"components": 1}}
 
@@ -50,5 +52,27 @@ def galaxies(data: Path, out: Path) -> None:
     figure.savefig(out / "galaxies.png")
 
 
+def sound(data: Path, out: Path) -> None:
+    """Spectrograms of windows of held-out speech in a row: over music, as found, and by itself."""
+    problem, held_out = speech_over_music(data, 4096, 4096, 512)
+    view = held_out.views["mix"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = fit(problem, FitConfig(**CLOSED), out=Path(folder) / "run")
+        # windows one after the other are a record, which is cut anew
+        y, truth = (x[: 3 * RATE // 256].ravel() for x in (view.y, view.truth["speech"]))
+        record = windowed(y, dict(view.mixing), 0.01, window=256, hop=128)
+        found = stitched(run.separate(Problem(problem.sources, {"mix": record}), draws=4))
+    figure = Figure(figsize=(7.5, 2.6), layout="constrained", dpi=130)
+    rows = {"observed": y, "speech, dichroic": found.mean("mix", "speech")[0], "true speech": truth}
+    for axes, (title, x) in zip(figure.subplots(1, 3, sharey=True), rows.items(), strict=True):
+        axes.specgram(x, 128, RATE, noverlap=96, cmap="magma", vmin=-70, vmax=-25)
+        axes.set_title(title, fontsize=8)
+        axes.set_xlabel("time [s]", fontsize=7)
+        axes.tick_params(labelsize=6)
+    figure.axes[0].set_ylabel("frequency [Hz]", fontsize=7)
+    figure.savefig(out / "sound.png")
+
+
 if __name__ == "__main__":
-    galaxies(*(Path(x).expanduser() for x in sys.argv[1:]))
+    for draw in (galaxies, sound):
+        draw(*(Path(x).expanduser() for x in sys.argv[1:]))
