@@ -1,5 +1,7 @@
 """Progress on and off a terminal."""
 
+from math import inf
+
 import pytest
 
 from dichroic.run import Terminal
@@ -60,16 +62,16 @@ def test_the_time_left_is_not_reckoned_from_the_closed_forms(capsys, monkeypatch
     monkeypatch.setattr("dichroic.run.progress.time.monotonic", lambda: now[0])
     progress = Terminal(interval=0.0)
 
-    def advance(seconds, fraction):
+    def advance(seconds, fraction, left=None):
         now[0] += seconds
-        progress.advance(fraction, "work")
+        progress.advance(fraction, "work", left)
 
-    advance(300, 0.02)
+    advance(300, 0.02, inf)
     progress.say("Gaussian stage: done")
-    advance(300, 0.05)
+    advance(300, 0.05, inf)
     progress.say("components stage: done")
-    for _ in range(5):
-        advance(6, progress._fraction + 0.01)
+    for number in range(5):
+        advance(6, 0.06 + 0.01 * number)
     progress.say("lap 1")  # by now, laps do not begin it anew
     advance(6, 0.11)
     lines = [line for line in capsys.readouterr().err.splitlines() if "work" in line]

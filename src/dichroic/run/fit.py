@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,7 +29,7 @@ from dichroic.run.known import Known, components_for_fit, known_priors, populati
 from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
 from dichroic.run.next_step import go_on, no_run
 from dichroic.run.pace import Pace
-from dichroic.run.progress import CLOSED_FORMS, Progress, Quiet, Watchdog, summary_line
+from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.proof import proven
 from dichroic.run.provenance import provenance
 from dichroic.run.run import Run
@@ -38,6 +39,10 @@ from dichroic.store import claim, readable
 from dichroic.track import TRACKERS, open_trackers
 
 __all__ = ["Stopped", "fit", "free_folder", "fresh_folder", "resume"]
+
+# the stages in closed form take this share of the bar, half of it where nothing is learned after them, and any share of
+# the time: they end when held-out observations gain no more, and nobody knows when
+_CLOSED, _ALONE = 0.05, 0.5
 
 
 class Stopped(Exception):
@@ -175,6 +180,7 @@ class _Fit:
         # the law of the mixtures has no use for where learning begins
         self.contrast = None if start and config.law == "auto" else contrast_of(self.some, frozen, config)
         self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0
+        self.closed = _ALONE if self.config.laps == 0 and self.contrast is None else _CLOSED
 
     @property
     def result(self) -> Run:
@@ -212,7 +218,7 @@ class _Fit:
 
     def _instrument(self) -> None:
         """What all observations share of the instrument and is unknown; from then on it stands at what was found."""
-        tick = partial(self._phase, "instrument", 0.0)
+        tick = partial(self._phase, "instrument", 0.0, inf)
         found = instrument_of(self.some, self.frozen, self.config, self.folder, self.progress.say, tick)
         if found is not None:
             self.problem = self.problem.restated(found.values, found.stds)
@@ -235,7 +241,7 @@ class _Fit:
             start=populations_of(self.start, key),
             seed=self.config.seed,
             report=lambda lap, laps, _: self._phase(
-                f"Gaussian EM, lap {lap} of at most {laps}", CLOSED_FORMS / 2 * lap / laps
+                f"Gaussian EM, lap {lap} of at most {laps}", self.closed / 2 * lap / laps, inf
             ),
         )
         self.folder.save_gaussian(result)
@@ -263,7 +269,7 @@ class _Fit:
             self.config,
             self.folder,
             self.progress.say,
-            lambda what, share: self._phase(what, CLOSED_FORMS + (0.95 - CLOSED_FORMS) * share),
+            lambda what, share: self._phase(what, _CLOSED + (0.95 - _CLOSED) * share, None if share else inf),
         )
         return priors if learned is None and self.config.law == "mixtures" else learned
 
@@ -292,7 +298,7 @@ class _Fit:
     ) -> tuple[dict[str, Prior], dict[str, Any]]:
         """Which of the priors before a stage's laps and after them go on."""
         assert self.held_out is not None
-        self._phase("proof", CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
+        self._phase("proof", self._after())
         key = jax.random.fold_in(jax.random.key(self.config.seed), 19)
         try:
             return proven(self.held_out, before, after, learned, key, self.progress.say)
@@ -315,7 +321,7 @@ class _Fit:
         if "law" in record:
             return
         begin = perf_counter()
-        self._phase("law of the mixtures", CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
+        self._phase("law of the mixtures", self._after(), inf if self.config.laps == 0 else None)
         key = jax.random.fold_in(jax.random.key(self.config.seed), 18)
         try:
             record["law"] = told(law_of(self.held_out, state.priors, key))
@@ -335,7 +341,7 @@ class _Fit:
             held_out=self.held_out and reweighted(self.held_out, gaussian.populations),
             fixed=list(self.frozen),
             seed=self.config.seed,
-            report=lambda share: self._phase("components", CLOSED_FORMS / 2 * (1 + share)),
+            report=lambda share: self._phase("components", self.closed / 2 * (1 + share), inf),
             kept=self._say_components,
         )
         parts = ", ".join(f"{s} {n}" for s, n in found.sizes.items())
@@ -369,11 +375,15 @@ class _Fit:
 
     def _done(self, share: float, what: str) -> None:
         self.share = max(self.share, share)
-        self._phase(what, CLOSED_FORMS + (1 - CLOSED_FORMS) * self.share)
+        self._phase(what, self._after(), None if self.share else inf)
 
-    def _phase(self, what: str, fraction: float) -> None:
+    def _after(self) -> float:
+        """The share of the bar, after the closed forms."""
+        return self.closed + (1 - self.closed) * self.share
+
+    def _phase(self, what: str, fraction: float, left: float | None = None) -> None:
         self._stop(self.asked.is_set() and not several())  # of several processes none stops by itself
-        self.progress.advance(fraction, what)
+        self.progress.advance(fraction, what, left)
 
     def _stop(self, now: bool) -> None:
         if now:

@@ -4,13 +4,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["CLOSED_FORMS", "Progress", "Quiet", "Reckoning", "Terminal", "Watchdog"]
+__all__ = ["Progress", "Quiet", "Reckoning", "Terminal", "Watchdog"]
 
-# the stages in closed form take this share of the bar and any share of the time: the time left is reckoned from what
-# comes after them
-CLOSED_FORMS = 0.05
 _ENOUGH, _FIRST = 0.025, 5.0  # of a run, and seconds, to reckon from
 
 
@@ -23,7 +21,9 @@ class Progress(Protocol):
         ...
 
     def advance(self, fraction: float, what: str, left: float | None = None) -> None:
-        """The share of the run that is done, what is being done, and the seconds that are left where they are known."""
+        """The share of the run that is done, what is being done, and the seconds that are left where they are known:
+        infinity where nobody can know them.
+        """
         ...
 
     def close(self) -> None:
@@ -45,7 +45,9 @@ class Quiet:
 
 
 class Reckoning:
-    """The seconds that are left: those that were told, or else what the share says that was done after closed forms."""
+    """The seconds that are left: those that were told, or else what the share says that was done since somebody could
+    know.
+    """
 
     def __init__(self) -> None:
         self._since: tuple[float, float] | None = None  # moment and share that is reckoned from
@@ -54,14 +56,14 @@ class Reckoning:
     def tell(self, now: float, fraction: float, left: float | None = None) -> None:
         """A sign, at a moment of a monotonic clock."""
         # a resumed run has done the rest at another time, and the first sign comes when what follows is compiled
-        self._since = None if fraction <= CLOSED_FORMS else self._since or (now, fraction)
+        self._since = None if left == inf else self._since or (now, fraction)
         self._fraction, self._told = fraction, None if left is None else (now, left)
 
     def left(self, now: float) -> float | None:
         """None where nothing is known."""
         if self._told is not None:
             then, left = self._told
-            return max(left - (now - then), 0.0)
+            return None if left == inf else max(left - (now - then), 0.0)
         begin, first = self._since or (now, self._fraction)
         # the first moments are compilation: an estimate made from them would frighten
         if self._fraction - first < _ENOUGH or now - begin < _FIRST:
