@@ -82,7 +82,7 @@ def test_cut_outs_with_weights_and_flags(tmp_path):
     fits = pytest.importorskip("astropy.io.fits")
     for i in range(12):
         flags = np.where(RNG.random((8, 8)) < 0.1, 16, 0).astype(np.int32)
-        flags[0, 0] |= 1  # in every one of them, so that nothing would be known of the corner
+        flags[0, 0] = 1  # in every one of them, so that nothing would be known of the corner
         data = fits.ImageHDU(noisy(smooth(1, 8, 8)[0]), name="SCI")
         data.header["BUNIT"] = "mJy"
         parts = [data, fits.ImageHDU(np.full((8, 8), 100.0), name="WHT"), fits.ImageHDU(flags, name="DQ")]
