@@ -71,13 +71,13 @@ def test_the_time_left_is_not_reckoned_from_the_closed_forms(capsys, monkeypatch
     advance(300, 0.05, inf)
     progress.say("components stage: done")
     for number in range(5):
-        advance(6, 0.06 + 0.01 * number)
+        advance(6, (8 + number) / 128)
     progress.say("lap 1")  # by now, laps do not begin it anew
-    advance(6, 0.11)
+    advance(6, 13 / 128)
     lines = [line for line in capsys.readouterr().err.splitlines() if "work" in line]
     left = [line.partition(", ")[2] for line in lines]
-    # two of the closed forms, the lap's first that is reckoned from, and then six seconds for every hundredth
-    assert left == [""] * 5 + ["9:06 left", "9:00 left", "8:54 left"]
+    # two of the closed forms, the lap's first that is reckoned from, and then six seconds for every part of 128
+    assert left == [""] * 6 + ["11:36 left", "11:30 left"]
 
 
 def test_the_clock():
