@@ -3,6 +3,7 @@
 from dichroic.closed.components import ComponentsConfig, ComponentsFit, components_em
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.instrument import InstrumentFit, learn_instrument
+from dichroic.closed.refits import gaussian_refits, scarce
 from dichroic.closed.reweighted import reweighted
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "InstrumentFit",
     "components_em",
     "gaussian_em",
+    "gaussian_refits",
     "learn_instrument",
     "reweighted",
+    "scarce",
 ]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from threadpoolctl import threadpool_limits
 
 from dichroic.algebra import Components, Gaussian
@@ -51,7 +51,8 @@ class GaussianConfig(Settings):
     many observations per dimension an isotropic prior of the covariance counts for (0: maximum likelihood). `rank`
     restricts the covariances to that many directions plus a multiple of the identity (probabilistic PCA; not those of
     stationary sources); images too
-    large for dense covariances get rank `large_rank` and at most `large_subset` observations per view.
+    large for dense covariances get rank `large_rank` and at most `large_subset` observations per view. `refits` say
+    what is not known of the populations (`gaussian_refits`).
 
     With the default tolerance, 2,048 observations a view of two sources on manifolds take 36 laps, to variances within
     1.2 % of those of 200 laps; digits over grass take 19, to within 1.4e-5 per value, where variances of pixels hardly
@@ -70,6 +71,8 @@ class GaussianConfig(Settings):
     """The same for images too large for dense covariances."""
     large_subset: PositiveInt = 512
     """Observations per view for such images."""
+    refits: NonNegativeInt = 0
+    """Fits to observations drawn with replacement, by which exact posteriors of scarce data are widened; 0 or 2 on."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,21 @@
-"""Exact posterior draws where every prior is a Gaussian or a mixture of them: no sampling steps, no network."""
+r"""Exact posterior draws where every prior is a Gaussian or a mixture of them: no sampling steps, no network.
 
-from collections.abc import Callable, Mapping
+Where the populations themselves are not known well, and `K` fits :math:`\theta_k` say how well, a draw is
+
+.. math:: x + \sqrt{\tfrac{K}{K - 1}}\, \big(m_k - \bar m\big), \qquad m_k = \mathrm E[x \mid y, \theta_k], \quad
+    \bar m = \tfrac1K \textstyle\sum_k m_k ,
+
+`x` an exact one and `k` any of them: the mean is what it was, and the variance of what is not known of the populations
+comes to that given these (`dichroic.closed.refits`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
+import jax
 import numpy as np
 
 from dichroic.algebra import Components
@@ -19,6 +30,7 @@ __all__ = ["ClosedForm", "Exact", "closed_form", "stand_in_mean"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
+_REFIT = 1 << 21  # folded into keys
 
 
 class ClosedForm(Method):
@@ -49,9 +61,25 @@ class Exact(Bound):
         self, method: Method, task: Task, route: Evidence, known: dict[str, Components], central: bool = False
     ):
         self.method, self.task, self.route, self.known, self.exact = method, task, route, known, not central
+        self.refits: Sequence[Mapping[str, Components]] = ()
+        self.moved: dict[str, np.ndarray] = {}
 
     def on(self, view: View) -> Bound:
-        return self.method.attach(replace(self.task, view=view))
+        bound = self.method.attach(replace(self.task, view=view))
+        return bound.among(self.refits) if self.refits and isinstance(bound, Exact) else bound
+
+    def among(self, refits: Sequence[Mapping[str, Components]]) -> "Exact":
+        """The same where populations are known no better than two or more fits agree on them; those that a fit does not
+        name are known.
+        """
+        found = Exact(self.method, self.task, self.route, self.known, not self.exact)
+        fits = [{s: fit.get(s, known) for s, known in self.known.items()} for fit in refits]
+        means = [self.route.mean(fit) for fit in fits]
+        found.refits, scale = refits, (len(fits) / (len(fits) - 1)) ** 0.5
+        for s in self.known:
+            m = np.stack([mean[s] for mean in means])
+            found.moved[s] = scale * (m - m.mean(0))
+        return found
 
     def mean(self) -> dict[str, np.ndarray]:
         return {s: x.astype(np.float32) for s, x in self.route.mean(self.known).items()}
@@ -61,10 +89,19 @@ class Exact(Bound):
         if not np.array_equal(wanted.rows, np.arange(len(self.task.view))):
             return self.on(self.task.view.select(wanted.rows)).draw(wanted.keys, report=wanted.report)
         samples = self.route.draw(self.known, wanted.keys) if self.exact else self.route.mean(self.known)
+        if self.refits:
+            chosen = np.asarray(_chosen(wanted.keys, len(self.refits)))
+            samples = {s: x + self.moved[s][chosen, np.arange(n)] for s, x in samples.items()}
         chi_square, none = self.route.chi_square(samples), np.zeros(n)
         samples = {s: x.astype(np.float32) for s, x in samples.items()}
         wanted.report(n, n)
         return Draws(samples, chi_square, none, none.astype(int), far_off(samples, self.task.priors), Cost())
+
+
+@partial(jax.jit, static_argnums=1)
+def _chosen(keys, K: int):
+    # apart from what the draws themselves are made of
+    return jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, _REFIT), (), 0, K))(keys)
 
 
 def stand_in_mean(view: View, priors: Mapping[str, Prior]) -> dict[str, np.ndarray] | None:

@@ -32,6 +32,7 @@ from dichroic.run.pace import Pace
 from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.proof import proven
 from dichroic.run.provenance import provenance
+from dichroic.run.refits import refit
 from dichroic.run.run import Run
 from dichroic.run.signals import stop_signals
 from dichroic.settings import FitConfig
@@ -201,6 +202,8 @@ class _Fit:
             self._instrument()
             gaussian = self._gaussian()
             priors = self._mixtures(gaussian) or self._laps(gaussian).priors
+            note = partial(self._done, 0.0)
+            refit(self.some, gaussian, priors, self.frozen, self.config, self.folder.path, note)
             self.folder.save_priors(priors)
             wait()
         run = self.result

@@ -19,6 +19,7 @@ from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.run.choices import Choice, choices
 from dichroic.run.folder import RunError, RunFolder
 from dichroic.run.next_step import no_run
+from dichroic.run.refits import load_refits
 from dichroic.run.separating import separate
 from dichroic.run.separation import Separation
 from dichroic.settings import FitConfig
@@ -155,6 +156,7 @@ class Run:
             sampling=self.config.sampling if fast or sampling is None else sampling,
             share=self.config.mean_share if share is None else share,
             learned=self._accepted() if fast else None if sampling else self.posteriors,
+            refits=load_refits(self.path),
             out=out,
             overwrite=overwrite,
             report=report,

@@ -1,7 +1,7 @@
 """Separating: posterior draws of every source of every observation, with priors from anywhere."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from math import ceil
@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dichroic import hosts
+from dichroic.algebra import Components
 from dichroic.diffusion import Prior
 from dichroic.faults import did_you_mean, names
 from dichroic.posterior import (
     Auto,
     Bound,
     Draws,
+    Exact,
     Fast,
     InBlocks,
     Method,
@@ -50,6 +52,7 @@ def separate(
     sampling: Method | None = None,
     share: float = FitConfig().mean_share,
     learned: Mapping[str, ViewPosterior] | None = None,
+    refits: Sequence[Mapping[str, Components]] = (),
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[int, int], None] | None = None,
@@ -63,7 +66,9 @@ def separate(
     has a range, values of draws and means beyond are put to its ends, last of all: residuals are those from before.
 
     **Arguments:** `draws`, per observation; `share`, 1 for no more draws than those; `learned`, posteriors of views,
-    which take the place of the method where they are for these observations; `out`, a Zarr store to stream to,
+    which take the place of the method where they are for these observations; `refits`, populations that might as well
+    have been learned, two or more of all sources but those that are known, by which exact posteriors are widened;
+    `out`, a Zarr store to stream to,
     which appears when it is whole; `overwrite`, whether to replace the one that is there; `report(done, total)` is
     called now and then; `said`, where the priors came from, in words, which is kept beside the results.
 
@@ -104,7 +109,8 @@ def separate(
                 writer.prepare(name, *_empty(view, shapes[name][1], pairs))
             found: list[tuple[int, dict[str, float]]] = []
             with nullcontext() if whole else hosts.alone():
-                for rows, some, drawn_by in _parts(bound, view, writer.own(len(view))):
+                for rows, some, given in _parts(bound, view, writer.own(len(view))):
+                    drawn_by = given.among(refits) if refits and isinstance(given, Exact) else given
                     left = ahead + (0 if rows is None else len(view) - rows.stop) * draws
 
                     def tell(now: int, total: int, done: int = done, left: int = left) -> None:
