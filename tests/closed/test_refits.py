@@ -59,8 +59,8 @@ def test_posteriors_of_scarce_data_are_as_wide_as_their_errors(fitted):
     ratios = np.array([[(e**2).mean() / v.mean() for v in variances] for e, *variances in fitted[0]])
     plain, widened = ratios.mean(0)
     error = ratios.std(0, ddof=1) / len(ratios) ** 0.5
-    assert plain - 4 * error[0] > 1.1  # too narrow beyond doubt
-    assert widened == pytest.approx(1, abs=4 * error[1]) and widened < 1 + 0.4 * (plain - 1)
+    assert plain > 1 + 3 * error[0]  # too narrow beyond doubt
+    assert widened == pytest.approx(1, abs=4 * error[1]) and abs(widened - 1) < 0.5 * (plain - 1)
 
 
 def test_draws_have_the_variance_of_both(fitted):
@@ -70,7 +70,8 @@ def test_draws_have_the_variance_of_both(fitted):
     added = draws[1] - draws[0]  # equal keys draw alike: what is left is which refit was taken
     moved = widened.moved["b"]
     for i in (0, 57):
-        np.testing.assert_array_equal(np.unique(added[:, i].round(4), axis=0), np.unique(moved[:, i].round(4), axis=0))
+        distance = np.abs(added[:, i, None] - moved[:, i]).max(-1)
+        assert distance.min(1).max() < 1e-4 and len(set(distance.argmin(1))) == len(moved)
     # the law of total variance, and the mean that it was
     spread = moved.var(0)
     assert added.var(0).mean() == pytest.approx(spread.mean(), rel=0.03)
