@@ -103,9 +103,10 @@ def gaussians(n: int, seed: int, refits: int) -> dict[str, np.ndarray]:
         y = sum(x.values()) + _STD * rng.normal(size=(n, _D))
         return View(y, dict.fromkeys(sources, 1.0), _STD), x[sources[-1]]
 
-    views = {"alone": seen("a", n)[0], "both": seen("ab", n)[0]}
-    problem = Problem({s: Source((_D,)) for s in "ab"}, views)
+    sources = {s: Source((_D,)) for s in "ab"}
+    problem = Problem(sources, {"alone": seen("a", n)[0], "both": seen("ab", n)[0]})
     view, truth = seen("ab", 200)
+    view = Problem(sources, {"both": view}).views["both"]
     return widths(problem, None, view, truth, "b", refits, 1, seed)
 
 

@@ -55,6 +55,7 @@ def fitted():
     return found, plain, widened
 
 
+@pytest.mark.slow
 def test_posteriors_of_scarce_data_are_as_wide_as_their_errors(fitted):
     ratios = np.array([[(e**2).mean() / v.mean() for v in variances] for e, *variances in fitted[0]])
     plain, widened = ratios.mean(0)
@@ -63,6 +64,7 @@ def test_posteriors_of_scarce_data_are_as_wide_as_their_errors(fitted):
     assert widened == pytest.approx(1, abs=4 * error[1]) and abs(widened - 1) < 0.5 * (plain - 1)
 
 
+@pytest.mark.slow
 def test_draws_have_the_variance_of_both(fitted):
     _, plain, widened = fitted
     keys = [jax.random.split(jax.random.key(k), 100) for k in range(400)]

@@ -14,7 +14,7 @@ CLOSED = {"laps": 0, "held_out": 0.0, "sampling": {"kind": "auto"}, "components"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     config = tiny_config(**CLOSED, gaussian={"laps": 8, "refits": 3})
-    return fit(tiny_problem(), config, out=tmp_path_factory.mktemp("refits") / "run")
+    return fit(tiny_problem(n=48), config, out=tmp_path_factory.mktemp("refits") / "run")
 
 
 def test_draws_are_widened_and_means_are_not_moved(run):
@@ -35,13 +35,13 @@ def test_draws_are_widened_and_means_are_not_moved(run):
 
 def test_a_finished_run_is_what_it_was(run):
     before = (run.path / "refits.safetensors").read_bytes()
-    fit(tiny_problem(), run.config, out=run.path)
+    fit(tiny_problem(n=48), run.config, out=run.path)
     assert (run.path / "refits.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("gaussian", [{"laps": 4, "refits": 0}, {"laps": 4, "refits": 1}], ids=str)
 def test_none_are_made_where_none_are_wanted(gaussian, tmp_path):
-    found = fit(tiny_problem(), tiny_config(**CLOSED, gaussian=gaussian), out=tmp_path / "run")
+    found = fit(tiny_problem(n=48), tiny_config(**CLOSED, gaussian=gaussian), out=tmp_path / "run")
     assert load_refits(found.path) == []
 
 
