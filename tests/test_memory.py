@@ -13,10 +13,13 @@ import pytest
 import zarr
 
 from dichroic import memory
+from dichroic.algebra import Gaussian
+from dichroic.closed import components_em
 from dichroic.diffusion import DenoiserPrior, MLPConfig, NetworkDenoiser, Schedule, TrainingConfig, train
 from dichroic.faults import ProblemError
 from dichroic.operators import Dense, PerSample
 from dichroic.posterior import read_method
+from dichroic.posterior.closed_form import stand_in_mean
 from dichroic.problem import Problem, Source, View, load_problem
 from dichroic.run import separate
 from dichroic.run.known import known_priors
@@ -126,6 +129,20 @@ def test_blocks_are_drawn_as_the_whole_is(method, monkeypatch, tmp_path):
     memory.limit(None)
     for name, x in expected.arrays().items():
         np.testing.assert_allclose(found.arrays()[name], x, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_no_matrix_is_made_that_a_budget_has_no_room_for(monkeypatch):
+    """Neither by a route through a view nor, before it is known that there is none, of a source."""
+    assert memory.dense(4096, 4096) and not memory.dense(4097, 4096) and memory.entries(10**9) == 10**9
+    problem = in_memory()
+    priors = known_priors({"s": {"gaussian": {"mean": np.zeros(D), "covariance": np.eye(D)}}}, problem)
+    start = {"s": Gaussian(np.zeros(D), np.zeros((D, 0)), np.zeros(0), 1.0)}
+    assert stand_in_mean(problem.views["v"], priors) is not None
+    monkeypatch.setattr(memory, "_budget", 32 * 8 * (M**2 - 1))
+    assert memory.entries(10**9) == M**2 - 1 and memory.dense(M - 1, M) and not memory.dense(M, M)
+    monkeypatch.setattr(Gaussian, "covariance", lambda _: pytest.fail("a matrix was made"))
+    assert stand_in_mean(problem.views["v"], priors) is None
+    assert "budget of memory" in components_em(problem, start).refused
 
 
 def test_training_takes_from_files_what_it_takes_from_memory(monkeypatch):
