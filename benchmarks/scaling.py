@@ -282,7 +282,7 @@ law = "em"
 training = {{ steps = 32, batch = 64 }}
 gaussian = {{ laps = 2, large_rank = 4, large_subset = 64 }}
 network = {{ kind = "mlp", width = 8, depth = 1 }}
-sampling = {{ kind = "annealed", target = "pigdm", steps = 2 }}
+sampling = {{ kind = "annealed", steps = 1 }}
 """
         Path(f"{folder}/problem.toml").write_text(text)
         small = ["--sbc", "8x7", "--fission", "8x7", "--leakage", "8x7", "--maps", "8x7", "--observations", "64"]
