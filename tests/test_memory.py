@@ -180,7 +180,7 @@ def test_arrays_are_kept_and_found_where_they_lie(little, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="fit takes up to a fifth more, see docs/howto/scale.md")
+@pytest.mark.xfail(reason="not measured for all commands, see docs/howto/scale.md")
 def test_a_budget_holds_for_data_that_are_larger_than_it():
     script = Path(__file__).parents[1] / "benchmarks" / "scaling.py"
     done = subprocess.run([sys.executable, str(script), "--budget"], capture_output=True, text=True)

@@ -133,7 +133,8 @@ def _draw_view(
         bad = np.flatnonzero(drawn.diverged)
         for s, x in drawn.samples.items():
             samples[s] = memory.by_rows(np.copy, x)
-            samples[s][bad] = before[s][bad] if before is not None else 0
+            for block in memory.blocks(len(bad), x[:1].nbytes):
+                samples[s][bad[block]] = before[s][bad[block]] if before is not None else 0
     samples["usable"] = ~drawn.diverged
     return samples, drawn
 
