@@ -9,11 +9,11 @@ from dichroic.baselines.clvm_linear import CLVMLinear, CLVMLinearConfig
 from dichroic.baselines.clvm_vae import CLVMVAE, CLVMVAEConfig
 from dichroic.baselines.cpca import ContrastivePCA, ContrastivePCAConfig
 from dichroic.baselines.fastica import FastICA, FastICAConfig
-from dichroic.baselines.mean_subtraction import MeanSubtraction, MeanSubtractionConfig
+from dichroic.baselines.mean_subtraction import MeanSubtraction
 from dichroic.baselines.nmf import NMF, NMFConfig
 from dichroic.baselines.pcpca import PCPCA, PCPCAConfig
 from dichroic.baselines.simple import simple_answers
-from dichroic.baselines.stationary_wiener import StationaryWiener, StationaryWienerConfig
+from dichroic.baselines.stationary_wiener import StationaryWiener
 from dichroic.baselines.wiener import Wiener, WienerConfig
 
 # every baseline, by the name it has on the command line and in saved folders; the laws in tests/ run on each of them
@@ -56,11 +56,9 @@ __all__ = [
     "FastICA",
     "FastICAConfig",
     "MeanSubtraction",
-    "MeanSubtractionConfig",
     "NMFConfig",
     "PCPCAConfig",
     "StationaryWiener",
-    "StationaryWienerConfig",
     "Wiener",
     "WienerConfig",
     "beside",

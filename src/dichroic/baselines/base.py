@@ -39,7 +39,7 @@ class Baseline(ABC):
     **Fields:** `config`, the settings; `shapes`, of every source of the problem; `arrays`, all that was learned;
     `record`, what else there is to know about the fit, fit for JSON.
 
-    Of the class: `name`, its key in `BASELINES`; `title`, its name in sentences; `Config`, its settings;
+    Of the class: `name`, its key in `BASELINES`; `title`, its name in sentences; `Config`, its settings (none);
     `has_posterior`, whether it gives draws, or else one point estimate for every observation.
     """
 
@@ -50,7 +50,7 @@ class Baseline(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    Config: ClassVar[type[BaselineConfig]]
+    Config: ClassVar[type[BaselineConfig]] = BaselineConfig
     has_posterior: ClassVar[bool] = True
 
     def __repr__(self) -> str:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import PositiveInt
 
-from dichroic.baselines.base import Baseline, BaselineConfig
-from dichroic.baselines.contrast import matching
-from dichroic.baselines.kinds import contrasts_of, gains
+from dichroic.baselines.base import BaselineConfig
+from dichroic.baselines.kinds import Contrastive, gains
 from dichroic.problem import Problem, View
 
 __all__ = ["BorderMedian", "BorderMedianConfig"]
@@ -26,24 +25,18 @@ class BorderMedianConfig(BaselineConfig):
     border: PositiveInt = 2
 
 
-class BorderMedian(Baseline):
+class BorderMedian(Contrastive):
     """Estimates of the target of every contrast, for images. Nothing is learned but which source that is."""
 
     name = "border-median"
     title = "the border's median"
     Config = BorderMedianConfig
     has_posterior = False
-
-    @classmethod
-    def applicable(cls, problem: Problem, config: Any = None) -> None:
-        contrasts_of(problem, ("image",), cls.title)
+    kinds = ("image",)
 
     @classmethod
     def _fit(cls, problem: Problem, config: Any, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        return {}, {"contrasts": [c.describe(problem) for c in contrasts_of(problem, ("image",), cls.title)]}
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return [c["target"] for c in matching(self.record["contrasts"], problem, view)]
+        return {}, {"contrasts": [c.describe(problem) for c in cls.contrasts(problem)]}
 
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         observed, width = problem.views[view], self.config.border

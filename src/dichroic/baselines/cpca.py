@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from dichroic.baselines.base import Baseline, BaselineConfig
-from dichroic.baselines.contrast import matching, required_contrasts
+from dichroic.baselines.base import BaselineConfig
+from dichroic.baselines.kinds import Contrastive
 from dichroic.baselines.least_squares import least_squares, require_invertible
 from dichroic.problem import Problem
 
@@ -33,7 +33,7 @@ class ContrastivePCAConfig(BaselineConfig):
     alpha: NonNegativeFloat = 1.0
 
 
-class ContrastivePCA(Baseline):
+class ContrastivePCA(Contrastive):
     """Contrastive PCA: the target of every contrast, projected on the directions that the background lacks."""
 
     name = "cpca"
@@ -43,7 +43,7 @@ class ContrastivePCA(Baseline):
 
     @classmethod
     def applicable(cls, problem: Problem, config: Any = None) -> None:
-        for contrast in required_contrasts(problem, cls.title):
+        for contrast in cls.contrasts(problem):
             shape = problem.sources[contrast.target].real_shape
             for name, view in zip(
                 (contrast.mixture, contrast.background), contrast.through_the_target(problem), strict=True
@@ -55,7 +55,7 @@ class ContrastivePCA(Baseline):
         cls, problem: Problem, config: ContrastivePCAConfig, seed: int
     ) -> tuple[Mapping[str, Any], dict[str, Any]]:
         arrays, record = {}, []
-        for contrast in required_contrasts(problem, cls.title):
+        for contrast in cls.contrasts(problem):
             t = contrast.target
             shape = problem.sources[t].real_shape
             x, b = (
@@ -70,9 +70,6 @@ class ContrastivePCA(Baseline):
             }
             record.append({**contrast.describe(problem), "eigenvalues": values.tolist()})
         return arrays, {"contrasts": record}
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return [c["target"] for c in matching(self.record["contrasts"], problem, view)]
 
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         found = {}

@@ -1,17 +1,19 @@
-"""What kind of data a view holds, and how strongly a source enters it: what the simple answers need to know."""
+"""Contrasts by the kind of data that views hold, what is measured of them, and the baselines that estimate targets."""
 
-from typing import Literal
+from abc import ABC
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from dichroic.baselines.base import Baseline
 from dichroic.baselines.batches import over_observations
-from dichroic.baselines.contrast import Contrast, required_contrasts
+from dichroic.baselines.contrast import Contrast, matching, required_contrasts
 from dichroic.problem import Problem, ProblemError, View
 
-__all__ = ["Kind", "contrasts_of", "gains", "kind_of", "moments"]
+__all__ = ["Contrastive", "Kind", "gains", "kind_of", "moments"]
 
 Kind = Literal["image", "series", "vector"]
 
@@ -59,13 +61,32 @@ class _Uniform(eqx.Module):
         return observation.mixing[self.source](jnp.ones(self.shape))
 
 
-def contrasts_of(problem: Problem, kinds: tuple[Kind, ...], title: str) -> list[Contrast]:
-    """The contrasts of a problem whose mixtures show the target in its own shape, real, and are of a kind.
+class Contrastive(Baseline, ABC):
+    """A baseline that estimates the target of every contrast; `kinds`, of the data that it takes, of any if none."""
 
-    **Raises:** `ProblemError` when there is none, with the reasons.
-    """
+    kinds: ClassVar[tuple[Kind, ...]] = ()
+
+    @classmethod
+    def applicable(cls, problem: Problem, config: Any = None) -> None:
+        cls.contrasts(problem)
+
+    @classmethod
+    def contrasts(cls, problem: Problem) -> list[Contrast]:
+        """The contrasts of a problem; of some kinds of data, those whose mixtures show the target in its own shape,
+        real.
+
+        **Raises:** `ProblemError` when there is none, with the reasons.
+        """
+        found = required_contrasts(problem, cls.title)
+        return _of_kinds(found, problem, cls.kinds, cls.title) if cls.kinds else found
+
+    def estimates(self, problem: Problem, view: str) -> list[str]:
+        return [c["target"] for c in matching(self.record["contrasts"], problem, view)]
+
+
+def _of_kinds(contrasts: list[Contrast], problem: Problem, kinds: tuple[Kind, ...], title: str) -> list[Contrast]:
     found, faults = [], []
-    for contrast in required_contrasts(problem, title):
+    for contrast in contrasts:
         view, shape = problem.views[contrast.mixture], problem.sources[contrast.target].real_shape
         kind = kind_of(problem.views[contrast.background])
         if view.event_shape != shape or np.iscomplexobj(view.y):

@@ -11,44 +11,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dichroic.baselines.base import Baseline, BaselineConfig
-from dichroic.baselines.contrast import matching, required_contrasts
+from dichroic.baselines.kinds import Contrastive
 from dichroic.baselines.least_squares import least_squares, least_squares_means
 from dichroic.problem import Problem, View
 from dichroic.problem.noise import bind_noise
 
-__all__ = ["MeanSubtraction", "MeanSubtractionConfig"]
+__all__ = ["MeanSubtraction"]
 
 
-class MeanSubtractionConfig(BaselineConfig):
-    """`MeanSubtraction` has no settings."""
-
-
-class MeanSubtraction(Baseline):
+class MeanSubtraction(Contrastive):
     """Estimates of the target of every contrast, for data of any kind; other sources are not modelled."""
 
     name = "mean-subtraction"
     title = "mean subtraction"
-    Config = MeanSubtractionConfig
     has_posterior = False
-
-    @classmethod
-    def applicable(cls, problem: Problem, config: Any = None) -> None:
-        required_contrasts(problem, cls.title)
 
     @classmethod
     def _fit(cls, problem: Problem, config: Any, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
         arrays, record = {}, []
-        for contrast in required_contrasts(problem, cls.title):
+        for contrast in cls.contrasts(problem):
             background = problem.views[contrast.background]
             shapes = {s: problem.sources[s].real_shape for s in background.mixing}
             means = least_squares_means([(_alike(background), 1.0)], shapes)
             arrays |= {f"{contrast.target}/{s}": m for s, m in means.items()}
             record.append(contrast.describe(problem))
         return arrays, {"contrasts": record}
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return [c["target"] for c in matching(self.record["contrasts"], problem, view)]
 
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         observed = _alike(problem.views[view])

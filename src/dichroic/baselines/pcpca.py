@@ -44,11 +44,12 @@ from jaxtyping import Array
 from pydantic import PositiveFloat, PositiveInt
 
 from dichroic import memory
-from dichroic.baselines.base import Baseline, BaselineConfig
+from dichroic.baselines.base import BaselineConfig
 from dichroic.baselines.batches import over_observations
 from dichroic.baselines.climb import Objective, climb
-from dichroic.baselines.contrast import Contrast, matching, required_contrasts
+from dichroic.baselines.contrast import Contrast
 from dichroic.baselines.factors import FactorModel, ScaledLikelihood
+from dichroic.baselines.kinds import Contrastive
 from dichroic.baselines.least_squares import least_squares, least_squares_means, mixed, principal_start
 from dichroic.kinds import Share
 from dichroic.problem import Problem, ProblemError, View
@@ -79,7 +80,7 @@ class PCPCAConfig(BaselineConfig):
     tolerance: PositiveFloat = 1e-9
 
 
-class PCPCA(Baseline):
+class PCPCA(Contrastive):
     """Probabilistic contrastive PCA: posterior of the target of every contrast; other sources are not modelled."""
 
     name = "pcpca"
@@ -88,13 +89,13 @@ class PCPCA(Baseline):
 
     @classmethod
     def applicable(cls, problem: Problem, config: Any = None) -> None:
-        for contrast in required_contrasts(problem, cls.title):
+        for contrast in cls.contrasts(problem):
             contrast.amplitude(problem)
 
     @classmethod
     def _fit(cls, problem: Problem, config: PCPCAConfig, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
         arrays, record = {}, []
-        for contrast in required_contrasts(problem, cls.title):
+        for contrast in cls.contrasts(problem):
             t, background = contrast.target, {}
             seen = contrast.through_the_target(problem)
             if config.objective == "published":
@@ -109,9 +110,6 @@ class PCPCA(Baseline):
             arrays |= {_of_background(t, s): m for s, m in background.items()}
             record.append({**contrast.describe(problem), **said})
         return arrays, {"contrasts": record}
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return [c["target"] for c in matching(self.record["contrasts"], problem, view)]
 
     def modelled(self) -> list[str]:
         return [c["target"] for c in self.record["contrasts"]]

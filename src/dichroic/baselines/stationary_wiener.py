@@ -16,36 +16,25 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.baselines.base import Baseline, BaselineConfig
 from dichroic.baselines.contrast import Contrast, matching
-from dichroic.baselines.kinds import Kind, contrasts_of, gains, kind_of, moments
+from dichroic.baselines.kinds import Contrastive, gains, kind_of, moments
 from dichroic.problem import Problem, View
 
-__all__ = ["StationaryWiener", "StationaryWienerConfig"]
-
-_KINDS: tuple[Kind, ...] = ("image", "series")
+__all__ = ["StationaryWiener"]
 
 
-class StationaryWienerConfig(BaselineConfig):
-    """`StationaryWiener` has no settings."""
-
-
-class StationaryWiener(Baseline):
+class StationaryWiener(Contrastive):
     """Estimates of the target of every contrast, for images and series; other sources are not estimated."""
 
     name = "stationary-wiener"
     title = "the stationary Wiener filter"
-    Config = StationaryWienerConfig
     has_posterior = False
-
-    @classmethod
-    def applicable(cls, problem: Problem, config: Any = None) -> None:
-        contrasts_of(problem, _KINDS, cls.title)
+    kinds = ("image", "series")
 
     @classmethod
     def _fit(cls, problem: Problem, config: Any, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
         arrays, record = {}, []
-        for contrast in contrasts_of(problem, _KINDS, cls.title):
+        for contrast in cls.contrasts(problem):
             mixture, background = problem.views[contrast.mixture], problem.views[contrast.background]
             axes = [1, 2] if kind_of(background) == "image" else [1]
             c, b = _amplitudes(problem, mixture, contrast)
@@ -63,9 +52,6 @@ class StationaryWiener(Baseline):
             arrays |= {f"{t}/mean": target, f"{t}/rest": rest, f"{t}/spectrum": S, f"{t}/rest_spectrum": P_b}
             record.append({**contrast.describe(problem), "axes": axes, "beside": beside})
         return arrays, {"contrasts": record}
-
-    def estimates(self, problem: Problem, view: str) -> list[str]:
-        return [c["target"] for c in matching(self.record["contrasts"], problem, view)]
 
     def _estimate(self, problem: Problem, view: str, key: Any) -> Mapping[str, Any]:
         observed, found = problem.views[view], {}
