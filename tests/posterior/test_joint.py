@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dichroic import Problem, Source, View, load_problem
-from dichroic.design.joint import check_joint
+from dichroic.design.joint import check_bending
 from dichroic.diffusion import DenoiserPrior, Empirical, GaussianDenoiser, Scaling
 from dichroic.faults import ProblemError
 from dichroic.operators import Response, take
@@ -124,10 +124,10 @@ def test_a_problem_file_names_the_function_and_the_check_measures_it(tmp_path):
     np.testing.assert_allclose(one.mixture(x), 0.5**3 + 0.75 * 2)
     near = one.gaussian_at(x)
     np.testing.assert_allclose(near.y - near.mixture(x), one.y - one.mixture(x), atol=1e-6)
-    (found,) = check_joint("v", view)
+    (found,) = check_bending("v", view)
     assert (found.level, found.code) == ("amber", "DC124")
     more = ', parameters = { array = "x.npz:share", per_sample = true }'
-    (found,) = check_joint("v", read(tmp_path, "faded", more=more).views["v"])
+    (found,) = check_bending("v", read(tmp_path, "faded", more=more).views["v"])
     assert found.level == "green"
     assert problem.fingerprint() != read(tmp_path, "faded", more=more).fingerprint()
     with pytest.raises(ProblemError, match="--allow-code"):

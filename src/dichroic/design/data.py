@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dichroic.design.finding import Finding, worst_first
-from dichroic.design.joint import check_joint
+from dichroic.design.joint import check_bending
 from dichroic.design.response import check_response
 from dichroic.faults import samples
 from dichroic.operators import Censored, take
@@ -37,7 +37,7 @@ def check_data(problem: Problem, held_out: Problem | None = None) -> list[Findin
                 found.append(Finding("amber", where, f"{text}: scores on them mean nothing", "DC106"))
         if (response := check_response(name, view)) is not None:
             found.append(response)
-        found += check_joint(name, view)
+        found += check_bending(name, view)
         if len(view) < 64:
             found.append(
                 Finding("green", where, f"{len(view)} observations are few to learn a population from", "DC107")

@@ -20,14 +20,14 @@ from dichroic.faults import names
 from dichroic.operators import joints, take
 from dichroic.problem import View
 
-__all__ = ["check_joint"]
+__all__ = ["check_bending"]
 
 _MILD = 0.5  # noise units up to which tangents will do
 _POINTS = 16  # observations
 _ITERATIONS = 32  # of the solver that keeps a move out of the tangent's sight
 
 
-def check_joint(name: str, view: View) -> Iterator[Finding]:
+def check_bending(name: str, view: View) -> Iterator[Finding]:
     """Whether tangents will do for the functions of several sources of a view, or draws need a chain."""
     if not (found := joints(view.mixing)):
         return
