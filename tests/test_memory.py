@@ -29,15 +29,22 @@ N, M, D = 600, 4, 3
 
 
 @pytest.fixture
-def little(monkeypatch):
+def limit(monkeypatch):
+    """Sets a budget, however little; none is left when the test ends."""
+    monkeypatch.setattr(memory, "LEAST", 0)
+    yield memory.limit
+    memory.limit(None)
+
+
+@pytest.fixture
+def little(limit):
     """A budget of which a block has 4 kB."""
-    monkeypatch.setattr(memory, "_budget", 32 << 12)
+    limit(32 << 12)
 
 
 @pytest.mark.parametrize("said, size", [("2GB", 2_000_000_000), ("1.5 GiB", 3 << 29), (10**9, 10**9), (None, None)])
-def test_sizes(said, size, monkeypatch):
-    monkeypatch.setattr(memory, "_budget", None)
-    memory.limit(said)
+def test_sizes(said, size, limit):
+    limit(said)
     assert memory.budget() == size
 
 
@@ -119,33 +126,33 @@ def test_a_problem_is_read_from_any_file_as_it_is_in_memory(kind, little, tmp_pa
     [{"kind": "closed_form"}, pytest.param({"kind": "annealed", "steps": 2}, marks=pytest.mark.slow)],
     ids=["closed_form", "annealed"],
 )
-def test_blocks_are_drawn_as_the_whole_is(method, monkeypatch, tmp_path):
+def test_blocks_are_drawn_as_the_whole_is(method, limit, tmp_path):
     problem = in_memory()
     priors = known_priors({"s": {"gaussian": {"mean": np.zeros(D), "covariance": np.eye(D)}}}, problem)
     key, sampling = jax.random.key(0), read_method(method)
     expected = separate(problem, priors, key=key, draws=2, sampling=sampling, share=1.0)
-    monkeypatch.setattr(memory, "_budget", 32 << 14)
+    limit(32 << 14)
     found = separate(problem, priors, key=key, draws=2, sampling=sampling, share=1.0, out=tmp_path / "found.zarr")
-    memory.limit(None)
+    limit(None)
     for name, x in expected.arrays().items():
         np.testing.assert_allclose(found.arrays()[name], x, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_no_matrix_is_made_that_a_budget_has_no_room_for(monkeypatch):
+def test_no_matrix_is_made_that_a_budget_has_no_room_for(monkeypatch, limit):
     """Neither by a route through a view nor, before it is known that there is none, of a source."""
     assert memory.dense(4096, 4096) and not memory.dense(4097, 4096) and memory.entries(10**9) == 10**9
     problem = in_memory()
     priors = known_priors({"s": {"gaussian": {"mean": np.zeros(D), "covariance": np.eye(D)}}}, problem)
     start = {"s": Gaussian(np.zeros(D), np.zeros((D, 0)), np.zeros(0), 1.0)}
     assert stand_in_mean(problem.views["v"], priors) is not None
-    monkeypatch.setattr(memory, "_budget", 32 * 8 * (M**2 - 1))
+    limit(32 * 8 * (M**2 - 1))
     assert memory.entries(10**9) == M**2 - 1 and memory.dense(M - 1, M) and not memory.dense(M, M)
     monkeypatch.setattr(Gaussian, "covariance", lambda _: pytest.fail("a matrix was made"))
     assert stand_in_mean(problem.views["v"], priors) is None
     assert "budget of memory" in components_em(problem, start).refused
 
 
-def test_training_takes_from_files_what_it_takes_from_memory(monkeypatch):
+def test_training_takes_from_files_what_it_takes_from_memory(limit):
     network = MLPConfig(width=8, depth=1, embedding=8)
     prior = DenoiserPrior(NetworkDenoiser.create((D,), network, key=jax.random.key(0)), Schedule(0.01, 10.0))
     x = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
@@ -157,7 +164,7 @@ def test_training_takes_from_files_what_it_takes_from_memory(monkeypatch):
         return [np.asarray(losses), *(np.asarray(a) for a in jax.tree.leaves(found) if isinstance(a, jax.Array))]
 
     expected = trained()
-    monkeypatch.setattr(memory, "_budget", 32 << 10)  # two steps to a block, of the four between two reports
+    limit(32 << 10)  # two steps to a block, of the four between two reports
     for a, b in zip(trained(), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _SHARE = 32  # of the budget: one array in memory, or one block; some ten of them are alive at a time
-_LEAST = 512 << 20  # bytes: JAX and its programs alone take about 400 MB
+LEAST = 512 << 20  # bytes: JAX and its programs alone take about 400 MB
 _UNITS = {"": 1, "b": 1, **{f"{unit}b": 10**power for unit, power in zip("kmgt", (3, 6, 9, 12), strict=True)}}
 _UNITS |= {f"{unit}ib": 1024**power for power, unit in enumerate("kmgt", 1)}
 
@@ -187,6 +187,6 @@ def _bytes(size: str | int) -> int:
         number = 0.0
     if not number:
         raise ProblemError([f"memory: expected a size such as 2GB, got '{size}'"])
-    if number < _LEAST:
+    if number < LEAST:
         raise ProblemError([f"memory: JAX and its programs take about 400 MB; give at least 512MiB, got {size}"])
     return int(number)

@@ -70,7 +70,7 @@ def test_work_is_counted_as_it_is_done(monkeypatch, tmp_path, changes):
     monkeypatch.setattr(Auto, "bind", lambda method, view, priors, **_: Counting(view, priors, method.runs))
     monkeypatch.setattr(score, "_whitened", lambda observations, *_: np.zeros((3, *observations.y.value.shape)))
     monkeypatch.setattr(mstep, "train", train)
-    monkeypatch.setattr(mstep, "_spread", lambda *_: None)
+    monkeypatch.setattr(mstep, "measure_errors", lambda *_: None)
     # every lap is the best so far: a stage that never gets better goes on with Gaussian priors
     best = {"lowest": [0.0], "last": 0.0, "error": 0.0}
     monkeypatch.setattr(loop, "judge", lambda _, scores, lap: best | {"lap": lap})

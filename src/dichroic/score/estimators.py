@@ -20,10 +20,10 @@ from dichroic.score.kernels import Kernel, KernelName, median_distance
 
 __all__ = ["KernelScore", "nu_method", "spectral_stein", "stein_gradient", "tikhonov"]
 
-_DIRECT = 4096  # unknowns up to which a system is factorised
+DIRECT = 4096  # unknowns up to which a system is factorised
 _TOLERANCE = 1e-8  # of conjugate gradients, relative
 _ITERATIONS = 200
-_LAPACK = 1024  # samples up to which all eigenvectors are found
+LAPACK = 1024  # samples up to which all eigenvectors are found
 _SMALLEST = 1e-10  # eigenvalue of a mode that is kept, relative to the largest
 
 
@@ -58,7 +58,7 @@ def tikhonov(
     x, centre, k = _prepared(samples, kernel, bandwidth)
     zeta, ridge = k.divergence(x, x), len(x) * strength
     unknowns = x.size if k.curl_free else len(x)
-    if unknowns <= _DIRECT:
+    if unknowns <= DIRECT:
         c, residual = _factorised(k.matrix(x, x), ridge, zeta), 0.0
     else:
         c, residual = _conjugate_gradient(lambda c: k.product(x, x, c) + ridge * c, zeta)
@@ -182,7 +182,7 @@ def _leading(K: np.ndarray, count: int | None) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.linalg import eigsh
 
     N = len(K)
-    if count is None or N <= _LAPACK or 4 * count > N:
+    if count is None or N <= LAPACK or 4 * count > N:
         values, vectors = eigh(K, subset_by_index=None if count is None else (N - count, N - 1))
     else:
         values, vectors = eigsh(K, count, v0=np.ones(N), ncv=min(N, max(2 * count, count + 32)))
