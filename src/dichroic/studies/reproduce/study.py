@@ -54,7 +54,9 @@ class Study(ABC):
         """Draws figures of cells that are done into the folder of the study, where there is something to see."""
         return []
 
-    def run_cell(self, title: str, cell: Mapping[str, Any], folder: Path, material: Any, progress: Progress) -> dict:
+    def run_cell(
+        self, title: str, cell: Mapping[str, Any], folder: Path, material: Any, progress: Progress
+    ) -> dict[str, Any]:
         """Trains and judges a cell in a folder, unless that is done."""
         progress.advance(0.0, "training")
 

@@ -41,10 +41,15 @@ def _about(found: Mapping[str, Any]) -> list[str]:
     machine = found["machine"]
     versions = machine["versions"]
     devices = ", ".join(sorted(set(machine["devices"])))
-    return [
+    about = [
         f"Scale *{found['scale']}*, {machine['started'][:10]}, {machine['cores']} cores, device {devices}, "
         f"{machine['platform']}, Python {machine['python']}, JAX {versions['jax']}, dichroic {versions['dichroic']}.",
         "",
+    ]
+    if not (found["experiments"] or found["ablations"]):
+        return about
+    return [
+        *about,
         "Every number is of held-out observations, with its 95 % interval: of the bootstrap over observations for "
         "means, of half-samples for distances between sets; *n* is the number of samples. Columns called *published* "
         "follow the definitions of the paper, in which draws meet the truth of their own observations; the others "

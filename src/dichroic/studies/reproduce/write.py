@@ -24,13 +24,15 @@ def write_results(found: Mapping[str, Any], place: Path, docs: Path | None = Non
     """
     (place / "results.md").write_text(as_markdown(found), encoding="utf-8")
     written = [place / "results.md", place / "results.json"]
-    copies, name = {}, f"reproduce_{found['scale']}"
+    name = f"reproduce_{found['scale']}"
+    copies: dict[Path, str] = {}
     if figure := draw_results(found, place / "results.png"):
         copies[figure] = f"{name}.png"
     for e in found["experiments"]:
         if e.get("axis") and (curve := draw_rates(e, place / e["name"], place / f"{e['name']}.png")):
             copies[curve] = f"{e['name']}_{found['scale']}.png"
-    tables = {name: mixtures_as_markdown(found)}
+    mixed = found["experiments"] or found["ablations"]  # or else the tables of another call are left alone
+    tables = {name: mixtures_as_markdown(found)} if mixed else {}
     for study in found.get("studies", []):
         stem, done = study["name"].replace("-", "_"), [c for c in study["cells"] if c["status"] == "done"]
         tables[f"{stem}_{found['scale']}"] = study_as_markdown(study)
@@ -42,7 +44,10 @@ def write_results(found: Mapping[str, Any], place: Path, docs: Path | None = Non
     docs.mkdir(parents=True, exist_ok=True)
     for stem, text in tables.items():
         (docs / f"{stem}.inc").write_text(text, encoding="utf-8")
-    write_json(docs / f"{name}.json", found)
     for figure, copy in copies.items():
         shutil.copyfile(figure, docs / copy)
-    return [*written, *(docs / f"{stem}.inc" for stem in tables), docs / f"{name}.json"]
+    written += [docs / f"{stem}.inc" for stem in tables]
+    if mixed:
+        write_json(docs / f"{name}.json", found)
+        written.append(docs / f"{name}.json")
+    return written
