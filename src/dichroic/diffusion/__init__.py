@@ -13,6 +13,7 @@ from dichroic.diffusion.denoiser import (
     Denoiser,
     GaussianDenoiser,
     LowRankGaussianDenoiser,
+    exact_moments,
     trainable_in,
 )
 from dichroic.diffusion.denoiser_prior import DenoiserPrior
@@ -20,7 +21,6 @@ from dichroic.diffusion.described import components_of_table, gaussian_of_table
 from dichroic.diffusion.empirical import Empirical, EmpiricalDenoiser
 from dichroic.diffusion.levels import LiftedDenoising, ResidualDenoising
 from dichroic.diffusion.log_density import LogDensity, Ranking, log_density, rank_candidates
-from dichroic.diffusion.moments import exact_moments
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import (
     MLP,
@@ -41,12 +41,20 @@ from dichroic.diffusion.objective import OBJECTIVES, AnyObjective, Batch, Denois
 from dichroic.diffusion.ofdm import OFDM, WIFI
 from dichroic.diffusion.prior import DESCRIBED, PRIOR_STEPS, PRIORS, Prior, Scaling, denoisers_of, describe_prior
 from dichroic.diffusion.pulse import Pulse, pulse_matrix, root_raised_cosine
-from dichroic.diffusion.sampler import Cost, MomentTarget, Step, Target, noise_like, pure_noise, run_sampler
+from dichroic.diffusion.sampler import (
+    Cost,
+    MomentTarget,
+    PriorTarget,
+    Step,
+    Target,
+    noise_like,
+    pure_noise,
+    run_sampler,
+)
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread, at_level, measure_spread, principal_directions
 from dichroic.diffusion.steps import DDIM, STEPS, Ancestral, Decoupled, Heun, PredictorCorrector, Resampled
 from dichroic.diffusion.symbols import CONSTELLATIONS, Modulator, Symbols, SymbolsDenoiser
-from dichroic.diffusion.target import PriorTarget
 from dichroic.diffusion.train import TrainingConfig, train
 
 PRIORS |= {cls.kind: cls for cls in (DenoiserPrior, Empirical, Alphabet, Pulse, OFDM)}

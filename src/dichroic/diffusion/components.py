@@ -19,12 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dichroic.algebra.small import symmetric_eigen
-from dichroic.diffusion.denoiser import EXACT_SIZE, ComponentsDenoiser, Denoiser
-from dichroic.diffusion.moments import exact_moments
-from dichroic.diffusion.sampler import Cost, run_sampler
+from dichroic.diffusion.denoiser import EXACT_SIZE, ComponentsDenoiser, Denoiser, exact_moments
+from dichroic.diffusion.sampler import Cost, PriorTarget, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.steps import Heun
-from dichroic.diffusion.target import PriorTarget
 
 __all__ = ["COMPONENTS_LEVEL", "components_cost", "components_of", "own_share"]
 

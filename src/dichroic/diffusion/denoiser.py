@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from dichroic.algebra import Components, Gaussian, solve_spd, symmetric_eigen
+from dichroic.algebra import Components, Gaussian, psd_part, solve_spd, symmetric_eigen
 
 __all__ = [
     "EXACT_SIZE",
@@ -24,6 +24,7 @@ __all__ = [
     "Denoiser",
     "GaussianDenoiser",
     "LowRankGaussianDenoiser",
+    "exact_moments",
     "trainable_in",
 ]
 
@@ -55,6 +56,11 @@ class Denoiser(eqx.Module):
     def trainable(self) -> Any:
         """What training may change, in the form of `equinox.partition`: of a closed form nothing."""
         return jax.tree.map(lambda _: False, self)
+
+    @property
+    def levels(self) -> tuple[Any, ...]:
+        """The networks that correct each other, the first of them first."""
+        return ()
 
     @property
     def fast_block(self) -> int | None:
@@ -290,3 +296,21 @@ class ComponentsDenoiser(Denoiser):
 def _stacked(bases: Float[Array, "K d d"]) -> Float[Array, "d K*d"]:
     K, d, _ = bases.shape
     return bases.transpose(1, 0, 2).reshape(d, K * d)
+
+
+def exact_moments(
+    denoiser: Denoiser, x_t: Float[Array, "..."], sigma: Float[Array, ""]
+) -> tuple[Float[Array, "..."], Float[Array, "d d"], Float[Array, "d d"]]:
+    r"""The Gaussian with the moments of :math:`p(x_0 \mid x_t)`: mean, covariance :math:`V = \sigma_t^2 J` and a root
+    of it, from the full Jacobian, by one forward pass and `d` transposed products.
+
+    The Jacobian of a learned network is neither symmetric nor positive; whatever uses `V` uses the *same* symmetrised
+    and positive semidefinite matrix everywhere, or posterior draws diverge.
+
+    **Returns:** the mean with the shape of `x_t`, `V` and `R` with :math:`V = R R^\top`, both `(d, d)`.
+    """
+    mean, transposed = jax.vjp(lambda x: denoiser(x, sigma), x_t)
+    units = jnp.eye(x_t.size, dtype=x_t.dtype).reshape(x_t.size, *x_t.shape)
+    jacobian = jax.vmap(lambda e: transposed(e)[0].reshape(-1))(units)
+    V, R = psd_part(sigma**2 * jacobian)
+    return mean, V, R

@@ -24,11 +24,10 @@ from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.network import NetworkDenoiser
 from dichroic.diffusion.networks import AnyNetwork
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling
-from dichroic.diffusion.sampler import Step, run_sampler
+from dichroic.diffusion.sampler import PriorTarget, Step, run_sampler
 from dichroic.diffusion.schedule import Schedule
 from dichroic.diffusion.spread import Spread
 from dichroic.diffusion.steps import Heun
-from dichroic.diffusion.target import PriorTarget
 
 __all__ = ["DenoiserPrior"]
 

@@ -61,8 +61,7 @@ class NetworkDenoiser(Denoiser):
 
     @property
     def levels(self) -> "tuple[NetworkDenoiser, ...]":
-        """The networks that correct each other, the first of them first."""
-        return (*(self.base.levels if isinstance(self.base, NetworkDenoiser) else ()), self)
+        return (*(() if self.base is None else self.base.levels), self)
 
     @property
     def fast_block(self) -> int | None:

@@ -10,7 +10,7 @@ from dichroic.posterior.annealed import TARGETS, Annealed, Annealing, Sampled, T
 from dichroic.posterior.auto import Auto
 from dichroic.posterior.candidates import CandidatePosterior, Candidates
 from dichroic.posterior.closed_form import ClosedForm, Exact, stand_in_mean
-from dichroic.posterior.covariance import COVARIANCES
+from dichroic.posterior.covariance import COVARIANCES, Moments
 from dichroic.posterior.drawn import Drawn, DrawnPosterior
 from dichroic.posterior.draws import Draws
 from dichroic.posterior.fast import Fast
@@ -19,7 +19,6 @@ from dichroic.posterior.gibbs import Gibbs, gibbs_rounds
 from dichroic.posterior.handover import Handover
 from dichroic.posterior.in_blocks import InBlocks, bind_blocks
 from dichroic.posterior.instrument import bind_instrument, given_sources
-from dichroic.posterior.matched import Moments
 from dichroic.posterior.method import (
     METHODS,
     AnyMethod,

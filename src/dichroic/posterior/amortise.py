@@ -20,7 +20,6 @@ from dichroic.diffusion import (
     GaussianDenoiser,
     MLPConfig,
     NetworkConfig,
-    NetworkDenoiser,
     Prior,
     Scaling,
     TrainingConfig,
@@ -130,8 +129,8 @@ class OnPairs(Stepped, ABC):
 
     def _network(self, view: View, priors: Mapping[str, Prior]) -> NetworkConfig:
         """A U-Net like those of the priors where there is one and it can serve, an MLP elsewhere."""
-        denoisers = (prior.denoiser() for prior in priors.values())
-        learned = [d.network.config for d in denoisers if isinstance(d, NetworkDenoiser)]  # pyright: ignore
+        networks = (d.levels[-1].network for p in priors.values() if (d := p.denoiser()) is not None and d.learned)
+        learned = [network.config for network in networks]
         shapes = {prior.shape[:2] for prior in priors.values()}
         if view.shared and len(shapes) == 1 and all(len(prior.shape) == 3 for prior in priors.values()):
             for config in learned:

@@ -16,19 +16,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dichroic.algebra import Info, conjugate_gradient, lanczos_root
+from dichroic.algebra import Info, conjugate_gradient, lanczos_root, matheron
 from dichroic.algebra.small import gain, psd_part, solve_spd, symmetric_eigen
 from dichroic.diffusion import (
     EXACT_SIZE,
     Cost,
     Denoiser,
+    MomentTarget,
     exact_moments,
     noise_like,
+    pure_noise,
 )
 from dichroic.posterior.modelled import ITERATIONS, Model, Sources, System
 from dichroic.white import WhitenedObservation
 
-__all__ = ["COVARIANCES", "Covariance", "FullJacobian", "Given", "JacobianProducts", "Measured"]
+__all__ = ["COVARIANCES", "Covariance", "FullJacobian", "Given", "JacobianProducts", "Measured", "Moments"]
 
 Noise = Callable[[PRNGKeyArray], Sources]
 Pull = Callable[[Array], tuple[Sources, Info]]
@@ -306,3 +308,43 @@ COVARIANCES: dict[str, type[Covariance]] = {
     "surrogate": Measured,
     "krylov": JacobianProducts,
 }
+
+
+class Moments(MomentTarget):
+    """The joint posterior of one observation where sources are taken for Gaussians with the priors' moments; the state
+    is a dict of the sources that enter it.
+    """
+
+    covariance: Covariance
+    y: Float[Array, " m"]
+
+    def mean(self, x_t: Sources, sigma: Float[Array, ""]) -> tuple[Sources, Info]:
+        means, pull = self.covariance.mean(x_t, sigma)
+        return matheron(means, self.y, 0, self.observation.forward, pull)
+
+    def draw(self, x_t: Sources, sigma: Float[Array, ""], key: PRNGKeyArray) -> tuple[Sources, Info]:
+        return self.drawn(self.covariance.draw(x_t, sigma), key)
+
+    def drawn(self, given: Given, key: PRNGKeyArray) -> tuple[Sources, Info]:
+        """The same, of what is known of the sources given their states."""
+        latent_key, noise_key = jax.random.split(key)
+        means, noise, pull, _ = given
+        n = self.observation.observed * jax.random.normal(noise_key, self.y.shape, self.y.dtype)
+        x = jax.tree.map(jnp.add, means, noise(latent_key))
+        return matheron(x, self.y, n, self.observation.forward, pull)
+
+    def start(self, sigma: Float[Array, ""], key: PRNGKeyArray) -> Sources:
+        return pure_noise(key, self.observation.shapes, sigma, self.y.dtype)
+
+    @property
+    def observation(self) -> WhitenedObservation:
+        """What is observed."""
+        return self.covariance.observation
+
+    @property
+    def mean_cost(self) -> Cost:
+        return self.covariance.mean_cost
+
+    @property
+    def draw_cost(self) -> Cost:
+        return self.covariance.draw_cost

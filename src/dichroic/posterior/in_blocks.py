@@ -1,13 +1,14 @@
 """Views that are larger than their share of memory, drawn block by block."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from dichroic import memory
 from dichroic.diffusion import Prior
-from dichroic.posterior.draws import Draws
+from dichroic.posterior.draws import Draws, join
 from dichroic.posterior.method import Bound, Wanted
 from dichroic.problem import View
 from dichroic.problem.portion import bytes_of_one, portion_of
@@ -58,12 +59,5 @@ class InBlocks(Bound):
                 if s not in samples:
                     samples[s] = memory.zeros((n, *x.shape[1:]), x.dtype)
                 samples[s][block] = x
-            some.samples = {}
-            found.append(some)
-
-        def joined(name: str) -> np.ndarray:
-            return np.concatenate([getattr(some, name) for some in found])
-
-        effective = None if found[0].effective is None else joined("effective")
-        rest = (joined("chi_square"), joined("residual"), joined("stopped"), joined("diverged"))
-        return Draws(samples, *rest, self.cost, self.shared, effective)
+            found.append((chosen, replace(some, samples={})))
+        return replace(join(found), samples=samples, cost=self.cost, shared=self.shared)

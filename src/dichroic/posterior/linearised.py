@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dichroic.algebra import Info
 from dichroic.diffusion import Cost, MomentTarget, Target
 from dichroic.operators import joints
+from dichroic.posterior.covariance import Moments
 from dichroic.posterior.hamiltonian import PATH, PRODUCTS, hamiltonian
-from dichroic.posterior.matched import Moments
 from dichroic.posterior.sampler import Build
 from dichroic.white import WhitenedObservation
 

@@ -16,8 +16,7 @@ from pydantic import NonNegativeInt, PositiveInt, field_validator
 
 from dichroic.diffusion import Denoiser
 from dichroic.posterior.annealed import Annealed
-from dichroic.posterior.covariance import COVARIANCES, Covariance
-from dichroic.posterior.matched import Moments
+from dichroic.posterior.covariance import COVARIANCES, Covariance, Moments
 from dichroic.white import WhitenedObservation
 
 __all__ = ["MomentMatching", "covariance_for"]
