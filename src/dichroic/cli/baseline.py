@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Flag, Json, ProblemPath, Seed
+from dichroic.cli.options import AllowCode, CountOrNone, Flag, Json, ProblemPath, Seed
 
 __all__ = ["baseline"]
 
@@ -17,7 +17,7 @@ def baseline(
     *,
     out: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=("--set", "-s"), negative="")] = None,
-    draws: Seed = 8,
+    draws: CountOrNone = 8,
     seed: Seed = 0,
     overwrite: Flag = False,
     report: bool = True,

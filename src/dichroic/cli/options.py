@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 __all__ = [
     "AllowCode",
     "Count",
+    "CountOrNone",
     "Flag",
     "Folder",
     "Hosts",
@@ -33,6 +34,7 @@ def whole_number(_: Any, tokens: Sequence[Token]) -> int:
 
 
 Count = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=1))]
+CountOrNone = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0))]
 Seed = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0, lt=1 << 63))]
 
 Folder = Annotated[Path, Parameter(help="The run folder.")]
