@@ -77,13 +77,15 @@ class Factors(Evidence):
         self.seen, self.y = seen[:, self.kept], y[:, self.kept]
         self.count = self.seen.sum(1)
         self.A = {s: a[self.kept] for s, a in A.items()}
-        self.D, self.common = {s: d[:, self.kept] for s, d in D.items()}, None
+        self.D: dict[str, np.ndarray] = {s: d[:, self.kept] for s, d in D.items()}
+        self.common: np.ndarray | None = None
         if has_weights(view):
             weights = self.D[self.sources[0]]
             best = weights.max(0)
-            self.common = weights / best
+            common: np.ndarray = weights / best
+            self.common = common
             self.A = {s: best[:, None] * a for s, a in self.A.items()}
-            self.D = dict.fromkeys(self.sources, self.common)
+            self.D = dict.fromkeys(self.sources, common)
 
     def log_likelihood(self, components: Mapping[str, Components]) -> Float[np.ndarray, " n"]:
         if self._at_once(components):

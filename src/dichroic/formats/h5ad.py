@@ -50,6 +50,8 @@ class H5AD(Reader):
             matrix = read_elem(file[place])
         if matrix.shape != (len(obs), len(var)):
             raise ProblemError([f"'{path.name}:{place}' has the shape {matrix.shape}, its names {len(obs), len(var)}"])
+        if hasattr(matrix, "check_format"):  # places that are not there would be looked at all the same, and kill
+            matrix.check_format(full_check=True)
         matrix = matrix[rows][:, columns]
         if hasattr(matrix, "toarray"):
             with located(f"'{path.name}:{place}'"):

@@ -115,7 +115,7 @@ def noise_level(y: Any) -> float:
     any direction, corrected by :math:`(1 - \sqrt{d / n})^2`, that of white noise.
     """
     x = np.asarray(y)
-    x = np.concatenate([x.real, x.imag]) if np.iscomplexobj(x) else x.astype(float)
+    x = np.concatenate([np.real(x), np.imag(x)]) if np.iscomplexobj(x) else x.astype(float)
     x = x[:: max(1, len(x) // _MOST_ROWS)]
     flat = x.reshape(len(x), -1)
     n, d = flat.shape

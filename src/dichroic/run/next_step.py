@@ -6,7 +6,7 @@ from shlex import quote
 __all__ = ["command", "go_on", "no_run"]
 
 
-def command(name: str, folder: Path) -> str:
+def command(name: str, folder: str | Path) -> str:
     """A command on a run folder, whatever characters its name has."""
     return f"dichroic {name} {quote(str(folder))}"
 
@@ -16,6 +16,6 @@ def go_on(folder: Path) -> str:
     return f"continue with: {command('resume', folder)}"
 
 
-def no_run(folder: Path) -> str:
+def no_run(folder: str | Path) -> str:
     """The sentence about a folder without a run."""
     return f"there is no run in {folder}; start one with: {command('fit problem.toml --out', folder)}"

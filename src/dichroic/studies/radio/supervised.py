@@ -36,6 +36,7 @@ from dichroic.kinds import Settings
 from dichroic.posterior import Draws
 from dichroic.problem import Problem, View, as_complex, as_pairs
 from dichroic.run import Progress, Separation, complete_priors
+from dichroic.run.known import Known
 from dichroic.run.separation_writer import SeparationWriter
 
 __all__ = ["Interfered", "SupervisedConfig", "fit_supervised", "latency_of", "separate_supervised"]
@@ -69,9 +70,7 @@ class Interfered(eqx.Module):
     def init(self, denoiser: Any, key: PRNGKeyArray) -> None:
         """See `Objective`."""
 
-    def loss(
-        self, denoiser: NetworkDenoiser, state: None, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, " n"], None]:
+    def loss(self, denoiser: Any, state: None, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, " n"], None]:
         """See `Objective`."""
         low, high = np.log(self.gains)
         shape = self.signal.shape[1:]
@@ -88,16 +87,17 @@ class Interfered(eqx.Module):
 
 
 def fit_supervised(
-    problem: Problem, priors: Mapping[str, Prior], config: SupervisedConfig, seed: int, progress: Progress
+    problem: Problem, priors: Mapping[str, Known], config: SupervisedConfig, seed: int, progress: Progress
 ) -> DenoiserPrior:
     """The network as a denoiser, trained for all the ratios between those of the views."""
-    priors, key = complete_priors(priors, problem), jax.random.key(seed)
-    (other,) = (s for s in priors if s != config.signal)
+    known, key = complete_priors(priors, problem), jax.random.key(seed)
+    (other,) = (s for s in known if s != config.signal)
     gains = [gain_of(view, other) / gain_of(view, config.signal) for view in problem.views.values()]
     low, high = min(gains), max(gains)
     keys = jax.random.split(key, 4)
     both = zip((config.signal, other), keys[:2], strict=True)
-    pairs = Interfered(*(jnp.asarray(priors[s].sample(config.pool, key=k)) for s, k in both), (low, high))
+    x, n = (jnp.asarray(known[s].sample(config.pool, key=k)) for s, k in both)
+    pairs = Interfered(x, n, (low, high))
     shape = pairs.signal.shape[1:]
     # images are what a U-Net takes: these are one pixel wide
     shaped = (shape[0], 1, shape[1]) if config.network.kind == "unet" else shape
@@ -128,11 +128,11 @@ def separate_supervised(problem: Problem, prior: Prior, signal: str, out: Path) 
             (other,) = (s for s in view.mixing if s != signal)
             first, second = gain_of(view, signal), gain_of(view, other)
             y = as_pairs(view.y / first)
-            sigma = np.float32(second / first / 2**0.5)
+            sigma = jnp.float32(second / first / 2**0.5)
             x = np.asarray(_estimates(prior.denoiser(), jnp.asarray(y), sigma))
             found = {signal: x, other: (y - x) * np.float32(first / second)}
             zero = np.zeros(len(view), np.float32)
-            none = zero.astype(np.int32), ~np.isfinite(x).reshape(len(x), -1).all(1)
+            none = zero.astype(np.int32), np.logical_not(np.isfinite(x).reshape(len(x), -1).all(1))
             writer.write(name, 0, Draws(found, zero, zero, *none, Cost(1)))
             seen = {signal: first * as_complex(x), other: second * as_complex(found[other])}
             writer.average(name, found, seen)
@@ -142,11 +142,12 @@ def separate_supervised(problem: Problem, prior: Prior, signal: str, out: Path) 
 def latency_of(prior: Prior, network: NetworkConfig) -> str:
     """Weights of the network, what an answer waits for, and how long it takes, in words."""
     denoiser = prior.denoiser()
+    assert denoiser is not None
     count = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(denoiser, eqx.is_array)))
     x, spent = jnp.ones((1, *denoiser.shape)), []
     for _ in range(_REPEATS):
         begin = perf_counter()
-        jax.block_until_ready(_estimates(denoiser, x, np.float32(1)))
+        jax.block_until_ready(_estimates(denoiser, x, jnp.float32(1)))
         spent.append(perf_counter() - begin)
     waits = f"{network.latency} samples" if isinstance(network, CausalConfig) else f"all {denoiser.shape[0]} samples"
     return f"{count:,} weights; waits for {waits}; {1e3 * min(spent):.1f} ms a mixture"
