@@ -15,7 +15,7 @@ from dichroic import Prior, Problem, ProblemError, Run, fit, load_problem, resum
 from dichroic.report import report
 from dichroic.run import RunError, RunFolder, Separation, Stopped, diagnose
 from dichroic.run.description import describe_run
-from dichroic.run.fit import fresh_folder
+from dichroic.run.free_folder import free_folder
 from run_cases import results, tiny_config, tiny_problem, write_tiny
 
 fit_module, write_module = import_module("dichroic.run.fit"), import_module("dichroic.report.write")
@@ -341,9 +341,9 @@ def test_a_half_written_separation_is_written_again(finished, tmp_path):
 
 def test_folders_that_are_free(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(fresh_folder(tiny_problem(title="Sky & star"))) == "runs/sky-star-1"
-    RunFolder(fresh_folder(tiny_problem())).path.mkdir(parents=True)
-    assert fresh_folder(tiny_problem()).name == "tiny-2"
+    assert str(free_folder("Sky & star")) == "runs/sky-star-1"
+    RunFolder(free_folder(tiny_problem().title)).path.mkdir(parents=True)
+    assert free_folder(tiny_problem().title).name == "tiny-2"
 
 
 def test_signals_outside_the_main_thread_are_left_alone(finished):

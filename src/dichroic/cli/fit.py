@@ -55,12 +55,12 @@ def fit_app() -> App:
         from dichroic.problem import load_problem
         from dichroic.run import RunFolder
         from dichroic.run import fit as fit_problem
-        from dichroic.run.fit import fresh_folder
+        from dichroic.run.free_folder import free_folder
 
         loaded = load_problem(problem)
         flags = given(settings) if settings is not None else {}
         config = settle(flags, loaded.fit, preset)
-        folder = out if out is not None else Path(told(str(fresh_folder(loaded.problem))))
+        folder = out if out is not None else Path(told(str(free_folder(loaded.problem.title))))
         # a run that was started with flags goes on with them, without their being said again
         going_on = RunFolder(folder).exists and not flags and preset is None
         with meter(quiet) as progress, resumable(folder):

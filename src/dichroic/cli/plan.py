@@ -64,7 +64,7 @@ def _write_batch(path: Path, found: Mapping[str, Any], devices: int, budget: str
     import jax
 
     from dichroic.plan import batch_script
-    from dichroic.run.fit import free_folder
+    from dichroic.run.free_folder import free_folder
     from dichroic.store import write
 
     own, gpu, out = found["settings"][_OWN], jax.default_backend() != "cpu", free_folder(found["title"])

@@ -3,10 +3,11 @@
 from dichroic.faults import ProblemError
 from dichroic.problem.files import ProblemFile, load_problem
 from dichroic.problem.functions import allow
+from dichroic.problem.observation import Observation
 from dichroic.problem.problem import Problem
 from dichroic.problem.save import save_problem
 from dichroic.problem.source import Source, as_complex, as_pairs, blocks_of, describe_source
-from dichroic.problem.view import Observation, View
+from dichroic.problem.view import View
 from dichroic.problem.windowed import windowed
 
 __all__ = [

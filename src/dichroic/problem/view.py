@@ -27,69 +27,20 @@ from dichroic.operators import (
     Unknown,
     count_samples,
     joints,
-    mixture,
     select,
     take,
-    tangents,
 )
 from dichroic.problem.containers import open_container
 from dichroic.problem.joint import near, parted
 from dichroic.problem.noise import bind_noise, inner_noise, unmeasured
+from dichroic.problem.observation import Observation, gaussians
 from dichroic.problem.source import Source, as_pairs
 from dichroic.problem.unknowns import NOISE, Parameter, find_noise, find_unknowns, put
 from dichroic.problem.values import as_flags, as_floats, unmask
 
-__all__ = ["Observation", "View", "beside"]
+__all__ = ["View", "beside"]
 
 _ROWS = 256  # observations that go through their operators together
-
-
-class Observation(eqx.Module):
-    r"""What is known about one observation: :math:`y \sim p(y \mid m)`, its likelihood, :math:`m = \sum_s A_s x_s`.
-
-    A view holds all its observations as one of these, with the per-sample parts marked `PerSample`;
-    `dichroic.operators.take` gives a single one, inside `jax.vmap` too.
-    """
-
-    y: Any  # values, 0 where missing
-    observed: Any  # mask of what is observed
-    mixing: dict[str, Any]
-    likelihood: Any
-
-    def mixture(self, x: Mapping[str, Any]) -> Any:
-        """What it shows of its sources `{source: (...)}`, without noise."""
-        return mixture(self.mixing, x)
-
-    @property
-    def is_gaussian(self) -> bool:
-        """Whether it is linear in its sources, and its noise Gaussian."""
-        return isinstance(self.likelihood, GaussianNoise) and not joints(self.mixing)
-
-    def gaussian_at(self, x: Mapping[str, Any] | None = None, key: Any = None) -> "Observation":
-        """The linear-Gaussian observation that stands for this one near the sources `x` (None: of which nothing is
-        known); with a `key` the one that draws of the sources are made with.
-        """
-        if x is None:
-            y, noise = self.likelihood.gaussian_near(self.y)
-        elif key is None:
-            y, noise = self.likelihood.gaussian_at(self.y, self.mixture(x))
-        else:
-            y, noise = self.likelihood.gaussian_drawn(key, self.y, self.mixture(x))
-        if not joints(self.mixing):
-            return Observation(y, self.observed, self.mixing, noise)
-        mixing, moved = tangents(self.mixing, x)
-        return Observation(y + moved, self.observed, mixing, noise)
-
-    def near(self, m: Any, v: Any) -> tuple[Any, Any]:
-        """Data and Gaussian noise that stand for the likelihood where the mixture is known as a Gaussian about `m` of
-        variance `v`.
-        """
-        return self.likelihood.gaussian_near(self.y, m, v)
-
-    @property
-    def noise(self) -> Any:
-        """The Gaussian noise that stands for the likelihood near the data."""
-        return self.gaussian_at().likelihood
 
 
 @dataclass(frozen=True)
@@ -271,7 +222,7 @@ class View:
         if self.is_gaussian:
             return self
         with jax.enable_x64(True):
-            return self.standing(*_gaussians(self.observations, np.arange(len(self))))
+            return self.standing(*gaussians(self.observations, np.arange(len(self))))
 
     @property
     def has_own_likelihood(self) -> bool:
@@ -348,15 +299,6 @@ def _without_missing(
 @eqx.filter_jit
 def _through(operator, x):
     return jax.vmap(lambda i: take(operator, i)(x[i]))(np.arange(len(x)))
-
-
-@eqx.filter_jit
-def _gaussians(observations: Observation, rows: Any) -> tuple[Any, Any]:
-    def one(i):
-        found = take(observations, i).gaussian_at()
-        return found.y, found.likelihood
-
-    return jax.vmap(one)(rows)
 
 
 def beside(value: Any, y: Opened, filler: float, samples: bool = False) -> Any:

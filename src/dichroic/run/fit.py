@@ -21,6 +21,7 @@ from dichroic.problem import Problem, load_problem
 from dichroic.problem.portion import portion
 from dichroic.run.description import continued, describe_run
 from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.free_folder import free_folder
 from dichroic.run.gate import pass_design
 from dichroic.run.heartbeat import Heartbeat
 from dichroic.run.instrument import instrument_of
@@ -36,10 +37,10 @@ from dichroic.run.refits import refit
 from dichroic.run.run import Run
 from dichroic.run.signals import stop_signals
 from dichroic.settings import FitConfig
-from dichroic.store import claim, readable
+from dichroic.store import claim
 from dichroic.track import TRACKERS, open_trackers
 
-__all__ = ["Stopped", "fit", "free_folder", "fresh_folder", "resume"]
+__all__ = ["Stopped", "fit", "resume"]
 
 # the stages in closed form take this share of the bar, half of it where nothing is learned after them, and any share of
 # the time: they end when held-out observations gain no more, and nobody knows when
@@ -82,7 +83,7 @@ def fit(
     `Diverged` when most draws are useless.
     """
     problem.require_noise("a fit")
-    folder = RunFolder(Path(out) if out is not None else fresh_folder(problem))
+    folder = RunFolder(Path(out) if out is not None else free_folder(problem.title))
     known, begun = known_priors(frozen or {}, problem), known_priors(start or {}, problem)
     if both := [s for s in begun if s in known]:
         raise RunError(f"source '{both[0]}': a known prior is not learned, so learning cannot begin at another")
@@ -391,17 +392,3 @@ class _Fit:
     def _stop(self, now: bool) -> None:
         if now:
             raise Stopped(f"stopped by a signal; {go_on(self.folder.path)}")
-
-
-def fresh_folder(problem: Problem) -> Path:
-    """The next free folder under `runs/`, named after the problem."""
-    return free_folder(problem.title)
-
-
-def free_folder(title: str) -> Path:
-    """The next free folder under `runs/` for a title."""
-    stem = readable(title.lower()).replace("_", "-").strip("-") or "run"
-    number = 1
-    while (path := Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return path
