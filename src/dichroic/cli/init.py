@@ -37,6 +37,7 @@ def init(
     prepare()
     from dichroic.cli.output import print_json
     from dichroic.problem import ProblemError
+    from dichroic.run.next_step import command
 
     if out.exists() and not overwrite:
         raise ProblemError([f"{out} is there already; choose another name, or say --overwrite"])
@@ -46,7 +47,7 @@ def init(
         return 0
     for what in found["guessed"]:
         say(f"guessed: {what}")
-    then = f"dichroic check {out}" if like is None else f"dichroic separate RUN {out}"
+    then = command("check", out) if like is None else command("separate RUN", out)
     say(f"written: {out}\nlook at it, then: {then}")
     return 0
 

@@ -75,7 +75,7 @@ def draft(files: Sequence[str], folder: Path) -> tuple[str, dict[str, list[int]]
         lines += [""]
     for view in views:
         lines += _table(arrays, view, sources, window, guessed)
-    lines += ["[fit]", "laps = 8  # 0: closed forms alone, a first look within seconds", ""]
+    lines += ["[fit]", "laps = 8  # 0: closed forms alone, a first look", ""]
     return "\n".join(lines), {view.name: list(np.shape(view.y)) for view in views}, guessed
 
 

@@ -21,7 +21,7 @@ from dichroic.hosts import by_first, is_first
 from dichroic.law import Contrast, LearnedPosterior, MixturesConfig, Rounds, load_rounds, save_rounds
 from dichroic.posterior import FastPosterior
 from dichroic.run.kept_settings import difference, read_settings
-from dichroic.run.next_step import go_on
+from dichroic.run.next_step import command, go_on
 from dichroic.settings import FitConfig
 from dichroic.store import (
     Format,
@@ -347,7 +347,7 @@ class RunFolder:
         """
         file = self.fast_file(source)
         if not file.is_file():
-            raise RunError(f"nothing was distilled; say: dichroic distill {self.path} --source {source}")
+            raise RunError(f"nothing was distilled; say: {command('distill', self.path, '--source', source)}")
         with reading(file):
             return Prior.load(file)
 
@@ -364,7 +364,7 @@ class RunFolder:
         files = {view: self.fast_posterior_file(view) for view in self.problem()["views"]}
         found = {view: FastPosterior.load(file) for view, file in files.items() if file.is_file()}
         if not found:
-            raise RunError(f"no posterior was distilled; say: dichroic distill {self.path} --posterior")
+            raise RunError(f"no posterior was distilled; say: {command('distill', self.path, '--posterior')}")
         return found
 
     @property

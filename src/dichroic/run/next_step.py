@@ -6,9 +6,9 @@ from shlex import quote
 __all__ = ["command", "go_on", "no_run"]
 
 
-def command(name: str, folder: str | Path) -> str:
-    """A command on a run folder, whatever characters its name has."""
-    return f"dichroic {name} {quote(str(folder))}"
+def command(name: str, folder: str | Path, *more: str) -> str:
+    """A command on a run folder and what else it is told, whatever characters they have."""
+    return " ".join(["dichroic", name, *map(quote, (str(folder), *more))])
 
 
 def go_on(folder: Path) -> str:

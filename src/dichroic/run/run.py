@@ -18,7 +18,7 @@ from dichroic.posterior import Fast, Method, ViewPosterior, separation_key
 from dichroic.problem import Problem, Source, as_complex, load_problem
 from dichroic.run.choices import Choice, choices
 from dichroic.run.folder import RunError, RunFolder
-from dichroic.run.next_step import no_run
+from dichroic.run.next_step import command, go_on, no_run
 from dichroic.run.refits import load_refits
 from dichroic.run.separating import separate
 from dichroic.run.separation import Separation
@@ -61,10 +61,10 @@ class Run:
         """
         if not self.separated.exists():
             if not self.folder.finished:
-                raise RunError(f"the fit in {self.path} is not finished; continue it with: dichroic resume {self.path}")
+                raise RunError(f"the fit in {self.path} is not finished; {go_on(self.path)}")
             raise RunError(
-                f"the fit in {self.path} held nothing out, or has not separated it yet; separate other observations "
-                f"(dichroic separate {self.path} new.toml), or say held_out = 0.1 in the problem file and fit anew"
+                f"the fit in {self.path} held nothing out, or has not separated it yet; separate other observations, "
+                f"{command('separate', self.path, 'new.toml')}, or say held_out = 0.1 in the problem file and fit anew"
             )
         return Separation.open(self.separated)
 
