@@ -243,6 +243,7 @@ def test_contrastive_pca_says_which_data_is_incomplete():
         ContrastivePCA.fit(matrices(20))
 
 
+@pytest.mark.slow
 def test_clvm_linear_finds_the_subspaces_and_the_amplitude():
     problem = matrices(1500, std=0.1)
     fit = CLVMLinear.fit(problem, CLVMLinearConfig(components=2))

@@ -38,6 +38,7 @@ assert code == {2 if arguments == ["fitt"] else 0}, code
         assert all(f" {command} " in text for command in commands)
 
 
+@pytest.mark.slow
 @pytest.mark.runs_long  # what compiles as quickly as in the tests is not worth keeping
 def test_the_cache_is_used_and_says_nothing(tmp_path, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)

@@ -373,6 +373,7 @@ def test_exact_routes_end_at_the_same_fit(monkeypatch, float64, rng):
         np.testing.assert_allclose(*covariances, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_matrix_free_route_ends_near_the_exact_fit(monkeypatch, rng):
     truth, n = Truth(rng), 400
     problem, config = contrastive(rng, truth, n=n), GaussianConfig(laps=10, tolerance=1e-300, large_subset=n)

@@ -89,6 +89,7 @@ def test_what_no_second_moment_shows_is_seen(shape, rng):
     assert 0.5 < low < auc < high <= 1 and auc == result.parts[0].value
 
 
+@pytest.mark.slow
 def test_noise_maps_and_gaps_are_simulated_as_they_are(rng):
     shape, n = (6, 6, 1), 100
     std = rng.uniform(0.2, 3, (n, *shape))

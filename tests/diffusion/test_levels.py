@@ -74,6 +74,7 @@ def test_one_level_is_denoising_and_two_are_that_of_both_sums(plain, two, sample
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4), gradient, other)
 
 
+@pytest.mark.slow
 def test_the_lifted_loss_is_the_mean_product_of_different_samples(plain, samples):
     x, keys = samples[:64], jax.random.split(jax.random.key(4), 64)
     losses, state, _ = evaluated(plain, LiftedDenoising(memory=0.0), x, keys)

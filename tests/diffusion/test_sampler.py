@@ -178,6 +178,7 @@ def test_the_declared_cost_is_what_runs(step, steps, end, rng):
     assert max(tally.products.values()) == cost.products
 
 
+@pytest.mark.slow
 def test_draws_of_a_large_source_are_lanczos_draws_at_the_declared_cost(getkey):
     # two distinct eigenvalues: two Lanczos products would be exact, and four are spent
     d = 20

@@ -117,6 +117,7 @@ def test_the_minimiser_of_every_objective_is_the_true_denoiser(name, rng, getkey
         assert worse.mean() > 4.5 * worse.std() / np.sqrt(len(x))
 
 
+@pytest.mark.slow
 def test_the_moving_average(rng, getkey):
     _, x = gaussian_samples(rng, 64)
     start, key = NetworkDenoiser.create((2,), SMALL, key=getkey()), getkey()

@@ -55,6 +55,7 @@ def distance(case, bound) -> float:
     return np.mean([energy_distance(found[:, i], exact[:, i]) for i in range(len(view))])
 
 
+@pytest.mark.slow
 def test_training_beats_the_best_linear_posterior(case):
     view, priors, bound, _ = case
     trained = lambda sampler: sampler.legs[0].build.conditional  # noqa: E731

@@ -110,6 +110,7 @@ def test_area_is_the_share_of_pairs_in_order():
     assert area(real, simulated) == pytest.approx((real[:, None] > simulated).mean())
 
 
+@pytest.mark.slow
 def test_a_flow_that_lowers_nothing_leaves_the_pool(learned):
     contrast, _, state = learned
     truth = np.asarray(contrast.scaling.to_scaled(problem().views["both"].truth["pulse"]), np.float32)

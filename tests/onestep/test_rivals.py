@@ -53,6 +53,7 @@ def test_a_generator_learns_from_a_discriminator(rng, getkey):
     assert np.mean(np.abs(np.abs(x) - 1) < 0.4) > 0.65 and 0.3 < np.mean(x > 0) < 0.7
 
 
+@pytest.mark.slow
 def test_a_consistency_model_keeps_its_end_and_learns(rng, getkey):
     schedule = Schedule(0.05, 5.0)
     config = TrainingConfig(steps=600, batch=128, rate=2e-3, decay="linear", ema=0.95)

@@ -169,6 +169,7 @@ def few_components(batch: int) -> Handover:
     return Handover(first=first, then=MomentMatching(steps=1), at=0.1, batch=batch)
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_its_observation_alone(learned):
     view, priors, _ = learned
     key = jax.random.key(3)

@@ -85,6 +85,7 @@ def test_the_mean_is_that_of_all_tuples(rule, rng, float64):
     np.testing.assert_allclose(np.concatenate([found["a"], found["b"]]), total / mass, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_both_modes_of_two_sources_are_drawn():
     law = single(
         ComponentsDenoiser.from_covariances(np.ones(2) / 2, np.array([[-1.0], [1.0]]), np.full((2, 1, 1), 0.01))

@@ -105,6 +105,7 @@ def signs():
     return view, priors, method.distil(Task(view, priors, jax.random.key(0), pool))
 
 
+@pytest.mark.slow
 def test_both_modes_are_drawn_in_three_evaluations(signs):
     view, priors, found = signs
     n = 1024

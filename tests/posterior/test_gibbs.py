@@ -78,6 +78,7 @@ def test_residuals_see_what_the_known_sources_leave(name):
     np.testing.assert_array_equal(whitened.given({}).y, whitened.y)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_two_scalars():
     """Known numbers: a round leaves the squared correlation, 0.711, of the error of the mean."""
@@ -152,6 +153,7 @@ def scaled(case: Case, samples) -> np.ndarray:
     return flatten({s: case.scalings[s].to_scaled(x) for s, x in samples.items()}, case.names).astype(float)
 
 
+@pytest.mark.slow
 def test_the_e_step_draws_in_rounds():
     case, view, priors = problem(6000)
     mean, covariance = case.posterior()

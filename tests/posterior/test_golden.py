@@ -64,7 +64,12 @@ CASES = {
 PRODUCTS = {"exact, means": 5 * 2, "amortised": 3 * 2}
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = {"exact", "krylov", "surrogate", "gibbs", "auto"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_draws_are_what_they_were(name, monkeypatch):
     # noise levels to train at have the same law, of other random numbers
     before = lambda schedule, key: schedule.sigma(jax.random.beta(key, 3.0, 3.0))  # noqa: E731

@@ -165,6 +165,7 @@ def test_without_the_observations(make_run, tmp_path):
     assert "The observations are not at hand" in page and ">draw 1<" in page and ">residual<" not in page
 
 
+@pytest.mark.slow
 def test_other_held_out_set(make_run, tmp_path):
     run = make_run(make_problem((6, 6)))
     other = make_problem((6, 6), n=5)
@@ -224,6 +225,7 @@ def test_complex_sources_are_shown_by_their_magnitudes(make_run, tmp_path, shape
     assert run.sample("sky", 2).dtype == np.complex64 and run.sample("sky", 2).shape == (2, *shape)
 
 
+@pytest.mark.slow
 def test_several_stages(make_run, tmp_path):
     problem = make_problem((3,))
     records = make_records(problem) + [{**r, "stage": "second"} for r in make_records(problem)]

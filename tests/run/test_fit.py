@@ -174,6 +174,7 @@ def test_no_run(tmp_path):
         Run(tmp_path)
 
 
+@pytest.mark.slow
 def test_held_out_observations_of_their_own_and_seeds(tmp_path):
     problem, held_out, losses = tiny_problem(48), tiny_problem(32, 5), []
     for seed in (0, 1):

@@ -118,6 +118,7 @@ def heard():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_ctrl_c(place, heard):
     process = begin(place, "interrupted", "--laps", "10000")
     try:

@@ -50,6 +50,7 @@ def compared(held_out, a, b):
     return nearer(Case(held_out, LearnedModel(a), Budget(), KEY), LearnedModel(b), "both")
 
 
+@pytest.mark.slow
 def test_observations_are_at_the_true_one_of_two_beliefs(held_out):
     there, back = compared(held_out, WIDE, TRUE), compared(held_out, TRUE, WIDE)
     assert there.better and not there.worse and back.worse and not back.better
@@ -136,6 +137,7 @@ def test_a_stage_goes_on_with_what_is_proven(held_out, used, tmp_path):
     assert stage_that_ends(hopeless, held_out, prove=None).priors == WIDE
 
 
+@pytest.mark.slow
 def test_what_the_first_process_finds_holds_for_all(held_out, monkeypatch):
     """Whatever another one of them finds itself, by rounding or on other hardware."""
     monkeypatch.setattr("dichroic.run.proof.told", lambda used: not used)
