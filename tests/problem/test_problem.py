@@ -308,6 +308,13 @@ def test_select_keeps_the_pairs_together():
     assert [float(take(part.mixing["a"], i).factor) for i in range(2)] == [5, 2]
 
 
+def test_select_leaves_out_sources_that_enter_no_view_that_is_left():
+    views = {"off": View(Y, {"a": 1.0}, 1.0), "on": View(Y, {"a": 1.0, "b": 1.0}, 1.0)}
+    whole = Problem({"a": Source(Y.shape[1:]), "b": Source(Y.shape[1:])}, views)
+    assert list(whole.select({"off": np.arange(2)}).sources) == ["a"]
+    assert list(whole.select({"off": np.arange(2), "on": np.arange(1)}).sources) == ["a", "b"]
+
+
 def test_split():
     kept, held = problem().split(0.3, seed=3)
     assert len(kept.views["v"]) == 4 and len(held.views["v"]) == 2

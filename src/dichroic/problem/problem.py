@@ -94,9 +94,12 @@ class Problem:
             )
 
     def select(self, indices: Mapping[str, np.ndarray]) -> "Problem":
-        """The problem restricted to some observations of each view; views without any are left out."""
+        """The problem restricted to some observations of each view; views without any are left out, and sources that
+        enter none of the others.
+        """
         views = {name: self.views[name].select(i) for name, i in indices.items() if len(i)}
-        return Problem(self.sources, views, self.title)
+        entering = {s for view in views.values() for s in view.mixing}
+        return Problem({s: source for s, source in self.sources.items() if s in entering}, views, self.title)
 
     @property
     def unknowns(self) -> dict[str, Mapping[str, Parameter]]:
