@@ -41,6 +41,7 @@ from dichroic.settings import FitConfig
 __all__ = ["MOST_DRAWS", "expected_draws", "separate"]
 
 MOST_DRAWS = 64  # of an observation, for its mean
+_FEW = 0.01  # of the draws of a view, up to which those that leave their sources are counted and not warned of
 
 
 def separate(
@@ -136,7 +137,7 @@ def separate(
                     writer.average(name, means, {s: some.seen(s, x) for s, x in means.items()}, shares, rows)
                     found.append((len(some), shares))
                     done += made
-            if own is None and (lost := float(np.mean(writer.diverged[name][:]))):
+            if own is None and (lost := float(np.mean(writer.diverged[name][:]))) > _FEW:
                 warnings.warn(f"view '{name}': {lost:.1%} of the draws are {sampling.astray}", stacklevel=2)
             if not whole:
                 writer.shares[name] = _pooled(found, list(view.mixing))
