@@ -7,7 +7,7 @@ import pytest
 from baseline_cases import half_amplitude, matrices
 from dichroic import PerSample, Problem, ProblemError, Source, View
 from dichroic.baselines import BorderMedian, MeanSubtraction, StationaryWiener, simple_answers
-from dichroic.baselines.kinds import gains, kind_of
+from dichroic.baselines.kinds import gains, kind_of, moments
 from dichroic.operators import Convolve
 
 
@@ -60,6 +60,15 @@ def test_the_answers_suit_the_kind_of_data():
         ProblemError, match=r"needs real data in the shape of the source; it shows 'star' of shape \(5,\)"
     ):
         BorderMedian.fit(matrices(20))
+
+
+def test_a_complex_record_is_a_series_with_a_complex_mean(rng):
+    y = (rng.normal(size=(40, 16)) + 1j * rng.normal(size=(40, 16)) + 2 - 3j).astype(np.complex64)
+    view = View(y, {"a": 1.0}, 0.1)
+    mean, variance = moments(view)
+    np.testing.assert_allclose(mean, y.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(variance, y.var(0), rtol=1e-5)
+    assert kind_of(view) == "series"
 
 
 def test_the_filter_of_a_series_is_three_lines_of_numpy():

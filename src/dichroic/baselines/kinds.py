@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 
 from dichroic.baselines.base import Baseline
 from dichroic.baselines.batches import over_observations
@@ -36,12 +36,12 @@ def kind_of(view: View) -> Kind:
     return "vector"
 
 
-def moments(view: View) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-    """Mean and variance of every entry over the observations that have it; 0 where none has."""
+def moments(view: View) -> tuple[Inexact[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Mean and variance of every entry, real or complex, over the observations that have it; 0 where none has."""
     seen = np.ones(view.y.shape, bool) if view.observed is None else view.observed
     count = np.maximum(seen.sum(0), 1)
-    mean = np.where(seen, view.y, 0).sum(0, dtype=float) / count
-    return mean, (np.where(seen, view.y - mean, 0) ** 2).sum(0, dtype=float) / count
+    mean = np.where(seen, view.y, 0).sum(0, dtype=np.result_type(view.y, float)) / count
+    return mean, (np.abs(np.where(seen, view.y - mean, 0)) ** 2).sum(0, dtype=float) / count
 
 
 def gains(view: View, source: str, shape: tuple[int, ...]) -> Float[np.ndarray, " n"]:
