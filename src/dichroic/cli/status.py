@@ -45,10 +45,7 @@ def describe(path: Folder) -> dict[str, Any]:
         state, then = (lap if checkpoint or gaussian else "just begun"), command("resume", path)
     life = life_of(path)
     if life is not None:
-        state, then = (
-            ("stale" if life.stale else "alive"),
-            then if life.stale else command("status", path),
-        )
+        state, then = ("stale", then) if life.stale else ("alive", command("status", path))
     seconds = sum(float(x or 0) for record in records for x in (record.get("seconds") or {}).values())
     size = sum(map(_bytes, path.rglob("*")))
     separated = (path / "separated.zarr").is_dir()

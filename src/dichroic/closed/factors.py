@@ -169,9 +169,7 @@ class Factors(Evidence):
                 chosen[i] = min(int((total < uniform[i] * total[-1]).sum()), len(total) - 1)
         x = np.empty_like(white)
         for s, block in self.blocks.items():
-            which = np.array([each[s] for each in combinations])[chosen]
-            for k in np.unique(which):
-                rows = which == k
+            for k, rows in _alike(combinations, chosen, s):
                 x[rows, block] = components[s].means[k] + white[rows, block] @ root(components[s].covariances[k]).T
 
         return self._given(components, chosen, x, noise[:, self.kept] * self.seen)
@@ -200,9 +198,9 @@ class Factors(Evidence):
                 pass
             moved = np.zeros_like(x)
             for s, block in self.blocks.items():
-                back, which = (self.D[s] * alpha) @ self.A[s], np.array([each[s] for each in combinations])[chosen]
-                for k in np.unique(which):
-                    moved[which == k, block] = back[which == k] @ components[s].covariances[k]
+                back = (self.D[s] * alpha) @ self.A[s]
+                for k, rows in _alike(combinations, chosen, s):
+                    moved[rows, block] = back[rows] @ components[s].covariances[k]
             return moved, None
 
         return self.cut(matheron(x, self.y, noise, forward, pull)[0])
@@ -274,3 +272,9 @@ class Factors(Evidence):
             evidence = float(logsumexp(log_joint))
             constant = 0.5 * np.log(2 * np.pi) * self.count[i]
             yield _Solved(J, pairs, D, evidence - constant, np.exp(log_joint - evidence), factors, alphas)
+
+
+def _alike(combinations: list[dict[str, int]], chosen: np.ndarray, source: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Every component of a source that is chosen, and which observations have it."""
+    which = np.array([each[source] for each in combinations])[chosen]
+    return ((int(k), which == k) for k in np.unique(which))

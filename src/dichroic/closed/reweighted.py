@@ -63,10 +63,9 @@ def _expected(
     S, begin = np.broadcast_to(np.eye(A.shape[1]), (len(A), A.shape[1], A.shape[1])).copy(), 0
     for x in law.values():
         d = len(x.mean)
-        root = (x.basis * np.sqrt(np.maximum(x.values - x.rest, 0))).astype(float)
         part = A[:, :, begin : begin + d]
-        U = part @ root
-        S += U @ U.swapaxes(1, 2) + float(x.rest) * (part @ part.swapaxes(1, 2))
+        U = part @ np.asarray(x.basis, float)
+        S += (U * (x.values - x.rest)) @ U.swapaxes(1, 2) + float(x.rest) * (part @ part.swapaxes(1, 2))
         begin += d
     P = np.linalg.inv(S)
     own = np.diagonal(P, axis1=1, axis2=2)

@@ -9,7 +9,7 @@ from dichroic.posterior.amortised import AmortisedPosterior, Conditional
 from dichroic.posterior.annealed import TARGETS, Annealed, Annealing, Sampled, Targeted
 from dichroic.posterior.auto import Auto
 from dichroic.posterior.candidates import CandidatePosterior, Candidates
-from dichroic.posterior.closed_form import ClosedForm, Exact, stand_in_mean
+from dichroic.posterior.closed_form import ClosedForm, stand_in_mean
 from dichroic.posterior.covariance import COVARIANCES, Moments
 from dichroic.posterior.drawn import Drawn, DrawnPosterior
 from dichroic.posterior.draws import Draws
@@ -147,7 +147,6 @@ __all__ = [
     "Drawn",
     "DrawnPosterior",
     "Draws",
-    "Exact",
     "Fast",
     "FastPosterior",
     "Gibbs",

@@ -26,7 +26,7 @@ from dichroic.posterior.draws import Draws, far_off
 from dichroic.posterior.method import Bound, Method, Task, Wanted
 from dichroic.problem import View
 
-__all__ = ["ClosedForm", "Exact", "closed_form", "stand_in_mean"]
+__all__ = ["ClosedForm", "closed_form", "stand_in_mean"]
 
 _MOST = 1e13  # floating-point operations for one draw of every observation, above which sampling is the better choice
 _MOST_SYSTEMS = 1e12  # the same where observations have systems of their own, which are factorised anew for every draw
@@ -65,14 +65,13 @@ class Exact(Bound):
         self.moved: dict[str, np.ndarray] = {}
 
     def on(self, view: View) -> Bound:
-        bound = self.method.attach(replace(self.task, view=view))
-        return bound.among(self.refits) if self.refits and isinstance(bound, Exact) else bound
+        return self.method.attach(replace(self.task, view=view)).among(self.refits)
 
-    def among(self, refits: Sequence[Mapping[str, Components]]) -> "Exact":
-        """The same where populations are known no better than two or more fits agree on them; those that a fit does not
-        name are known.
-        """
-        found = Exact(self.method, self.task, self.route, self.known, not self.exact)
+    def among(self, refits: Sequence[Mapping[str, Components]]) -> Bound:
+        """See `Bound`; populations that a fit does not name are known."""
+        if not refits or not self.exact:
+            return self
+        found = Exact(self.method, self.task, self.route, self.known)
         fits = [{s: fit.get(s, known) for s, known in self.known.items()} for fit in refits]
         means = [self.route.mean(fit) for fit in fits]
         found.refits, scale = refits, (len(fits) / (len(fits) - 1)) ** 0.5

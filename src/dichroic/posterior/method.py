@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from dichroic import hosts
+from dichroic.algebra import Components
 from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
 from dichroic.kinds import OneOf
 from dichroic.operators import joints
@@ -117,6 +118,12 @@ class Bound(ABC):
     def mean(self) -> dict[str, np.ndarray] | None:
         """The exact posterior mean of every source, `{source: (n, ...)}`; None where it has no closed form."""
         return None
+
+    def among(self, refits: Sequence[Mapping[str, Components]]) -> "Bound":
+        """The same where populations are known no better than two or more fits agree on them, none if they are known;
+        where draws are not exact it is as it was.
+        """
+        return self
 
     @abstractmethod
     def on(self, view: View) -> "Bound":

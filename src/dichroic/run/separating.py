@@ -20,7 +20,6 @@ from dichroic.posterior import (
     Auto,
     Bound,
     Draws,
-    Exact,
     Fast,
     InBlocks,
     Method,
@@ -111,7 +110,7 @@ def separate(
             found: list[tuple[int, dict[str, float]]] = []
             with nullcontext() if whole else hosts.alone():
                 for rows, some, given in _parts(bound, view, writer.own(len(view))):
-                    drawn_by = given.among(refits) if refits and isinstance(given, Exact) and given.exact else given
+                    drawn_by = given.among(refits)
                     left = ahead + (0 if rows is None else len(view) - rows.stop) * draws
 
                     def tell(now: int, total: int, done: int = done, left: int = left) -> None:

@@ -84,7 +84,10 @@ class Autoencoders(Study):
         evidence = {"tested": size.tested, "evidence": [size.chains, size.levels, size.leapfrog]}
         return {
             f"{m}, {d} numbers, seed {s}": {
-                **{"method": m, "latent": d, "seed": s, "training": dict(size.training)},
+                "method": m,
+                "latent": d,
+                "seed": s,
+                "training": dict(size.training),
                 **evidence,
             }
             for d, seeds in size.seeds.items()
@@ -106,10 +109,11 @@ class Autoencoders(Study):
         decoder = train_autoencoder(images, Training(model, score, d, **cell["training"]), key=key)  # pyright: ignore
         keys = jax.random.split(jax.random.key(0), len(tested))
         found = np.asarray(_evidence(decoder, tested, keys, d, tuple(cell["evidence"])))
-        sizes = {"images": len(images), "pixels": images.shape[1]}
         return {
-            **sizes,
-            **{"negative_log_likelihood": float(-found.mean()), "cpu_seconds": time.process_time() - begun},
+            "images": len(images),
+            "pixels": images.shape[1],
+            "negative_log_likelihood": float(-found.mean()),
+            "cpu_seconds": time.process_time() - begun,
         }, {}
 
     def table(self, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
