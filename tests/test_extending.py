@@ -113,6 +113,7 @@ def run(entered, tmp_path_factory) -> Run:
     )
 
 
+@pytest.mark.slow
 def test_the_tracker_of_the_page_takes_every_lap(run):
     lines = [json.loads(line) for line in (run.path / "lines.jsonl").read_text().splitlines()]
     assert [line["lap"] for line in lines] == [1, 2] == list(range(1, len(run.records) + 1))

@@ -30,6 +30,7 @@ def test_a_baseline_is_fitted_scored_and_kept(tmp_path, capsys):
     assert "PCPCA, point estimates" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_baseline_of_all_sources_shows_residuals(tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["baseline", "wiener", str(write_tiny(tmp_path / "data")), "--out", str(out), "--draws", "2"]) == 0

@@ -167,6 +167,7 @@ class TestFit:
         assert set(found["held_out"]["both"]["psnr"]) == {"star"}
         assert found["report"] is None
 
+    @pytest.mark.slow
     def test_a_report_at_the_end(self, cli, ready):
         code, out, _ = cli("fit", ready, "--out", ready / "run", "--quiet")
         assert code == 0
@@ -185,6 +186,7 @@ class TestFit:
         assert err.startswith("error: the run in ")
         assert "other settings (training)" in err
 
+    @pytest.mark.slow
     def test_known_priors(self, cli, ready, tmp_path):
         text = PROBLEM_FILE.replace("[sources.sky]", "[sources.sky]\nprior = 'sky.safetensors'")
         write_tiny(tmp_path, text=text)

@@ -50,6 +50,7 @@ def test_a_tenth_of_the_laps(ties, laps, monkeypatch):
         assert np.diff(fast.log_likelihood).min() > -1e-9
 
 
+@pytest.mark.slow
 def test_what_is_said_to_be_left_is_left(monkeypatch):
     problem = crawling()
     end = fit(problem, monkeypatch, laps=200, tolerance=1e-300)

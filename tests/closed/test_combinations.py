@@ -64,6 +64,7 @@ def test_search_finds_the_likeliest():
     assert np.mean(missed) < 0.02
 
 
+@pytest.mark.slow
 def test_fewer_than_asked_for():
     """What is not there is marked, and counts for nothing."""
     rng = np.random.default_rng(1)

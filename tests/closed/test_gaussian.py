@@ -265,7 +265,8 @@ def test_groups_that_do_not_fit_into_memory_are_made_anew(monkeypatch, float64, 
 LEADING = pytest.param(True, 1, id="missing, leading direction")
 
 
-@pytest.mark.parametrize("missing, rank", [pytest.param(False, None, id="complete", marks=pytest.mark.slow), LEADING])
+@pytest.mark.slow
+@pytest.mark.parametrize("missing, rank", [pytest.param(False, None, id="complete"), LEADING])
 def test_the_matrix_free_route_draws_from_the_same_posterior(missing, rank, monkeypatch, rng):
     truth, n = Truth(rng), 3000
     std = 0.8 if rank is None else 10.0  # the latter for draws close to those of the prior
@@ -388,6 +389,7 @@ def test_the_matrix_free_route_ends_near_the_exact_fit(monkeypatch, rng):
         np.testing.assert_array_less(error, 3 * SIGMAS / np.sqrt(n))
 
 
+@pytest.mark.slow
 def test_no_view_is_dropped_when_another_is_too_large_for_matrices(monkeypatch, rng):
     # "small" alone knows the mean of the source; the view of many data is nothing but noise
     n, mean = 100, np.array([5.0, -3.0])

@@ -19,6 +19,7 @@ def alone(gain, noise, seed=0):
     return Problem({"x": Source((1,))}, {"v": View(y, {"x": gain}, noise)}), float(np.mean(y**2))
 
 
+@pytest.mark.slow
 def test_noise_beside_a_known_source_is_what_is_left_of_the_variance():
     problem, power = alone(0.6, Unknown(0.3))
     found = learn_instrument(problem, fixed=KNOWN)

@@ -57,7 +57,7 @@ def test_the_gaussian_stage(route, what, monkeypatch):
             np.testing.assert_allclose(y.covariance() / larger / larger, x.covariance(), atol=accuracy * size**2)
 
 
-@pytest.mark.parametrize("what", ["view", "source"])
+@pytest.mark.parametrize("what", [pytest.param("view", marks=pytest.mark.slow), "source"])
 def test_the_components_stage(what):
     start = {s: Components.of(x) for s, x in gaussian_em(problem()).populations.items()}
     one = components_em(problem(), start, ComponentsConfig(components=2, polish=8))

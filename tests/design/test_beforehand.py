@@ -38,6 +38,7 @@ def codes(problem):
     return [(finding.code, finding.where) for finding in check_beforehand(problem)]
 
 
+@pytest.mark.slow
 def test_what_holds_is_not_doubted():
     assert codes(problem(even, symmetry=["flip"], range=[0, 1])) == []
     assert codes(problem(even, positive=True)) == []

@@ -29,6 +29,7 @@ def healthy():
     return [examine(seed) for seed in range(12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_p_values_of_sound_results(healthy, check):
     p = np.array([[part.p for part in results[check].parts] for results in healthy])
@@ -48,7 +49,7 @@ def test_a_sound_result_is_green(healthy, check):
 
 
 # powers of two change no digit: what differs is a floor or a tolerance that has a unit
-@pytest.mark.parametrize("units", [(2.0**-67, 2.0**-60), (2.0**60, 2.0**67)])
+@pytest.mark.parametrize("units", [pytest.param((2.0**-67, 2.0**-60), marks=pytest.mark.slow), (2.0**60, 2.0**67)])
 def test_units_do_not_matter(healthy, units):
     for check, result in examine(0, units=units).items():
         expected = healthy[0][check]
@@ -89,6 +90,7 @@ def test_a_source_that_is_brighter_than_thought_is_seen():
     assert results["replay"].level != "green" and results["gap"].level != "green"
 
 
+@pytest.mark.slow
 def test_no_check_alters_the_observations():
     problem, model = make_case(3, 60)
     before = problem.fingerprint()
@@ -96,6 +98,7 @@ def test_no_check_alters_the_observations():
     assert problem.fingerprint() == before
 
 
+@pytest.mark.slow
 def test_a_check_says_the_same_alone_and_among_others():
     problem, model = make_case(4, 60)
     whole = run_panel(problem, model, key=jax.random.key(0), budget=SMALL, checks=CHECKS)
@@ -104,6 +107,7 @@ def test_a_check_says_the_same_alone_and_among_others():
         assert alone.summary() == whole[check].summary()
 
 
+@pytest.mark.slow
 def test_a_killed_panel_goes_on(tmp_path, monkeypatch):
     problem, model = make_case(5, 60)
     made = []

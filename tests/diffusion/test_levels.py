@@ -111,6 +111,7 @@ def lifted():
     return TrainingConfig(steps=32, batch=64, rate=1e-3, objective=LiftedDenoising(memory=0.9))
 
 
+@pytest.mark.slow
 def test_a_wrong_sign_is_folded_when_training_ends(plain, samples, lifted):
     found, _ = train(negated(plain), SCHEDULE, samples, lifted, key=jax.random.key(5))
     x_t, sigma = samples[:8], jnp.float32(0.5)

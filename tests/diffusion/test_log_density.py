@@ -109,6 +109,7 @@ def test_the_density_of_a_network_sums_to_one(float64, getkey):
     assert np.abs(np.diff(density)).max() > 0.01  # of this network, not of nothing
 
 
+@pytest.mark.slow
 def test_quantiles_of_the_source_are_uniform_and_those_of_others_are_not(rng, getkey):
     prior, closed, draw = mixture(rng)
     strange = SCALING.to_user(np.array([[8.0, 8, 8], [0, 0, 6]]))

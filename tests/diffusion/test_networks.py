@@ -190,7 +190,7 @@ def test_a_convolution_is_the_sum_that_it_stands_for(shape, route, float64, getk
     np.testing.assert_allclose(layer(x), want + layer.bias, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES[:4], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[4:])])
 def test_explicit_derivatives_of_a_convolution_are_those_of_jax(shape, float64, getkey):
     n = 18  # more than a block of samples
     weights, x = (jax.random.normal(getkey(), s, float) for s in ((2, 3, 3, shape[2], 32), (n, *shape)))

@@ -63,6 +63,7 @@ def sample(target, step, levels, n, key, start=None):
     return np.asarray(run(jax.random.split(key, n), start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ALL)
 def test_many_steps_sample_the_population(step, population, getkey):
     mean, S = population
@@ -255,6 +256,7 @@ def test_impossible_schedules_are_refused(arguments):
         Schedule(*arguments)
 
 
+@pytest.mark.slow
 def test_prior_samples_come_in_the_users_units(population, getkey):
     mean, S = population
     prior = DenoiserPrior(GaussianDenoiser.from_covariance(mean, S), Schedule(1e-3, 50.0), Scaling(100.0, 7.0))

@@ -18,6 +18,7 @@ def _gaussian(d: int = 6, seed: int = 0) -> tuple[GaussianDenoiser, np.ndarray]:
     return GaussianDenoiser.from_covariance(np.zeros(d), covariance), covariance
 
 
+@pytest.mark.slow
 def test_a_gaussian_denoiser_errs_by_its_posterior_covariance():
     denoiser, covariance = _gaussian()
     n = 4096

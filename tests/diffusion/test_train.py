@@ -65,6 +65,7 @@ def gaussian_samples(rng, n):
     return truth, jnp.asarray(rng.multivariate_normal(mean, S, size=n), jnp.float32)
 
 
+@pytest.mark.slow
 def test_training_on_gaussian_samples_approaches_the_gaussian_denoiser(rng, getkey):
     truth, x = gaussian_samples(rng, 4096)
     start = NetworkDenoiser.create((2,), MLPConfig(width=64, depth=2), key=getkey())

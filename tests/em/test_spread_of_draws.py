@@ -31,6 +31,7 @@ def opaque(mean: np.ndarray, covariance: np.ndarray) -> Opaque:
     return Opaque(as_floats)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_draws_of_a_preset_have_the_exact_standard_deviation(name, warm):

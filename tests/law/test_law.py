@@ -178,6 +178,7 @@ def test_what_is_kept_of_a_round_is_all_of_it(learned, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_rounds_that_were_interrupted_go_on(learned):
     contrast, first, state = learned
     *_, again = rounds(contrast, TINY, first, key=jax.random.key(0))
@@ -211,6 +212,7 @@ def test_a_learned_posterior_has_a_mean_by_regression(learned):
     np.testing.assert_allclose(mean["walk"], (view.y - 0.5 * mean["pulse"]) / (1 + NOISE**2), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(run):
     separated = run.separate(problem(), draws=2, share=1.0)
     draws = separated.draws("both", "pulse")

@@ -24,6 +24,7 @@ def test_p_values_of_equal_laws_are_uniform(sizes):
     assert statistic.mean() == pytest.approx(14, abs=4 * np.sqrt(28 / 250))
 
 
+@pytest.mark.slow
 def test_other_laws_are_found():
     x = normal(0, 400)
     for other in (normal(1, 400) + 0.5, 1.5 * normal(1, 400)):

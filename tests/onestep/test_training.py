@@ -74,7 +74,10 @@ def test_a_critic_moves_nothing_before_it_has_learned(critic, getkey):
     assert not np.asarray(d).any() and not log_ratio
 
 
-@pytest.mark.parametrize("ratio_loss", ["regression", "denoising", "lecam", "logistic"])
+@pytest.mark.parametrize(
+    "ratio_loss",
+    ["regression", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("denoising", "lecam", "logistic"))],
+)
 def test_every_ratio_loss_trains_toward_the_teacher(ratio_loss, rng, getkey):
     # the generator begins as a Gaussian with the wrong mean and half the spread, which its data were given on purpose
     data = rng.multivariate_normal([0.6, 0.4], COVARIANCE / 4, 2000).astype(np.float32)
@@ -85,6 +88,7 @@ def test_every_ratio_loss_trains_toward_the_teacher(ratio_loss, rng, getkey):
     assert x.mean(0) @ [0.6, 0.4] < 0.75 * (0.6**2 + 0.4**2)
 
 
+@pytest.mark.slow
 def test_images_and_a_discriminator(getkey):
     base = gaussian_of(np.asarray(jax.random.normal(getkey(), (64, 4, 4, 1))))
     network, config = ConvConfig(channels=(4, 4), depth=1), SHORT.model_copy(update={"adversary": 1e-2})

@@ -223,6 +223,7 @@ def test_without_noise_it_is_the_published_iteration():
     np.testing.assert_allclose(found["x"], theta, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_several_sources_and_views_settle_at_the_posterior_mean():
     """Check 10: three sources in two views with noise; weights of one and tiny levels give the joint posterior mean."""

@@ -75,6 +75,7 @@ def test_what_the_network_is_asked_for_has_unit_variance(float64, rng):
         assert np.all(np.abs(products.mean(0) - np.eye(5)) < SIGMAS * products.std(0) / np.sqrt(n))
 
 
+@pytest.mark.slow
 def test_a_network_of_zeros_is_the_closed_form(float64, rng, getkey):
     case = CASES["two sources"]()
     fresh = Conditional.create(case.denoisers, SMALL, key=getkey(), sees_operators=True)
@@ -170,7 +171,7 @@ def excess(case: Case, conditional: Conditional, sigma: float, n: int = 500) -> 
     return float(((flatten(found, case.names) - exact) ** 2).sum(1).mean() / np.trace(case.posterior(x_t[0], sigma)[1]))
 
 
-@pytest.mark.parametrize("sigma", [0.3, 2.0, 10.0])
+@pytest.mark.parametrize("sigma", [0.3, *(pytest.param(sigma, marks=pytest.mark.slow) for sigma in (2.0, 10.0))])
 def test_training_finds_the_closed_form(learned, sigma):
     case, wrong, conditional = learned
     # of the variance itself; an error of 0.02 is a mean off by a seventh of a standard deviation
@@ -179,6 +180,7 @@ def test_training_finds_the_closed_form(learned, sigma):
         assert excess(case, Conditional.gaussian(wrong), sigma) > 0.1
 
 
+@pytest.mark.slow
 def test_draws_of_a_trained_network_have_the_posteriors_moments(learned):
     case, wrong, conditional = learned
     P = case.posterior()[1]
@@ -211,6 +213,7 @@ def test_a_draw_has_the_measured_spread(learned):
     assert_gaussian(x, flatten({s: m[None] for s, m in mean.items()}, case.names)[0], np.asarray(covariance))
 
 
+@pytest.mark.slow
 def test_ratios_are_what_is_left_of_the_linear_estimates_errors(learned, rng):
     draws = {"a": bimodal(rng, 4000, 3).astype(np.float32)}
     populations = {"a": matched(draws["a"])}

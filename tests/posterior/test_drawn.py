@@ -103,6 +103,7 @@ def test_both_modes_of_two_sources_are_drawn():
     assert (a + b).std() == pytest.approx(np.sqrt(0.02 * 2 / 3), rel=0.12)
 
 
+@pytest.mark.slow
 def test_a_generator_with_levels_is_drawn_by_and_others_are_refused(getkey):
     mean, V = np.array([0.3, -0.2]), np.array([[1.0, 0.6], [0.6, 0.8]])
     base = single(GaussianDenoiser.from_covariance(mean, V))

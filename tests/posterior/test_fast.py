@@ -34,6 +34,7 @@ def untrained(priors, shared: bool, key) -> FastPosterior:
     return FastPosterior(conditional, (1e3, 0.7, 0.2), {s: p.scaling for s, p in priors.items()}, known)
 
 
+@pytest.mark.slow
 def test_without_a_network_draws_of_gaussian_sources_are_exact(getkey):
     priors, n = gaussian_priors(), 4000
     view = golden_view(shared=True)

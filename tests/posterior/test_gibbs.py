@@ -99,8 +99,9 @@ def test_two_scalars():
     np.testing.assert_allclose(expected[1], covariance, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("method", ["exact", pytest.param("krylov", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["exact", "krylov"])
 def test_rounds_converge_to_the_target_of(method):
     rng = np.random.default_rng(3)
     case = make_case({s: Dense(rng.normal(size=(3, d))) for s, d in (("c", 3), ("a", 2), ("b", 2))}, std=1.0)

@@ -46,6 +46,7 @@ def by_quadrature():
     return mean, np.sqrt(p @ g**2 - mean**2)
 
 
+@pytest.mark.slow
 def test_gains_within_their_posterior_at_the_nominal_rate():
     drawn, _ = draws()
     ranks = (drawn < GAINS).sum(0)

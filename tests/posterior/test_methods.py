@@ -113,6 +113,7 @@ def bimodal(n: int):
     return view, {"x": DenoiserPrior(denoiser, Schedule(5e-3, 20.0))}, w[1] / w.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PARTICLES)
 def test_many_particles_draw_the_posterior(kind):
     n, K = 500, 64

@@ -27,6 +27,7 @@ def case():
     return make_case({"b": Dense(rng.normal(size=(3, 3))), "a": Dense(rng.normal(size=(3, 2)))}, std=0.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, method", COMBINATIONS)
 def test_draws_follow_the_posterior(name, method, case):
     products = {"iterations": 6, "root_iterations": 3} if method == "krylov" else {}

@@ -271,6 +271,7 @@ def gaussian():
     return make_case(mixing, std=0.5, units=False)
 
 
+@pytest.mark.slow
 def test_rounds_of_split_gibbs_leave_their_law_alone(gaussian):
     """At one coupling, with a long walk behind the prior's draws: the data then have the noise of the copy as well."""
     rho, n = 0.8, 2000

@@ -26,6 +26,7 @@ def test_simulated_observations_are_of_the_priors_the_operators_and_the_noise():
         assert (np.abs(x.mean(0) - law.means[0]) < error).all()
 
 
+@pytest.mark.slow
 def test_the_better_method_is_taken_and_the_cheaper_one_where_neither_is():
     view = golden_view()
     view = view.select(np.repeat(np.arange(len(view)), 13))
@@ -40,6 +41,7 @@ def test_the_better_method_is_taken_and_the_cheaper_one_where_neither_is():
     assert "of the truth between two draws" in trials[0].sentence
 
 
+@pytest.mark.slow
 def test_draws_of_the_exact_posterior_have_the_right_spread():
     view = golden_view()
     view = view.select(np.repeat(np.arange(len(view)), 40))

@@ -370,6 +370,7 @@ print(load_problem({path!r}, allow_code=True).problem.fingerprint())
 """
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_same_in_another_process(tmp_path):
     np.save(tmp_path / "y.npy", Y)
     (tmp_path / "mine.py").write_text("def double(x, parameters):\n    return 2 * x\n")

@@ -1,6 +1,7 @@
 """The section on the design: from the run folder, or from the observations."""
 
 import numpy as np
+import pytest
 
 from dichroic import Downsample, Mask, Problem, Source, View
 from dichroic.design import check_design
@@ -28,6 +29,7 @@ def unidentified():
     return Problem({s: Source(SHAPE) for s in ("sky", "star", "dust")}, views)
 
 
+@pytest.mark.slow
 def test_from_the_observations(make_run, tmp_path):
     page = page_of(make_run(make_problem((6, 6))), tmp_path)
     assert "Not shown" not in page

@@ -21,6 +21,7 @@ def finished(finished):
     shutil.rmtree(finished.path / "fast", ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_fast_posterior_is_used_where_it_was_accepted(finished):
     with pytest.raises(RunError, match=r"distill .* --posterior"):
         finished.separate(draws=1, sampling=Fast())

@@ -188,6 +188,7 @@ def test_held_out_observations_of_their_own_and_seeds(tmp_path):
         fit(problem, out=run.path, held_out=tiny_problem(32, 6))
 
 
+@pytest.mark.slow
 def test_nothing_held_out(tmp_path):
     run = fit(tiny_problem(48), tiny_config(laps=1, held_out=0.0), out=tmp_path / "run")
     assert run.held_out is None
@@ -202,6 +203,7 @@ def test_the_best_lap_is_kept(finished):
 
 
 class TestKnownPriors:
+    @pytest.mark.slow
     def test_they_take_part_and_stay_as_they_are(self, finished, prior, tmp_path):
         run = fit(tiny_problem(), tiny_config(), out=tmp_path / "run", frozen={"sky": prior})
         assert set(run.records[-1]["loss"]) == {"star"}
@@ -260,6 +262,7 @@ class TestKnownPriors:
 
 
 class TestWhereLearningBegins:
+    @pytest.mark.slow
     def test_a_start_is_learned_further(self, finished, prior, tmp_path):
         """The first draws are made with it, and its network is trained on."""
         file = write_tiny(tmp_path, laps=1)
@@ -283,6 +286,7 @@ class TestWhereLearningBegins:
 
 
 class TestPlans:
+    @pytest.mark.slow
     def test_sequential(self, tmp_path):
         run = fit(tiny_problem(), tiny_config(plan="sequential", laps={"sky": 1, "star": 2}), out=tmp_path / "run")
         assert [(r["stage"], r["lap"]) for r in run.records] == [

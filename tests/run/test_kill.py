@@ -68,31 +68,33 @@ def checkpoints(place: Path, name: str) -> list[str]:
     return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
-def test_killed_at_every_checkpoint(place):
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_killed_at_every_checkpoint(place, times):
     """While a checkpoint is written, and right after."""
-    kills = 0
+    kills, name = 0, f"often{times}"
     for attempt in range(3 * LAPS):
-        before = [c for c in checkpoints(place, "often") if not c.startswith(".")]
-        process = begin(place, "often")
+        before = [c for c in checkpoints(place, name) if not c.startswith(".")]
+        process = begin(place, name)
         half_written = attempt % 2 == 0
 
         def ready(before=before, half_written=half_written):
-            now = checkpoints(place, "often")
+            now = checkpoints(place, name)
             if half_written:
-                return any(name.startswith(".") for name in now)
-            return bool({name for name in now if not name.startswith(".")} - set(before))
+                return any(file.startswith(".") for file in now)
+            return bool({file for file in now if not file.startswith(".")} - set(before))
 
         if not wait_for(process, ready):
             break
         assert end(process, signal.SIGKILL) in (-signal.SIGKILL, 0)
         kills += process.returncode != 0
-        if kills == 2:
+        if kills == times:
             break
-    assert kills == 2
-    assert call(["resume", str(place / "often"), "--no-report"], place / "cache").returncode == 0
-    same(place, "often")
+    assert kills == times
+    assert call(["resume", str(place / name), "--no-report"], place / "cache").returncode == 0
+    same(place, name)
 
 
+@pytest.mark.slow
 def test_asked_to_stop(place):
     for attempt in range(5):  # a busy machine may end the run before it hears of the signal
         name = f"asked{attempt}"

@@ -87,6 +87,7 @@ def test_a_fit_never_ends_with_worse_priors_than_it_began_with(held_out, before,
     )
 
 
+@pytest.mark.slow
 def test_every_source_has_to_prove_itself(held_out):
     after = {"sky": TRUE["sky"], "star": WIDE["star"]}
     kept, _ = proven(held_out, {"sky": WIDE["sky"], "star": TRUE["star"]}, after, ["sky", "star"], KEY, lambda _: None)

@@ -188,6 +188,7 @@ def agrees(plain, folder, holder, names, unit, dull):
     agree(walk(folder / "x", HOLDERS[holder], observations(dull), names, unit), plain(dull))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("holder", "names", "unit", "dull"),
     [("hdf5", ["dust [a]", "dust (a)", "<b>{{ x }}", ".." * 90], 3.7e-17, ("half", "far"))],

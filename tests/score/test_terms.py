@@ -204,6 +204,7 @@ def population(A, Q, m):
     return lifted_loss(ScoreTerms(A * ones, Q * ones, ones), order=m)
 
 
+@pytest.mark.slow
 def test_curvatures_of_gaussian_landscapes(float64):
     """C14 and C15: in one dimension m^2 sigma^(2 (2 - m)); in two, at a correlation of a half, the printed ones."""
     orders, variances = range(1, 6), np.array([0.25, 1.0, 4.0])

@@ -11,6 +11,7 @@ from dichroic.studies.reproduce import as_markdown, reproduce
 from dichroic.studies.reproduce.autoencoders import METHODS
 
 
+@pytest.mark.slow
 def test_the_small_scale_runs_and_is_told(tmp_path):
     found = reproduce(["score-autoencoders"], "smoke", tmp_path, methods=["vae-lifted"])
     (study,) = found["studies"]

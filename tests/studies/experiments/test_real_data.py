@@ -134,6 +134,7 @@ def cluster(tmp_path_factory):
     return root, archive, sky
 
 
+@pytest.mark.slow
 def test_galaxies_through_a_point_spread_function(cluster):
     root, archive, sky = cluster
     np.testing.assert_allclose(read_fits(root, FRAME), sky, rtol=1e-6)

@@ -22,6 +22,7 @@ def test_fresh_draws_hit_every_part_and_a_mode_alone_one(name, parts, within, rn
     assert alone["hit"] <= 2 and alone["energy"] > 0.1
 
 
+@pytest.mark.slow
 def test_a_cell_is_trained_once_and_drawn(tmp_path):
     study, name, place = STUDIES["one-step"], "ring, gan, seed 0", tmp_path / "smoke"
     work = study.cells("smoke", ["gan"], 0)[name], place / "one-step" / "gan", study.prepare("smoke", None, 0), Quiet()

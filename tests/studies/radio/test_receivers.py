@@ -123,6 +123,7 @@ def test_the_covariance_of_ofdm_is_that_of_its_autocorrelation(signal):
     np.testing.assert_allclose(np.cov(x.T), S, atol=5 * S.max() * (2 / len(x)) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_table_of_the_linear_estimate_at_a_ratio(signal):
     """Check 15, its last two rows, at -9 dB."""
     ((db, rate),) = linear_rows(signal, [-9.0], 50)

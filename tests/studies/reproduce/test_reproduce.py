@@ -46,6 +46,7 @@ def cells_of(found, experiment):
     return {c["method"]: c for c in entry["cells"]}
 
 
+@pytest.mark.slow
 def test_what_a_cell_says(place):
     found = collect(place, "smoke")
     assert json.loads((place / "smoke" / "results.json").read_text()) == json.loads(json.dumps(found))
@@ -145,6 +146,7 @@ def test_what_does_not_apply_or_fails_is_in_the_table(place, tmp_path, monkeypat
     assert "Traceback" in (tmp_path / "smoke" / "contrastive-2" / "wiener" / "error.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_fit_is_a_method(tmp_path, rng):
     x = rng.normal(size=(64, 2)).astype(np.float32)
     view = View(
