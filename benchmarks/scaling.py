@@ -33,6 +33,7 @@ AXES = {
     "draws": ([1, 4, 16], ("separate",), {}),
     "devices": ([1, 2, 4], ("draws",), {}),
 }
+_ABREAST = 4  # axes beside each other in the figure
 USUAL = {
     "kind": "matrices",
     "observations": 2_000,
@@ -164,22 +165,21 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def measured(axes: list[str]) -> dict:
-    """All points, each in a process of its own."""
+def measured(axis: str) -> dict:
+    """All points of an axis, each in a process of its own, by part and value."""
+    values, names, differs = AXES[axis]
     rows: dict = {}
-    for axis in axes:
-        values, names, differs = AXES[axis]
-        for name in names:
-            for value in values:
-                setting = USUAL | differs | {axis: value}
-                flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={setting['devices']}"
-                command = [sys.executable, __file__, "--point", json.dumps([setting, [name]])]
-                done = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
-                if done.returncode:
-                    print(axis, name, value, done.stderr[-500:], flush=True)
-                    continue
-                rows.setdefault(axis, {}).setdefault(name, {})[value] = json.loads(done.stdout.splitlines()[-1])[name]
-                print(axis, name, value, rows[axis][name][value], flush=True)
+    for name in names:
+        for value in values:
+            setting = USUAL | differs | {axis: value}
+            flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={setting['devices']}"
+            command = [sys.executable, __file__, "--point", json.dumps([setting, [name]])]
+            done = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
+            if done.returncode:
+                print(axis, name, value, done.stderr[-500:], flush=True)
+                continue
+            rows.setdefault(name, {})[str(value)] = json.loads(done.stdout.splitlines()[-1])[name]
+            print(axis, name, value, rows[name][str(value)], flush=True)
     return rows
 
 
@@ -250,28 +250,27 @@ noise = 0.05
         command(["fit", folder, "--out", f"{folder}/run", "--quiet", "--no-report", *few])
 
 
-def budget(size: str = "1GB", n: int = 33_000, side: int = 64) -> None:
-    """Images with noise maps, larger than the budget, through all commands that take one."""
+def large(folder: str, n: int = 22_000, side: int = 64) -> None:
+    """The problem of `budget`, as files: images with noise maps and their truth."""
     import h5py
     import numpy as np
 
     rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        with h5py.File(f"{folder}/data.h5", "w") as file:
-            y, noise = (file.create_dataset(name, (n, side, side), np.float32) for name in ("y", "noise"))
-            for begin in range(0, n, 1000):
-                rows = slice(begin, min(begin + 1000, n))
-                x = rng.standard_normal((rows.stop - rows.start, 1, 1), np.float32)
-                std = 0.1 + 0.1 * rng.random((len(x), side, side), np.float32)
-                y[rows] = x + std * rng.standard_normal(std.shape, np.float32)
-                noise[rows] = std
-            said(f"data: {(y.nbytes + noise.nbytes) / 1e9:.1f} GB, budget {size}")
-        text = f"""[sources.x]
+    with h5py.File(f"{folder}/data.h5", "w") as file:
+        y, noise, truth = (file.create_dataset(name, (n, side, side), np.float32) for name in ("y", "noise", "x"))
+        for begin in range(0, n, 1000):
+            rows = slice(begin, min(begin + 1000, n))
+            x = np.broadcast_to(rng.standard_normal((rows.stop - rows.start, 1, 1), np.float32), y[rows].shape)
+            std = 0.1 + 0.1 * rng.random(x.shape, np.float32)
+            y[rows], noise[rows], truth[rows] = x + std * rng.standard_normal(x.shape, np.float32), std, x
+        said(f"data: {3 * y.nbytes / 1e9:.1f} GB")
+    text = f"""[sources.x]
 shape = [{side}, {side}]
 [views.v]
 y = "data.h5:y"
 mixing.x = 1.0
 noise = {{ std = "data.h5:noise", per_sample = true }}
+truth.x = "data.h5:x"
 [fit]
 laps = 1
 draws = 1
@@ -284,7 +283,13 @@ gaussian = {{ laps = 2, large_rank = 4, large_subset = 64 }}
 network = {{ kind = "mlp", width = 8, depth = 1 }}
 sampling = {{ kind = "annealed", steps = 1 }}
 """
-        Path(f"{folder}/problem.toml").write_text(text)
+    Path(f"{folder}/problem.toml").write_text(text)
+
+
+def budget(size: str = "1GB") -> None:
+    """Data larger than the budget, through all commands that take one."""
+    with tempfile.TemporaryDirectory() as folder:
+        large(folder)
         small = ["--sbc", "8x7", "--fission", "8x7", "--leakage", "8x7", "--maps", "8x7", "--observations", "64"]
         run, limit = f"{folder}/run", ["--memory", size]
         command(["check", folder, *limit])
@@ -344,30 +349,31 @@ def write(rows: dict, out: Path, figure: Path) -> None:
 
 
 def draw(rows: dict, file: Path) -> None:
-    """Time and memory of every part against what grows, beside what is proportional."""
+    """Time and memory of every part against what grows; dotted, what is proportional to it."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(2, len(rows), figsize=(2.3 * len(rows), 5), squeeze=False, sharex="col")
+    lines = -(-len(rows) // _ABREAST)
+    figure, grid = plt.subplots(2 * lines, _ABREAST, figsize=(2.6 * _ABREAST, 4.4 * lines))
     colours = {name: f"C{i}" for i, name in enumerate(("check", "gaussian", "draws", "training", "separate"))}
-    for column, (axis, parts) in enumerate(rows.items()):
-        for panel, what, label in zip(panels[:, column], ("cpu", "memory"), ("CPU seconds", "memory, MB"), strict=True):
+    for panel in grid.flat:
+        panel.set_visible(False)
+    for number, (axis, parts) in enumerate(rows.items()):
+        line, column = divmod(number, _ABREAST)
+        panels = grid[2 * line : 2 * line + 2, column]
+        for panel, what, label in zip(panels, ("cpu", "memory"), ("CPU seconds", "memory, MB"), strict=True):
+            panel.set_visible(True)
             for name, points in parts.items():
                 x, y = zip(*sorted((float(k), max(v[what], 1e-3)) for k, v in points.items()), strict=True)
                 panel.loglog(x, y, "o-", color=colours[name], label=name, markersize=4)
-            low, high = panel.get_xlim()[0], panel.get_xlim()[1]
-            bottom, top = panel.get_ylim()
-            start = next(iter(parts.values()))
-            y0 = max(start[min(start, key=float)][what], 1e-3)
-            panel.plot([low, high], [y0, y0 * high / low], ":", color="0.7", zorder=0)  # proportional
-            panel.set(xlim=(low, high), ylim=(bottom, top), ylabel=label if column == 0 else None)
+                panel.plot(x, [y[-1] * a / x[-1] for a in x], ":", color=colours[name], alpha=0.5)  # proportional
+            panel.set_ylabel(label if column == 0 else None)
             panel.minorticks_off()
-            panel.set_xticks(sorted({float(k) for points in parts.values() for k in points}))
-            panel.set_xticklabels([f"{float(k):g}" for k in panel.get_xticks()], fontsize=7)
-        panels[1, column].set_xlabel(axis)
-        panels[0, column].legend(fontsize=7)
+            panel.set_xticks(x, [f"{a:g}" if a < 1e4 else f"$10^{len(str(int(a))) - 1}$" for a in x], fontsize=8)
+        panels[0].legend(fontsize=8)
+        panels[1].set_xlabel(axis)
     figure.tight_layout()
     figure.savefig(file, dpi=120)
 
@@ -393,9 +399,10 @@ def main() -> None:
         print(json.dumps(one(setting, names)))
     else:
         known = arguments.out / "scaling.json"  # axes that are not asked for stay as they were measured
-        before = json.loads(known.read_text()) if known.exists() else {}
-        rows = json.loads(json.dumps(measured(arguments.axes)))
-        write({axis: x for axis in AXES if (x := rows.get(axis, before.get(axis)))}, arguments.out, arguments.figure)
+        rows = json.loads(known.read_text()) if known.exists() else {}
+        for axis in arguments.axes:  # each is written when it is done
+            rows[axis] = measured(axis)
+            write({axis: x for axis in AXES if (x := rows.get(axis))}, arguments.out, arguments.figure)
 
 
 if __name__ == "__main__":

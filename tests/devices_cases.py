@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -33,25 +34,41 @@ def given(n: int = N) -> tuple[dict[str, DenoiserPrior], Bound]:
 
 
 def found() -> dict[str, np.ndarray]:
-    """Draws, from pure noise and continued, and weights trained in batches that no even number divides."""
+    """Draws, from pure noise and continued, with what the last digit of the data does to each, and weights trained in
+    batches that no even number divides.
+    """
     priors, bound = given()
     with compiled() as programs:
         keys = observation_keys(jax.random.key(2), N)
         cold = bound.draw(keys)
-        warm = bound.draw(keys, start=cold.samples, warm=np.arange(N) % 3 > 0)
+
+        def numbers(bound: Bound) -> dict[str, np.ndarray]:
+            warm = bound.draw(keys, start=cold.samples, warm=np.arange(N) % 3 > 0)
+            each = (("cold", bound.draw(keys)), ("warm", warm))
+            return {f"{name} {s}": x for name, drawn in each for s, x in drawn.samples.items()} | {
+                "chi_square": warm.chi_square
+            }
+
+        drawn, digit = numbers(bound), np.finfo(np.float32).eps
+        moved = [numbers(bound.on(replace(bound.view, y=bound.view.y * (1 + k * digit)))) for k in (-1, 1)]
     prior, config = priors["a"], TrainingConfig(steps=5, batch=21)
     x = jax.device_put(np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32))
     trained, losses = train(prior.denoiser(), prior.schedule, x, config, key=jax.random.key(3))
     texts = [program.as_text() for program in programs]
     weights = [np.ravel(a) for a in jax.tree.leaves(trained) if isinstance(a, jax.Array)]
     return {
-        **{f"{name} {s}": x for name, drawn in (("cold", cold), ("warm", warm)) for s, x in drawn.samples.items()},
-        "chi_square": warm.chi_square,
+        **drawn,
+        **{f"digit of {name}": np.max([_largest(other[name] - x) for other in moved], 0) for name, x in drawn.items()},
         "weights": np.concatenate(weights),
         "losses": np.asarray(losses),
         "collectives": np.asarray([len(re.findall(COLLECTIVES, text)) for text in texts]),
         "partitions": np.asarray([int(n) for text in texts for n in re.findall(r"num_partitions=(\d+)", text)]),
     }
+
+
+def _largest(x: np.ndarray) -> np.ndarray:
+    """The largest change of every observation, in the shape of all."""
+    return np.broadcast_to(np.abs(x).max(tuple(range(1, x.ndim)), keepdims=True), x.shape)
 
 
 @contextmanager

@@ -49,10 +49,11 @@ def test_several_devices_draw_and_train_what_one_does(devices, alone, tmp_path):
     several = run(devices, tmp_path / "found.npz")
     # of the one program that serves all draws
     assert several["partitions"].tolist() == [devices] and several["collectives"].tolist() == [0]
-    for name in set(alone) - {"partitions"}:
-        x = alone[name]
-        scale = max(np.abs(x).max(), 1)
-        np.testing.assert_allclose(several[name], x, atol=1e-6 * scale, rtol=0, err_msg=name)
+    for name in (name for name in alone if name != "partitions" and "digit" not in name):
+        # some draws, of badly conditioned observations, make much of the last digit of the data: so they do of rounding
+        x, digit = alone[name], alone.get(f"digit of {name}", 0)
+        rounding = 1e-6 * max(np.abs(x).max(), 1) + 4 * digit
+        assert (np.abs(several[name] - x) <= rounding).all(), name
 
 
 def test_a_single_device_has_everything():

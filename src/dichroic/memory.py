@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from math import prod
@@ -44,9 +45,12 @@ LEAST = 512 << 20  # bytes: JAX and its programs alone take about 400 MB
 _UNITS = {"": 1, "b": 1, **{f"{unit}b": 10**power for unit, power in zip("kmgt", (3, 6, 9, 12), strict=True)}}
 _UNITS |= {f"{unit}ib": 1024**power for power, unit in enumerate("kmgt", 1)}
 
+_SOON = 0.2  # seconds: looking through all heaps takes some
 _WHOLE = -3, 1 << 20  # M_MMAP_THRESHOLD: freed arrays from that size on go back to the system, and not into a heap
 
 _budget: int | None = None
+_trim: Callable[[int], Any] = int  # gives freed memory back to the system, where that is known how
+_trimmed = 0.0
 _maps: WeakSet[mmap.mmap] = WeakSet()
 
 
@@ -55,11 +59,12 @@ def limit(size: str | int | None) -> None:
 
     **Raises:** `ProblemError` for what is no size, and for less than JAX itself takes.
     """
-    global _budget
+    global _budget, _trim
     _budget = None if size is None else _bytes(size)
     if _budget is not None:
         with suppress(AttributeError, OSError, TypeError):  # there is none but in the C library of GNU
             ctypes.CDLL(None).mallopt(*_WHOLE)
+            _trim = ctypes.CDLL(None).malloc_trim
 
 
 def budget() -> int | None:
@@ -133,7 +138,10 @@ def rows(x: Any, index: Any) -> Any:
     n = int(np.count_nonzero(index)) if index.dtype == bool else index.size
     each = prod(x.shape[1:]) * x.dtype.itemsize
     if index.ndim != 1 or fits(n * each):
-        return x[index]
+        found = x[index]
+        if not fits(x.nbytes):
+            release()  # a system maps what lies beside each row, too
+        return found
     index = np.flatnonzero(index) if index.dtype == bool else index
     found = zeros((n, *x.shape[1:]), x.dtype)
     for block in blocks(n, each):
@@ -167,9 +175,13 @@ def by_rows(function: Callable[..., np.ndarray], *arrays: Any) -> np.ndarray:
 
 
 def release() -> None:
-    """Gives back the pages of files, which are read again when they are looked at again."""
+    """Gives back the pages of files, which are read again when they are looked at again, and freed memory."""
+    global _trimmed
     if _budget is None or not hasattr(mmap, "MADV_DONTNEED"):
         return
+    if (now := time.monotonic()) - _trimmed > _SOON:
+        _trimmed = now
+        _trim(0)
     for pages in list(_maps):
         pages.madvise(mmap.MADV_DONTNEED)
 

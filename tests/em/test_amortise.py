@@ -60,7 +60,7 @@ def test_training_beats_the_best_linear_posterior(case):
     view, priors, bound, _ = case
     trained = lambda sampler: sampler.legs[0].build.conditional  # noqa: E731
     linear = replace(trained(bound.sampler), network=None, spread=None)
-    linear = Batched(view, priors, eqx.tree_at(trained, bound.sampler, linear), Cost(), 64)
+    linear = Batched(view, priors, eqx.tree_at(trained, bound.sampler, linear), Cost(), 64, {})
     # an energy distance of independent sets of exact draws is 0 on average; modes told apart by 64 operators
     assert distance(case, bound) < 0.4 * distance(case, linear)
 
@@ -69,7 +69,7 @@ def test_a_draw_depends_on_its_observation_alone(case):
     view, priors, bound, _ = case
     keys, some = observation_keys(jax.random.key(3), len(view)), np.array([40, 1])
     whole = bound.draw(keys)
-    part = Batched(view, priors, bound.sampler, Cost(), 2).draw(keys[some], some)
+    part = Batched(view, priors, bound.sampler, Cost(), 2, {}).draw(keys[some], some)
     for s in view.mixing:
         np.testing.assert_allclose(part.samples[s], whole.samples[s][some], rtol=1e-4, atol=1e-4)
     assert (whole.cost.forward, whole.cost.products) == (13, 0)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from dichroic.cli.environment import prepare
+from dichroic.cli.messages import say
 from dichroic.cli.options import AllowCode, Count, Flag, Json, Memory, ProblemPath, Quiet
 from dichroic.cli.progress import meter
 
@@ -57,6 +59,8 @@ def plan(
         print_json(found)
     else:
         (show_trials if tune else show)(found)
+        if slurm is not None and not tune:
+            say(f"\nbatch script: {slurm}, to be handed in from here with: sbatch {quote(str(slurm))}")
     return 1 if found.get("refused") else 0
 
 
@@ -103,7 +107,7 @@ def work_out(path: Path, progress: "Progress") -> dict[str, Any]:
         configs,
         held_out=loaded.held_out,
         frozen=loaded.frozen,
-        report=lambda what: progress.say(f"timing: {what}"),
+        report=lambda what: progress.say(f"timing {what}"),
         found=lambda name, e: progress.say(f"{name}: {e.laps} laps, {in_words(e.total)}"),
     )
     return _heading(loaded) | {
@@ -168,7 +172,6 @@ def show(found: Mapping[str, Any]) -> None:
     """Prints it."""
     from rich.text import Text
 
-    from dichroic.cli.messages import say
     from dichroic.cli.output import make_table, print_table
 
     _say_heading(found)
@@ -196,7 +199,6 @@ def show_trials(found: Mapping[str, Any]) -> None:
     """Prints the trials, and for each kind of work the settings to write down where others are clearly faster."""
     from rich.text import Text
 
-    from dichroic.cli.messages import say
     from dichroic.cli.output import make_table, print_table
     from dichroic.plan.tuning import as_toml
 
@@ -225,7 +227,6 @@ def show_trials(found: Mapping[str, Any]) -> None:
 
 
 def _say_heading(found: Mapping[str, Any]) -> None:
-    from dichroic.cli.messages import say
 
     say(f"{found['title'] or 'Untitled'}: {found['file']}\non {found['device']}\n")
 

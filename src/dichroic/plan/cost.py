@@ -96,21 +96,25 @@ def estimate_costs(
     measured: dict[str, Timings] = {}
     by_law: dict[str, MixturesTimes] = {}
     estimates = {}
+    kinds = {name: _kind(config) for name, config in configs.items()}
     for name, config in configs.items():
-        kept, held = split(problem, held_out, config)
+        kept, held, kind = *split(problem, held_out, config), kinds[name]
+        alike = ", ".join(other for other in kinds if kinds[other] == kind)
+
+        def timing(what: str, alike: str = alike) -> None:
+            report(f"{alike}: {what}")
+
         some = portion(kept)  # as a fit has it
         if (contrast := contrast_of(some, known, config)) is not None:
-            kind = _kind(config)
             if kind not in by_law:
-                by_law[kind] = time_mixtures(contrast, some, config, report)
+                by_law[kind] = time_mixtures(contrast, some, config, timing)
             estimates[name] = _price_mixtures(contrast, held, config, by_law[kind])
         else:
             plan = make_plan(kept, config.plan, known)
             passes = count_passes(kept, held, config, plan)
-            kind = _kind(config)
             if kind not in measured:
                 wanted = list(dict.fromkeys((p.view, p.learned) for p in passes))
-                measured[kind] = measure(some, held, config, plan, known, wanted, report)
+                measured[kind] = measure(some, held, config, plan, known, wanted, timing)
             estimates[name] = _price(kept, held, config, plan, passes, measured[kind])
         if found is not None:
             found(name, estimates[name])

@@ -130,7 +130,7 @@ def measure(
         report(f"training step of {', '.join(stage.learn)}")
         networks |= time_training(stage, state.priors, config, jax.random.fold_in(key, number), found)
     for view, learned in wanted:
-        report(f"draws of {view}")
+        report(f"draws of {view}, by {'networks' if learned else 'closed forms'}")
         priors = {s: networks[s] if s in learned else state.priors[s] for s in problem.views[view].mixing}
         found.draws[view, learned] = time_draws(problem.views[view], priors, config, key)
     if held_out is not None and config.judged != "never":

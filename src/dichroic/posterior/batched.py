@@ -30,21 +30,33 @@ _SMALL = 16  # data per observation up to which every one is a system of its own
 _DENSE = 2048  # data per observation up to which a shared system is factorised
 
 
-def batched(view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int) -> Bound:
-    """Draws of a view by the sampler of one observation; kind by kind, where that takes one system in place of many."""
+Costs = dict[tuple[bool, bool, int], Cost]  # of a draw, by whether it is continued, all systems are alike, data
+
+
+def batched(
+    view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int, costs: Costs | None = None
+) -> Bound:
+    """Draws of a view by the sampler of one observation; kind by kind, where that takes one system in place of many.
+
+    **Arguments:** `costs`, those that are known.
+    """
+    costs = {} if costs is None else costs
     parts = [(np.arange(len(view)), view)]
     if sampler.gains and view.is_gaussian and not view.shared and _SMALL < view.data_size <= _DENSE:
         parts = split_alike(view, FEW)
     if len(parts) == 1:
-        return Batched(parts[0][1], priors, sampler, shared, batch)
-    return ByKind([(rows, Batched(part, priors, sampler, shared, batch)) for rows, part in parts])
+        return Batched(parts[0][1], priors, sampler, shared, batch, costs)
+    return ByKind([(rows, Batched(part, priors, sampler, shared, batch, costs)) for rows, part in parts])
 
 
 class Batched(Bound):
     """A view drawn in batches of one size, which one program serves; of half the size where memory runs out."""
 
-    def __init__(self, view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int):
+    def __init__(
+        self, view: View, priors: Mapping[str, Prior], sampler: Sampler, shared: Cost, batch: int, costs: Costs
+    ):
         self.view, self.priors, self.sampler, self.shared, self.batch = view, priors, sampler, shared, whole(batch)
+        self.costs = costs
         self.on_devices = on_every_device(sampler, local=True)
         self.shapes = {s: priors[s].shape for s in view.mixing}
         self.scalings = {s: priors[s].scaling for s in view.mixing}
@@ -52,7 +64,7 @@ class Batched(Bound):
         self.cost = self._cost(warm=False)
 
     def on(self, view: View) -> Bound:
-        return batched(view.noisy, self.priors, self.sampler, Cost(), self.batch)
+        return batched(view.noisy, self.priors, self.sampler, Cost(), self.batch, self.costs)
 
     def drawn(self, wanted: Wanted) -> Draws:
         try:
@@ -103,14 +115,17 @@ class Batched(Bound):
 
     def _cost(self, warm: bool) -> Cost:
         """From the shapes alone."""
-        found: list[Cost] = []
+        key = warm, self.alike, self.view.data_size
+        if key not in self.costs:
+            found: list[Cost] = []
 
-        def count():
-            whitened = WhitenedObservation.of(take(self.view.observations, 0), self.scalings, self.shapes)
-            found.append(self.sampler.cost(whitened, warm, self.alike))
+            def count(observation: Observation) -> None:
+                whitened = WhitenedObservation.of(observation, self.scalings, self.shapes)
+                found.append(self.sampler.cost(whitened, warm, self.alike))
 
-        jax.eval_shape(count)
-        return found[0]
+            eqx.filter_eval_shape(count, take(self.view.observations, 0))
+            self.costs[key] = found[0]
+        return self.costs[key]
 
 
 class ByKind(Bound):
