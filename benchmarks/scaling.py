@@ -200,16 +200,16 @@ def million(n: int = 1_000_000) -> None:
         check_data(problem)
         check_design(problem)
         said("checked")
-        config = FitConfig(
-            laps=1, training={"steps": 128}, sampling={"kind": "annealed", "steps": 2}, held_out_limit=512
-        )
+        small = {"kind": "mlp", "width": 32, "depth": 1}  # of the network batches are in memory, whatever the data
+        few = {"training": {"steps": 64}, "sampling": {"kind": "annealed", "steps": 2}, "held_out_limit": 512}
+        config = FitConfig(laps=1, network=small, **few)
         problem, held_out = split(problem, None, config)
         said("split")
         fit = gaussian_em(problem, config.gaussian.model_copy(update={"laps": 3}))
         said("Gaussian stage, 3 laps")
         start = {s: Components.of(x) for s, x in fit.populations.items()}
-        few = config.components.model_copy(update={"components": 4})
-        found = components_em(problem, start, few, held_out=held_out, seed=0)
+        four = config.components.model_copy(update={"components": 4})
+        found = components_em(problem, start, four, held_out=held_out, seed=0)
         said("components")
         state = start_state(fit, {}, problem, config, found.components)
         context = Expectation(problem, held_out, config, make_plan(problem, "joint"), lambda *_: None)
