@@ -8,6 +8,7 @@ Source: section 10 of the description of the published study, which has networks
 """
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -99,8 +100,9 @@ def fit_supervised(
     x, n = (jnp.asarray(known[s].sample(config.pool, key=k)) for s, k in both)
     pairs = Interfered(x, n, (low, high))
     shape = pairs.signal.shape[1:]
-    # images are what a U-Net takes: these are one pixel wide
-    shaped = (shape[0], 1, shape[1]) if config.network.kind == "unet" else shape
+    # images are what a U-Net takes: the series in rows, as near to a square as it goes
+    row = max(n for n in range(1, int(shape[0] ** 0.5) + 1) if shape[0] % n == 0)
+    shaped = (shape[0] // row, row, shape[1]) if config.network.kind == "unet" else shape
     denoiser, levels = NetworkDenoiser.create(shaped, config.network, key=keys[2]), Schedule(low / 2**0.5, high)
 
     def report(done: int, total: int) -> None:
@@ -149,7 +151,8 @@ def latency_of(prior: Prior, network: NetworkConfig) -> str:
         begin = perf_counter()
         jax.block_until_ready(_estimates(denoiser, x, jnp.float32(1)))
         spent.append(perf_counter() - begin)
-    waits = f"{network.latency} samples" if isinstance(network, CausalConfig) else f"all {denoiser.shape[0]} samples"
+    whole = prod(denoiser.shape[:-1])
+    waits = f"{network.latency} samples" if isinstance(network, CausalConfig) else f"all {whole} samples"
     return f"{count:,} weights; waits for {waits}; {1e3 * min(spent):.1f} ms a mixture"
 
 
