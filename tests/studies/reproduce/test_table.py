@@ -118,6 +118,11 @@ def test_an_ablation():
     text = as_markdown(found)
     assert "## Ablation: EM laps" in text and "* 8: not run" in text
     assert "| 2 | 15.00 [14.90, 15.10] | 16.00 [15.90, 16.10] | 16.62 | 61 | 12 |" in text
+    # where the experiment has an axis, a column for every target
+    targets = [{"view": "view2", "source": "source2", "at": -24.0, "peak": None}]
+    along = {**found["ablations"][0], "axis": "ratio (dB)", "targets": targets, "measures": ["psnr"]}
+    text = as_markdown(found | {"ablations": [along]})
+    assert "| ratio (dB) | -24 |" in text and "| 2 | 15.00 [14.90, 15.10] |" in text and "* 8: not run" in text
 
 
 def test_files(tmp_path):

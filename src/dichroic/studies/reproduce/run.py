@@ -179,8 +179,9 @@ def collect(out: str | Path, scale: str) -> dict[str, Any]:
         for row in ablation.rows:
             cell = read_cell(folder / _file_name(row.name) / ablation.method)
             rows.append({**row.model_dump(), "cell": cell})
-        about = ablation.model_dump(exclude={"rows"})
-        found["ablations"].append({**about, "experiment": ablation.experiment[scale], "rows": rows})
+        about, base = ablation.model_dump(exclude={"rows"}), load_experiment(ablation.experiment[scale], scale)
+        along = base.model_dump(include={"axis", "targets", "measures"})
+        found["ablations"].append({**about, **along, "experiment": base.name, "rows": rows})
     found["studies"] = [
         {"name": study.name, "title": study.title, **_kept(place / study.name)}
         for study in STUDIES.values()

@@ -189,7 +189,9 @@ def _ablation(ablation: Mapping[str, Any]) -> list[str]:
         "",
     ]
     done = [(row, row["cell"]) for row in ablation["rows"] if row["cell"] and row["cell"]["status"] == "done"]
-    if done:
+    if ablation.get("axis"):
+        lines += _along(ablation, [{**cell, "title": row["name"]} for row, cell in done])
+    elif done:
         first = done[0][1]["scores"]
         key = next(iter(first), None)
         shown = [m for m in MEASURES if any(m in c["scores"].get(key, {}) for _, c in done)]
