@@ -40,7 +40,9 @@ from dichroic.settings import FitConfig
 __all__ = ["MOST_DRAWS", "expected_draws", "separate"]
 
 MOST_DRAWS = 64  # of an observation, for its mean
-_FEW = 0.01  # of the draws of a view, up to which those that leave their sources are counted and not warned of
+# of the draws of a view: without a share p of them a mean is off by sqrt(p / (1 - p)) standard deviations at most,
+# which up to this one is less than the Monte-Carlo error of as many draws as a mean has
+_FEW = 1 / (MOST_DRAWS + 1)
 
 
 def separate(
