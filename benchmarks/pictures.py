@@ -110,10 +110,13 @@ class Case:
 
     def __init__(self, name: str, known: dict[str, DenoiserPrior], n: int, draws: int):
         matrices, noise = operators()[name]
+        seen = len(matrices["digit"])
+        # rows of zeros say nothing, and operators of one shape share programs
+        matrices = {s: np.pad(A, ((0, PIXELS - seen), (0, 0))) for s, A in matrices.items()}
         rng, self.n, self.draws = np.random.default_rng(2), n, draws
         x = {s: np.asarray(known[s].sample(n, key=jax.random.key(k))) for k, s in enumerate(matrices)}
         y = sum(x[s] @ A.T for s, A in matrices.items())
-        y = (y + noise * rng.normal(size=y.shape)).astype(np.float32)
+        y = ((y + noise * rng.normal(size=y.shape)) * (np.arange(PIXELS) < seen)).astype(np.float32)
         mixing = {s: Dense(A.astype(np.float32)) for s, A in matrices.items()}
         self.view = View(y, mixing, noise).bind({s: (PIXELS,) for s in mixing}).select(np.tile(np.arange(n), draws))
         self.truth = x["digit"]
