@@ -6,7 +6,9 @@
 With N atoms for a prior the posterior is one of N weights, exact for any operator, and so is the law of a state at
 every noise level, sum_k w_k(y) N(mu_k, sigma^2 I). The atoms lie on a random manifold in five dimensions and are seen
 through random 2 x 5 matrices with noise 0.05. Every method takes the same levels; a row is the root of the mean
-variance of its states over the exact one, level by level, and the energy distance of its draws to exact ones.
+variance of its states over the exact one, level by level, and the energy distance of its draws to exact ones. The
+figure has width and energy distance at every level, in units of the width of states, of methods that differ by the
+covariance alone that they take the sources to have.
 """
 
 import argparse
@@ -29,6 +31,16 @@ from posterior import SCHEDULE, _as_network, energy_distances
 
 NOISE, SCALE = 0.05, 1.25
 SHOWN = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+DRAWN = {
+    "moment matching, ancestral": "Jacobian (moments)",
+    "opc": "measured (opc)",
+    "jfps": "of Gaussian sources (jfps)",
+    "sda": "constant (sda)",
+    "pigdm": "one variance (pigdm)",
+    "tmpd": "row sums (tmpd)",
+    "dmps": "that of a flat prior (dmps)",
+    "dps": "none (dps)",
+}
 
 
 def main() -> None:
@@ -58,7 +70,9 @@ def main() -> None:
     heads = [f"σ = {levels[1:][k]:.2g}" for k in columns]
     lines = [f"| method | evaluations | CPU ms per draw | {' | '.join(heads)} | draws | energy distance |"]
     lines.append("|---" * (len(heads) + 5) + "|")
-    denoisers = {"x": prior.denoiser()}
+    denoisers, curves, noise = {"x": prior.denoiser()}, {}, rng.normal(size=exact.shape)
+    ends = np.append(levels[1:], 0)
+    widths = np.sqrt(ends**2 + variance)
     for name, settings in SETTINGS.items():
         method = read_method(settings)
         if not isinstance(method, Targeted) or not re.search(arguments.only, name):
@@ -78,8 +92,7 @@ def main() -> None:
                 x = target.settled(x, s, jax.random.fold_in(key_k, 1))
                 return x, x["x"]
 
-            ends = jnp.append(jnp.asarray(levels[1:]), 0.0)
-            steps = jnp.asarray(levels), ends, jnp.arange(len(levels))
+            steps = jnp.asarray(levels), jnp.asarray(ends), jnp.arange(len(levels))
             return jax.lax.scan(step, target.start(levels[0], jax.random.fold_in(key, 2**31)), steps)[1]
 
         run = jax.jit(jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, 0)))
@@ -89,13 +102,37 @@ def main() -> None:
         x = np.asarray(run(*inputs))
         seconds = (time.process_time() - start) / n / draws
         spread = x.var(axis=1, ddof=1).mean((0, 2))
-        ratio = np.sqrt(spread / np.append(levels[1:] ** 2 + variance, variance))
+        ratio = np.sqrt(spread) / widths
         distance = energy_distances(x[:, :, -1], exact)
         shown = " | ".join(f"{ratio[k]:.2f}" for k in [*columns, -1])
+        if name in DRAWN:
+            far = [
+                energy_distances(x[:, :, k] / c, (exact + level * noise) / c).mean()
+                for k, (level, c) in enumerate(zip(ends, widths, strict=True))
+            ]
+            curves[DRAWN[name]] = ratio, far
         lines.append(f"| {name} | {costs[0]} | {1e3 * seconds:.2f} | {shown} | {distance.mean():.2f} |")
         print(f"{time.process_time() - begin:5.0f} s {lines[-1]}", flush=True)
         jax.clear_caches()
     (arguments.out / "atoms_table.inc").write_text("\n".join(lines) + "\n")
+    figure(curves, levels, arguments.out / "atoms.png")
+
+
+def figure(curves: dict[str, tuple], levels: np.ndarray, path: Path) -> None:
+    """Width and energy distance against the noise level, which goes down."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(9.5, 3.9), layout="constrained")
+    axes = drawing.subplots(1, 2)
+    for name, (ratio, distance) in curves.items():
+        axes[0].plot(levels[1:], ratio[:-1], label=name)
+        axes[1].plot(levels[1:], np.maximum(distance[:-1], 1e-3))
+    axes[0].axhline(1, color="0.7", lw=0.8, zorder=0)
+    for axis, what in zip(axes, ("width of states over the exact one", "energy distance to exact states"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="noise level", ylabel=what)
+        axis.invert_xaxis()
+    drawing.legend(loc="outside right center", fontsize=8, frameon=False, title="covariance")
+    drawing.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
