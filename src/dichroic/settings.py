@@ -149,6 +149,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": {},
     "final": {
         "laps": 48,
+        "gaussian": {"refits": 8},
         "training": {"steps": 2048},
         "sampling": {"kind": "auto", "candidates": True, "steps": 48, "warm_steps": 12},
     },
