@@ -404,6 +404,16 @@ def test_no_view_is_dropped_when_another_is_too_large_for_matrices(monkeypatch, 
     np.testing.assert_allclose(fit.populations["a"].mean, mean, atol=1.0)
 
 
+def test_no_laps_leave_populations_of_the_size_of_the_data(float64, rng):
+    problem, known = contrastive(rng, truth := Truth(rng), n=12), truth.populations["a"]
+    fit = gaussian_em(problem, GaussianConfig(laps=0), fixed={"a": known})
+    found = fit.populations["b"]
+    assert fit.populations["a"] is known and fit.log_likelihood == [] and not fit.converged
+    np.testing.assert_array_equal(found.mean, 0)
+    np.testing.assert_allclose(found.covariance(), found.total_variance / len(found.mean) * np.eye(len(found.mean)))
+    assert found.total_variance > 0
+
+
 @pytest.mark.parametrize("route", ["systems", "groups"])
 def test_units_do_not_matter(route, monkeypatch, float64, rng):
     truth = Truth(rng)

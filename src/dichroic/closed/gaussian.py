@@ -59,8 +59,8 @@ class GaussianConfig(Settings):
     ever lit may still be 20 % off.
     """
 
-    laps: PositiveInt = 128
-    """At most so many laps of the Gaussian stage."""
+    laps: NonNegativeInt = 128
+    """At most so many laps of the Gaussian stage; 0 for isotropic populations of the size of the data."""
     tolerance: PositiveFloat = 1e-5
     """Log-likelihood per value still to gain, below which the Gaussian stage stops."""
     ties: NonNegativeFloat = 0.03
@@ -162,7 +162,8 @@ def _gaussian_em(
     # BLAS's own threads pay for large matrices only, and wait for each other where the machine is busy
     threads = None if max(int(np.prod(shape)) for shape in shapes.values()) > _THREADS else 1
     with threadpool_limits(threads, "blas"):
-        populations = _best_start(views, shapes, {s: x.scaled(0.0, 1 / units[s]) for s, x in fixed.items()}, families)
+        known = {s: x.scaled(0.0, 1 / units[s]) for s, x in fixed.items()}
+        populations = _best_start(views, shapes, known, families) if config.laps else {**_start(views, shapes), **known}
         populations |= {s: x.scaled(0.0, 1 / units[s]) for s, x in (start or {}).items() if s not in fixed}
         ends = {s: x for s, x in populations.items() if s not in fixed}
         ascent = Ascent({} if drawn else {s: Components.of(x) for s, x in ends.items()}, families)
