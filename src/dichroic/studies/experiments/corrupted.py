@@ -4,10 +4,11 @@ r"""Images of which no complete one is ever seen: one source, one view (DiEM, ar
 * :func:`undersampled`: accelerated magnetic resonance, some columns of the Fourier transform,
   :math:`y_i = m_i \odot (F x_i + n_i)` .
 
-The paper has CIFAR-10 and knees of fastMRI, which no installable package holds. The images here are those of
-scikit-learn (:func:`small_images`, 1,797 digits of 8 x 8 pixels, always there), MNIST (:func:`mnist_images`, from a
-file that you fetch), or your own, in [0, 1]. The paper's lie in [-2, 2], so that its noise of 0.001 and 0.01 is a
-quarter of that here. Masks are drawn once for every image, and what was not observed is missing (NaN).
+The paper has CIFAR-10 and knees of fastMRI, which no installable package holds: :func:`masked_cifar` and
+:func:`undersampled_knees` read your copies. Other images are those of scikit-learn (:func:`small_images`, 1,797 digits
+of 8 x 8 pixels, always there), MNIST (:func:`mnist_images`, from a file that you fetch), or your own, in [0, 1]. The
+paper's lie in [-2, 2], so that its noise of 0.001 and 0.01 is a quarter of that here. Masks are drawn once for every
+image, and what was not observed is missing (NaN).
 """
 
 from math import ceil
@@ -17,18 +18,22 @@ import numpy as np
 
 from dichroic.operators import FourierSample, PerSample
 from dichroic.problem import Problem, Source, View
+from dichroic.studies.experiments.cifar import read_cifar
 from dichroic.studies.experiments.digits import _digits
+from dichroic.studies.experiments.knees import read_knees
 from dichroic.studies.experiments.mnist import read_mnist
 
 __all__ = [
     "column_masks",
     "masked",
+    "masked_cifar",
     "masked_digits",
     "masked_mnist",
     "mnist_images",
     "small_images",
     "undersampled",
     "undersampled_digits",
+    "undersampled_knees",
     "undersampled_mnist",
 ]
 
@@ -53,6 +58,13 @@ def masked_mnist(
     return masked(*mnist_images(mnist, n, n_held_out), missing, seed)
 
 
+def masked_cifar(
+    cifar: str | Path, missing: float = 0.75, n: int = 50_000, n_held_out: int = 1024, seed: int = 0
+) -> tuple[Problem, Problem]:
+    """:func:`masked` images of CIFAR-10, in the file or folder `cifar`; those held out are of its test part."""
+    return masked(*_split("masked_cifar", read_cifar(cifar), n, n_held_out), missing, seed)
+
+
 def undersampled_digits(acceleration: float = 3.0, n_held_out: int = 359, seed: int = 0) -> tuple[Problem, Problem]:
     """:func:`undersampled` digits of scikit-learn; at 8 columns an acceleration of 4 is too much already."""
     return undersampled(*small_images(n_held_out, seed), acceleration, seed)
@@ -63,6 +75,13 @@ def undersampled_mnist(
 ) -> tuple[Problem, Problem]:
     """:func:`undersampled` digits of MNIST, in the file or folder `mnist`."""
     return undersampled(*mnist_images(mnist, n, n_held_out), acceleration, seed)
+
+
+def undersampled_knees(
+    knees: str | Path, acceleration: float = 6.0, n: int = 24_576, n_held_out: int = 256, seed: int = 0
+) -> tuple[Problem, Problem]:
+    """:func:`undersampled` slices of the knees of fastMRI in the folder `knees`; the last ones are held out."""
+    return undersampled(*_split("undersampled_knees", read_knees(knees), n, n_held_out), acceleration, seed)
 
 
 def small_images(n_held_out: int = 359, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

