@@ -17,7 +17,7 @@ from dichroic.cli.options import Hosts
 from dichroic.cli.separate import doubts, separate_app
 from dichroic.diffusion import Prior
 from dichroic.em import Diverged
-from dichroic.run import Run, Separation
+from dichroic.run import Run, Separation, Widths
 from run_cases import PROBLEM_FILE, results, write_tiny
 
 
@@ -239,6 +239,14 @@ class TestSeparate:
         views = {"few": {"chi_square": 1.5}, "many": {"chi_square": 1.5}, "sound": {"chi_square": 1.1}}
         (doubt,) = doubts(views, {"few": 20, "many": 2000, "sound": 10**6})
         assert doubt.startswith("view 'many': squared residuals are 1.50 times")
+
+    def test_narrow_draws_are_doubted(self, cli, ready, tmp_path, monkeypatch):
+        measured = [Widths("both", "star", 1.7, 0.2, 0.6), Widths("empty", "sky", 1.0, 0.5, 0.9)]
+        monkeypatch.setattr("dichroic.run.widths", lambda records: measured)
+        write_tiny(tmp_path / "new", n=5, seed=3)
+        code, _, err = cli("separate", ready / "run", tmp_path / "new", "--draws", 2, "--out", "out.npz")
+        assert code == 0
+        assert "look closer: View “both”: its learned posterior draws “star” too narrow." in " ".join(err.split())
 
     def test_without_a_fit(self, cli, ready, tmp_path):
         text = PROBLEM_FILE.replace("[sources.sky]", "[sources.sky]\nprior = 'sky.safetensors'")

@@ -23,7 +23,7 @@ from dichroic.plan import estimate_costs
 from dichroic.plan.mixtures import MixturesTimes, time_mixtures
 from dichroic.posterior import observation_keys
 from dichroic.problem import Problem, Source, View
-from dichroic.run import Run, RunError, diagnose, fit, judged
+from dichroic.run import Run, RunError, diagnose, fit, judged, widths
 from dichroic.settings import FitConfig
 
 LENGTH, NOISE = 16, 0.1
@@ -235,6 +235,9 @@ def test_a_fit_by_the_law_ends_with_draws_that_fit_the_data(run):
     checked = diagnose(run, problem(), budget=Budget(fission=(64, 2)), checks=["fission"])
     (note,) = checked.results["fission"].notes
     assert (note.where, note.code) == ("view 'both'", "DC292") and "learned posterior" in note.text
+    (width,) = widths(run.records)
+    assert (width.view, width.source) == ("both", "pulse") and 0 <= width.half <= width.most <= 1
+    assert width.sentence and width.sentence in checked.verdict.reasons
 
 
 def test_a_plan_prices_the_rounds(monkeypatch):
@@ -252,6 +255,7 @@ def test_a_plan_prices_the_rounds(monkeypatch):
         "conditional denoiser": 3 + 16,
         "draws of the pool": 2 * observations,
         "last judge": 2 * 25,
+        "widths of draws": 128 * (19 + 1),
         "prior": 3,
         "final draws": held * (1 + 2),
     }

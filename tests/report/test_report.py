@@ -99,6 +99,17 @@ def test_nothing_is_fine_that_is_told_apart(make_run):
         assert bool(reasons) == (level == "amber")
 
 
+def test_nothing_is_fine_whose_draws_are_too_narrow(make_run):
+    problem = make_problem((5, 5))
+    for inflation, level in ((1.05, "green"), (1.95, "amber")):
+        records = make_records(problem)
+        for record in records:
+            record["widths"] = {"mix": {"star": [inflation, 0.12, 0.47]}}
+        reasons = judge_run(gather(make_run(problem, records=records, separated=False)), {}, {}).reasons
+        said = [reason for reason in reasons if "errors are 1.95 times the posterior deviation" in reason]
+        assert bool(said) == (level == "amber") and all("hold 12% and 47% of the truth" in reason for reason in said)
+
+
 def test_every_source_says_which_prior_is_used(make_run, tmp_path):
     problem = make_problem((5, 5))
     records = make_records(problem)

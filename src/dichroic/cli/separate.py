@@ -1,6 +1,6 @@
 """`dichroic separate`, whose flags of methods are made from their settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +65,7 @@ def separate_app() -> App:
         from dichroic.hosts import is_first
         from dichroic.posterior import separation_key
         from dichroic.problem import load_problem
-        from dichroic.run import Run, RunFolder, complete_priors, export
+        from dichroic.run import Run, RunFolder, complete_priors, export, widths
         from dichroic.run import separate as separate_problem
         from dichroic.run.export import check_form, streams
         from dichroic.run.summary import view_scores
@@ -105,11 +105,13 @@ def separate_app() -> App:
             return 0
         files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
         views = view_scores(result, observations)
+        measured = [] if run is None or method is not None else widths(run.records)
+        found = doubts(views, {name: view.y.size for name, view in observations.views.items()}, measured)
         if json:
-            print_json({"out": str(out), "draws": draws, "views": views})
+            print_json({"out": str(out), "draws": draws, "views": views, "doubts": found})
         else:
             show_views("Separated", views)
-            for doubt in doubts(views, {name: view.y.size for name, view in observations.views.items()}):
+            for doubt in found:
                 complain("look closer", doubt)
             for file in files:
                 say(f"draws: {file}" if streams(out) else f"written: {file}")
@@ -119,14 +121,16 @@ def separate_app() -> App:
     return app
 
 
-def doubts(views: Mapping[str, Mapping[str, Any]], values: Mapping[str, int]) -> list[str]:
-    """A sentence for every view whose residuals are larger than its noise.
+def doubts(views: Mapping[str, Mapping[str, Any]], values: Mapping[str, int], widths: Sequence[Any] = ()) -> list[str]:
+    """A sentence for every view whose residuals are larger than its noise, or whose learned posterior draws a source
+    too narrow.
 
-    **Arguments:** `values`, how many of them a view has.
+    **Arguments:** `values`, how many of them a view has; `widths`, of learned posteriors (`dichroic.run.Widths`).
     """
-    return [
+    larger = [
         f"view '{name}': squared residuals are {numbers['chi_square']:.2f} times what the stated noise allows: these "
         "observations hold what the priors have not learned, or their noise is larger"
         for name, numbers in views.items()
         if numbers["chi_square"] > 1 + max(_MORE, 5 * (2 / values[name]) ** 0.5)
     ]
+    return [*larger, *(w.sentence for w in widths if w.view in views and w.sentence)]

@@ -36,11 +36,12 @@ def finish(run: Any, report: bool, json: bool) -> int:
 def _finish(run: Any, report: bool, json: bool) -> int:
     from dichroic.baselines import beside
     from dichroic.cli.output import print_json, show_fit, write_report
-    from dichroic.run import judged, summarize
+    from dichroic.run import judged, summarize, widths
 
     written = write_report(run) if report else None
     found = beside(run)
-    doubts = [*found.reasons, *(j.sentence for j in judged(run.records) if j.sentence)]
+    told = [*judged(run.records), *widths(run.records)]
+    doubts = [*found.reasons, *(x.sentence for x in told if x.sentence)]
     summary = {**summarize(run), "beside": [vars(c) for c in found.shown], "doubts": doubts}
     summary["report"] = written and str(written)
     print_json(summary) if json else show_fit(summary)

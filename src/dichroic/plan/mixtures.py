@@ -18,6 +18,7 @@ from dichroic.law.regression import Regression
 from dichroic.law.rounds import LEVELS, draw_all, has_half, held_rows
 from dichroic.problem import Problem
 from dichroic.run.mixtures import shortened
+from dichroic.run.widths import DRAWS, PAIRS
 from dichroic.settings import FitConfig
 
 __all__ = ["MixturesTimes", "time_mixtures"]
@@ -52,6 +53,7 @@ class MixturesTimes:
             "conditional denoiser": config.rounds * (config.steps * self.denoiser + config.pairs * self.evidence),
             "draws of the pool": config.rounds * observations * (self.draw + self.evidence),
             "last judge": 2 * alone,
+            "widths of draws": PAIRS * (DRAWS * self.draw + self.evidence),
             "prior": config.start_steps * self.denoiser,
         }
 

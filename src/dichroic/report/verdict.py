@@ -12,7 +12,7 @@ from dichroic.diagnose.verdict import LABELS
 from dichroic.report.describe import number
 from dichroic.report.material import Material
 from dichroic.report.residuals import ChiSquare
-from dichroic.run import choices, judged
+from dichroic.run import choices, judged, widths
 from dichroic.run.judged import used
 
 __all__ = ["CHECK_NAMES", "judge_run"]
@@ -47,7 +47,7 @@ def judge_run(material: Material, chi: Mapping[str, ChiSquare], results: Mapping
     reasons: list[str] = []
     calm = results["chi_square"].level == "green" if "chi_square" in results else False
     parts = [_residuals(material, chi, reasons, calm), _diverged(chi, reasons), _laps(material, reasons)]
-    reasons += [j.sentence for j in judged(material.records) if j.sentence]
+    reasons += [x.sentence for x in (*judged(material.records), *widths(material.records)) if x.sentence]
     sentence = "; ".join(part for part in parts if part)
     sentence = sentence[:1].upper() + sentence[1:] + "." if sentence else "There is nothing to judge yet."
     if material.finished and not reasons and not any(np.isfinite(c.mean) for c in chi.values()):

@@ -14,6 +14,7 @@ from dichroic.run.separating import separate
 from dichroic.run.separation import Separation
 from dichroic.run.stitching import stitched
 from dichroic.run.summary import summarize
+from dichroic.run.widths import Widths, widths
 
 __all__ = [
     "Choice",
@@ -28,6 +29,7 @@ __all__ = [
     "Stopped",
     "Terminal",
     "Unidentified",
+    "Widths",
     "choices",
     "complete_priors",
     "diagnose",
@@ -39,4 +41,5 @@ __all__ = [
     "separate",
     "stitched",
     "summarize",
+    "widths",
 ]

@@ -18,6 +18,7 @@ from dichroic.run.folder import RunError
 from dichroic.run.judged import judged
 from dichroic.run.progress import Progress, Quiet
 from dichroic.run.run import Run
+from dichroic.run.widths import widths
 from dichroic.store import Format, save_json
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -74,7 +75,8 @@ def diagnose(
             identity=_identity(run, sampling, learned),
             report=lambda check, fraction: progress.advance(fraction, f"{check}: {CHECKS[check].question}"),
         )
-        verdict = judge(results).doubted([j.sentence for j in judged(run.records) if j.worse])
+        worse = [j.sentence for j in judged(run.records) if j.worse]
+        verdict = judge(results).doubted([*worse, *(w.sentence for w in widths(run.records) if w.sentence)])
         _write(run.path / _FOLDER / "verdict.json", verdict)
     progress.advance(1.0, "done")
     return Diagnosis(results, verdict)

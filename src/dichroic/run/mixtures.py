@@ -26,6 +26,7 @@ from dichroic.law.prior import pool_prior
 from dichroic.posterior import Auto, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.widths import widths_of
 from dichroic.settings import FitConfig
 
 __all__ = ["BEYOND", "contrast_of", "drawn_from", "learn_mixtures", "shortened"]
@@ -141,6 +142,8 @@ def learn_mixtures(
         say(f"{source}: {verdict}: the law of the mixtures is not used")
         return None
     say(f"{source}: {verdict}")
+    records[-1]["widths"] = widths_of(contrast, state, settings, key=jax.random.fold_in(key, 4))
+    folder.save_records(records)
     known = priors[source]
     learned = pool_prior(
         state.pool,

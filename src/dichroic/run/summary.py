@@ -10,6 +10,7 @@ from dichroic.problem import Problem, View, as_pairs
 from dichroic.run.judged import judged
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation
+from dichroic.run.widths import widths
 
 __all__ = ["stages_of", "summarize", "view_scores"]
 
@@ -20,7 +21,8 @@ def summarize(run: Run) -> dict[str, Any]:
     The score is the replay score of held-out data, the lower the better; `first_score` is the one of the Gaussian stage
     (of what had been learned before, in later stages). `priors` says for every source which prior is used, and by what
     proof (`Choice`). `law` says for every view how well a classifier tells the data
-    from what the priors make (`Judged`).
+    from what the priors make (`Judged`), `widths` how wide draws of learned posteriors are beside their errors
+    (`Widths`).
     """
     summary: dict[str, Any] = {
         "folder": str(run.path),
@@ -30,6 +32,7 @@ def summarize(run: Run) -> dict[str, Any]:
     }
     held_out = run.held_out if run.separated.exists() else None
     summary["law"] = [vars(found) for found in judged(run.records)]
+    summary["widths"] = [vars(found) for found in widths(run.records)]
     summary["held_out"] = {} if held_out is None else view_scores(run.separation, held_out)
     return summary
 

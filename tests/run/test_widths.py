@@ -1,0 +1,40 @@
+"""How wide draws of a learned posterior are beside their errors: what is measured, and what is said of it."""
+
+import sys
+from types import SimpleNamespace
+from typing import Any, cast
+
+import jax
+import pytest
+from scipy.stats import norm
+
+from dichroic.law import MixturesConfig
+from dichroic.run import Widths, widths
+from dichroic.run.widths import widths_of
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0])
+def test_the_inflation_is_that_of_the_draws(width, monkeypatch, rng):
+    truth = rng.normal(size=(400, 30))
+    centre, module = truth + rng.normal(size=truth.shape), sys.modules["dichroic.run.widths"]
+    monkeypatch.setattr(module, "new_pairs", lambda *_: (truth, None))
+    monkeypatch.setattr(module, "draw_all", lambda *_: (centre + width * rng.normal(size=truth.shape), None))
+    state = SimpleNamespace(pool=truth, regression=None, denoiser=None)
+    contrast = SimpleNamespace(view="both", source="pulse")
+    kept = widths_of(cast(Any, contrast), cast(Any, state), MixturesConfig(), key=jax.random.key(0))
+    (found,) = widths([{"stage": "pulse", "lap": 1, "best_lap": 1, "widths": kept}])
+    assert (found.view, found.source) == ("both", "pulse")
+    assert found.inflation == pytest.approx(1 / width, rel=0.03)
+    for share, held in ((0.5, found.half), (0.9, found.most)):
+        assert held == pytest.approx(1 - 2 * norm.sf(width * norm.isf((1 - share) / 2)), abs=0.02)
+
+
+@pytest.mark.parametrize(("inflation", "says"), [(1.95, "too narrow"), (1.05, ""), (0.95, ""), (0.5, "too wide")])
+def test_what_is_said_of_an_inflation(inflation, says):
+    sentence = Widths("both", "pulse", inflation, 0.12, 0.47).sentence
+    assert says in sentence and bool(says) == bool(sentence)
+    assert ("2.0 times as large" in sentence) == (inflation > 1.1)
+
+
+def test_other_fits_say_nothing_of_widths():
+    assert widths([]) == widths([{"stage": "joint", "lap": 0, "best_lap": 0}]) == []
