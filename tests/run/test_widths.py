@@ -24,10 +24,10 @@ def test_the_inflation_is_that_of_the_draws(width, monkeypatch, rng):
     kept = widths_of(cast(Any, contrast), cast(Any, state), MixturesConfig(), key=jax.random.key(0))
     (found,) = widths([{"stage": "pulse", "lap": 1, "best_lap": 1, "widths": kept}])
     assert (found.view, found.source) == ("both", "pulse")
-    assert found.inflation == pytest.approx(((1 + width**2 / 19) / (1 + 1 / 19)) ** 0.5 / width, rel=0.01)
+    assert found.inflation == pytest.approx(((1 + width**2 / 19) / (1 + 1 / 19)) ** 0.5 / width, rel=0.025)
     exact = [1 - 2 * norm.sf(width * norm.isf((1 - share) / 2)) for share in (0.5, 0.9)]
     # quantiles of 19 draws make up for their number only where draws are right
-    assert [found.half, found.most] == pytest.approx(exact, abs=0.01 if width == 1 else 0.05)
+    assert [found.half, found.most] == pytest.approx(exact, abs=0.02 if width == 1 else 0.06)
 
 
 @pytest.mark.parametrize(("inflation", "says"), [(1.96, "too narrow"), (1.05, ""), (0.95, ""), (0.5, "too wide")])
