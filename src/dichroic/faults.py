@@ -6,7 +6,17 @@ from difflib import get_close_matches
 
 import numpy as np
 
-__all__ = ["ProblemError", "collect", "did_you_mean", "first_line", "located", "meant", "names", "samples"]
+__all__ = [
+    "ProblemError",
+    "among",
+    "collect",
+    "did_you_mean",
+    "first_line",
+    "located",
+    "names",
+    "require_known",
+    "samples",
+]
 
 
 class ProblemError(ValueError):
@@ -46,18 +56,27 @@ def names(known: Iterable[str], most: int = 20) -> str:
     return ", ".join(known[:most]) + more if known else "none"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` when a known name is close, else nothing."""
+def among(name: str | None, known: Iterable[str], words: Mapping[str, Iterable[str]] | None = None) -> str:
+    """`'x', 'y'; did you mean 'x'?`: the end of a sentence about a name that is none of those; `words` as below."""
     known = list(known)
-    lower = {other.lower(): other for other in reversed(known)}
-    near = get_close_matches(str(name).lower(), lower, n=1)
-    return f"; did you mean '{lower[near[0]]}'?" if near else ""
+    return names(known) + did_you_mean(name, known, words)
 
 
-def meant(name: str, known: Mapping[str, Iterable[str]]) -> str:
-    """`; did you mean 'x'?` when `name` is one of the other words for `x`, else nothing."""
-    word = str(name).lower().replace("-", "_")
-    return next((f"; did you mean '{key}'?" for key, words in known.items() if word in words), "")
+def did_you_mean(name: str | None, known: Iterable[str], words: Mapping[str, Iterable[str]] | None = None) -> str:
+    """`; did you mean 'x'?` where `name` is one of the other words for `x`, or close to it; else nothing."""
+    said = str(name or "").lower()
+    lower = {other.lower(): other for other in reversed(list(known))}
+    near = [key for key, others in (words or {}).items() if said.replace("-", "_") in others]
+    near += [lower[found] for found in get_close_matches(said, lower, n=1)]
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def require_known(given: Iterable[str], known: Iterable[str], what: str = "key") -> None:
+    """**Raises:** `ProblemError` for the first of those given that is not known."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ProblemError([f"unknown {what} '{name}'; known: {among(name, known)}"])
 
 
 def samples(indices: np.ndarray, verb: tuple[str, str] = ("has", "have")) -> str:

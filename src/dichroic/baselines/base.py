@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dichroic.baselines.batches import chi_square
 from dichroic.diffusion import Cost
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import among, names
 from dichroic.posterior import Draws, separation_key
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.run import Separation
@@ -139,8 +139,8 @@ class Baseline(ABC):
         """
         modelled = self.modelled()
         if source not in modelled:
-            hint = did_you_mean(source, modelled)
-            raise ProblemError([f"{self.title} has no model of source '{source}'; it has: {names(modelled)}{hint}"])
+            known = among(source, modelled)
+            raise ProblemError([f"{self.title} has no model of source '{source}'; it has: {known}"])
         return np.asarray(self._sample(source, n, jax.random.key(seed)), np.float32)
 
     def estimates(self, problem: Problem, view: str) -> list[str]:
@@ -204,8 +204,7 @@ class Baseline(ABC):
         faults = []
         for s, source in problem.sources.items():
             if s not in self.shapes:
-                hint = did_you_mean(s, self.shapes)
-                faults.append(f"{self.title} was not fitted to a source '{s}'; those: {names(self.shapes)}{hint}")
+                faults.append(f"{self.title} was not fitted to a source '{s}'; those: {among(s, self.shapes)}")
             elif self.shapes[s] != source.real_shape:
                 faults.append(
                     f"source '{s}' has shape {source.real_shape}, {self.title} was fitted to {self.shapes[s]}"

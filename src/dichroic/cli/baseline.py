@@ -49,14 +49,14 @@ def baseline(
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views
     from dichroic.em import split
-    from dichroic.faults import did_you_mean, names
+    from dichroic.faults import among
     from dichroic.problem import load_problem
     from dichroic.run import RunError
     from dichroic.run.summary import view_scores
     from dichroic.settings import SettingsError, settle
 
     if name not in BASELINES:
-        raise SettingsError(f"no baseline '{name}'; there are: {names(BASELINES)}{did_you_mean(name, BASELINES)}")
+        raise SettingsError(f"no baseline '{name}'; there are: {among(name, BASELINES)}")
     cls = BASELINES[name]
     if out is not None and (out / "baseline.json").exists() and not overwrite:
         raise RunError(f"{out} holds a fitted baseline already; choose another folder, or say --overwrite")

@@ -64,7 +64,7 @@ def rows(run: "Run", others: Sequence[str], *, draws: int = 8, seed: int = 0) ->
     **Raises:** `RunError` for a name that is neither a run nor a baseline, and for runs of other observations.
     """
     from dichroic.baselines import BASELINES
-    from dichroic.faults import did_you_mean, names
+    from dichroic.faults import among
     from dichroic.run import Run, RunError, RunFolder, Separation
     from dichroic.run.summary import view_scores
 
@@ -86,8 +86,8 @@ def rows(run: "Run", others: Sequence[str], *, draws: int = 8, seed: int = 0) ->
             fitted = BASELINES[other].fit(run.problem, BASELINES[other].Config(), seed)
             found.append(scored(other, fitted.separate(observed, draws=draws, seed=seed)))
         else:
-            hint = did_you_mean(other, BASELINES)
-            raise RunError(f"'{other}' is neither a run folder nor a baseline; there are: {names(BASELINES)}{hint}")
+            known = among(other, BASELINES)
+            raise RunError(f"'{other}' is neither a run folder nor a baseline; there are: {known}")
     return found
 
 

@@ -69,14 +69,14 @@ def rank(
     import numpy as np
 
     from dichroic.diffusion import rank_candidates
-    from dichroic.faults import did_you_mean, names
+    from dichroic.faults import among
     from dichroic.problem import ProblemError
     from dichroic.problem.arrays import ArrayReader
     from dichroic.run import Run, RunError
 
     priors = Run(folder).priors
     if source not in priors:
-        raise RunError(f"the run has no source '{source}'; it has {names(priors)}{did_you_mean(source, priors)}")
+        raise RunError(f"the run has no source '{source}'; it has {among(source, priors)}")
     for name, value, least in (("draws", draws, 1), ("steps", steps, 1), ("probes", probes, 2)):
         if value < least:
             raise RunError(f"{name}: expected at least {least}, got {value}")

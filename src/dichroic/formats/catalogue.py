@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, names, require_known
 from dichroic.formats.opened import Opened
 from dichroic.formats.stores import check_size
 
@@ -27,9 +27,7 @@ def read_catalogue(said: Mapping[str, Any], folder: Path, image: Opened) -> tupl
 
     **Raises:** `ProblemError`.
     """
-    for key in said:
-        if key not in _KEYS:
-            raise ProblemError([f"unknown key '{key}'; known: {names(_KEYS)}{did_you_mean(key, _KEYS)}"])
+    require_known(said, _KEYS)
     path = folder / str(said["catalogue"])
     if not path.is_file():
         raise ProblemError([f"there is no catalogue {path}"])

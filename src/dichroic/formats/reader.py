@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dichroic.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, among, names
 from dichroic.formats.opened import Opened
 from dichroic.kinds import Settings
 
@@ -51,4 +51,4 @@ def missing_key(path: Path, key: str | None, known: Iterable[str]) -> ProblemErr
         return ProblemError(
             [f"'{path.name}' holds several arrays; name one as '{path.name}:KEY'. Keys: {names(known)}"]
         )
-    return ProblemError([f"no '{key}' in '{path.name}'; keys there: {names(known)}{did_you_mean(key, known)}"])
+    return ProblemError([f"no '{key}' in '{path.name}'; keys there: {among(key, known)}"])

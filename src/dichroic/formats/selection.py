@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, among
 
 __all__ = ["chosen"]
 
@@ -33,9 +33,7 @@ def chosen(table: Any, said: str | Mapping[str, Any] | None) -> np.ndarray:
     keep = np.ones(len(table), bool)
     for column, operator, value in _clauses(said):
         if column not in table.columns:
-            raise ProblemError(
-                [f"no column '{column}'; there are: {names(table.columns)}{did_you_mean(column, table.columns)}"]
-            )
+            raise ProblemError([f"no column '{column}'; there are: {among(column, table.columns)}"])
         found = np.asarray(table[column])
         if operator == "in":
             keep &= np.isin(found.astype(str), [str(x) for x in value])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
+from dichroic.faults import ProblemError, among, did_you_mean, first_line, located, names
 from dichroic.formats import READERS, Axis, Opened, Reader, stack
 from dichroic.problem.values import as_floats, as_numbers
 
@@ -182,9 +182,7 @@ def _settings(reader: type[Reader], options: Mapping[str, Any]) -> Reader:
         key = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             known = [*reader.model_fields, *_BESIDE]
-            raise ProblemError(
-                [f"unknown key '{key}' beside the file; known: {names(known)}{did_you_mean(key, known)}"]
-            ) from None
+            raise ProblemError([f"unknown key '{key}' beside the file; known: {among(key, known)}"]) from None
         raise ProblemError([f"{key}: {first['msg']}, got {first['input']!r}"]) from None
 
 
@@ -264,6 +262,4 @@ def find_file(folder: Path, name: str) -> Path:
     if not path.parent.is_dir():
         raise ProblemError([f"there is no folder {path.parent}, so no file '{path.name}' in it"])
     there = sorted(other.name for other in path.parent.iterdir() if not other.name.startswith("."))
-    raise ProblemError(
-        [f"no file '{path.name}' in {path.parent}; found there: {names(there)}{did_you_mean(path.name, there)}"]
-    )
+    raise ProblemError([f"no file '{path.name}' in {path.parent}; found there: {among(path.name, there)}"])

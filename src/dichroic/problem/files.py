@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, collect, did_you_mean, first_line, located, names
+from dichroic.faults import ProblemError, among, collect, first_line, located, names
 from dichroic.formats import Opened
 from dichroic.problem.arrays import ArrayReader, expand, find_file
 from dichroic.problem.containers import open_container
@@ -76,9 +76,7 @@ def _locate(path: Path) -> Path:
     if not folder.is_dir():
         raise ProblemError([f"there is no folder {folder}, so no problem file '{path.name}' in it"])
     there = sorted(other.name for other in folder.glob("*.toml"))
-    raise ProblemError(
-        [f"no problem file '{path.name}' in {folder}; found there: {names(there)}{did_you_mean(path.name, there)}"]
-    )
+    raise ProblemError([f"no problem file '{path.name}' in {folder}; found there: {among(path.name, there)}"])
 
 
 def read_table(path: Path) -> ProblemTable:

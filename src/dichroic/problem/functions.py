@@ -10,7 +10,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from dichroic.faults import ProblemError, did_you_mean, first_line, names
+from dichroic.faults import ProblemError, among, first_line
 from dichroic.problem.arrays import find_file
 
 __all__ = ["FunctionReader", "allow", "allow_everywhere"]
@@ -64,9 +64,7 @@ class FunctionReader:
             known = [
                 k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__
             ]
-            raise ProblemError(
-                [f"no function '{name}' in '{path.name}'; there: {names(known)}{did_you_mean(name, known)}"]
-            )
+            raise ProblemError([f"no function '{name}' in '{path.name}'; there: {among(name, known)}"])
         return found
 
     def _module(self, path: Path) -> ModuleType:

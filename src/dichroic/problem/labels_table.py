@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, did_you_mean, located, names
+from dichroic.faults import ProblemError, located, require_known
 from dichroic.formats import Axis, Labels, Opened
 from dichroic.problem.arrays import ArrayReader
 from dichroic.problem.schema import ViewTable
@@ -40,9 +40,7 @@ def read_labels(table: ViewTable, arrays: ArrayReader | Cutter, y: Opened) -> La
 
 
 def _axis(said: Mapping[str, Any], arrays: ArrayReader | Cutter, size: int) -> Axis:
-    for key in said:
-        if key not in _AXIS:
-            raise ProblemError([f"unknown key '{key}'; known: {names(_AXIS)}{did_you_mean(key, _AXIS)}"])
+    require_known(said, _AXIS)
     given = dict(said)
     if "labels" in given:
         given["labels"] = arrays.words(given["labels"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, did_you_mean, located, meant, names
+from dichroic.faults import ProblemError, among, located, names
 from dichroic.formats import Opened
 from dichroic.operators import LEARN, LIKELIHOODS, PerSample, Unknown
 from dichroic.problem.arrays import ArrayReader, is_array_table
@@ -148,8 +148,7 @@ def _parameters(key: str) -> dict[str, inspect.Parameter]:
 def _unknown(key: str, known: list[str]) -> str:
     if key in _ELSEWHERE:
         return f"unknown key '{key}': {_ELSEWHERE[key]}"
-    hint = meant(key, _MEANT) or did_you_mean(key, known)
-    return f"unknown key '{key}'; known: {names(dict.fromkeys(known))}{hint}"
+    return f"unknown key '{key}'; known: {among(key, dict.fromkeys(known), _MEANT)}"
 
 
 def _made(make: Callable[..., Any], given: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, did_you_mean, located, names
+from dichroic.faults import ProblemError, located, require_known
 from dichroic.formats import Opened
 from dichroic.problem.arrays import ArrayReader
 from dichroic.problem.windowed import Cutter
@@ -27,9 +27,7 @@ def read_observed(spec: Any, arrays: ArrayReader | Cutter, y: Any) -> Any:
     if not isinstance(spec, dict) or "bad" not in spec:
         found = arrays.open(spec, y)
         return replace(found, unit=None) if isinstance(found, Opened) else found  # that of flags means nothing
-    for key in spec:
-        if key not in _KEYS:
-            raise ProblemError([f"unknown key '{key}'; known: {names(_KEYS)}{did_you_mean(key, _KEYS)}"])
+    require_known(spec, _KEYS)
     with located("bad"):
         found = arrays.open(spec["bad"], y)
         opened = found if isinstance(found, Opened) else Opened(np.asarray(found))

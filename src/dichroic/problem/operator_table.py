@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from dichroic.faults import ProblemError, did_you_mean, first_line, located, names
+from dichroic.faults import ProblemError, among, did_you_mean, first_line, located, names, require_known
 from dichroic.operators import (
     OPERATORS,
     Adjoint,
@@ -149,9 +149,7 @@ class OperatorReader:
         if marked and (per_sample or stacked):
             raise ProblemError(["per_sample is said twice, inside and outside"])
         per_sample = per_sample or marked
-        for key in content:
-            if key not in fields:
-                raise ProblemError([f"unknown parameter '{key}'; known: {names(fields)}{did_you_mean(key, fields)}"])
+        require_known(content, fields, "parameter")
         types = _types(kind)
         values: dict[str, Any] = {}
         unknown: dict[str, Unknown] = {}
@@ -235,7 +233,7 @@ def _split(table: dict[str, Any]) -> tuple[str, Any, bool, dict[str, Any]]:
     if not named:
         key = next(iter(rest), "")
         got = f"unknown operator '{key}'" if rest else "an empty table names no operator"
-        raise ProblemError([f"{got}; known: {names(known)}{did_you_mean(key, known)}"])
+        raise ProblemError([f"{got}; known: {among(key, known)}"])
     return named[0], rest.pop(named[0]), per_sample, rest
 
 

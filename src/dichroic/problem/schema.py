@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from dichroic.faults import ProblemError, did_you_mean, meant, names
+from dichroic.faults import ProblemError, among
 
 __all__ = ["ProblemTable", "SourceTable", "ViewTable", "parse"]
 
@@ -119,8 +119,7 @@ def _sentence(table: type[_Table], detail: ErrorDetails) -> str:
         place = place[2:]
     key = ".".join(place)
     if detail["type"] == "extra_forbidden":
-        hint = meant(key, _MEANT.get(known, {})) or did_you_mean(key, known.model_fields)
-        return f"{where}unknown key '{key}'; known: {names(known.model_fields)}{hint}"
+        return f"{where}unknown key '{key}'; known: {among(key, known.model_fields, _MEANT.get(known))}"
     if detail["type"] == "missing":
         return f"{where}'{key}' is missing"
     message = (

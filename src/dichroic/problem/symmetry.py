@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
-from dichroic.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, among, names
 
 __all__ = ["SYMMETRIES", "Augmentation", "axes_of", "permutations", "symmetry_of"]
 
@@ -38,7 +38,7 @@ def symmetry_of(said: Any, shape: Sequence[int]) -> tuple[str, ...]:
     if not isinstance(said, list | tuple | set | frozenset):
         raise ProblemError([f"Source: symmetry: expected some of {names(SYMMETRIES)}, got {said!r}"])
     faults = [
-        f"Source: symmetry: unknown {name!r}; known: {names(SYMMETRIES)}{did_you_mean(name, SYMMETRIES)}"
+        f"Source: symmetry: unknown {name!r}; known: {among(name, SYMMETRIES)}"
         for name in said
         if name not in SYMMETRIES
     ]

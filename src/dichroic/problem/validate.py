@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dichroic import memory
-from dichroic.faults import ProblemError, did_you_mean, first_line, names, samples
+from dichroic.faults import ProblemError, among, first_line, names, samples
 from dichroic.operators import (
     Adjoint,
     Composition,
@@ -57,7 +57,7 @@ def has_controls(text: str) -> bool:
 
 def unknown_source(source: str, sources: Collection[str]) -> str:
     """The sentence about a source that does not exist."""
-    return f"unknown source '{source}' in its mixing; known: {names(sources)}{did_you_mean(source, sources)}"
+    return f"unknown source '{source}' in its mixing; known: {among(source, sources)}"
 
 
 def check_view(name: str, view: View, sources: Mapping[str, Source]) -> list[str]:
@@ -108,7 +108,7 @@ def _check_y(where: str, view: View) -> list[str]:
 
 def _check_truth(source: str, x: np.ndarray, view: View, sources: Mapping[str, Source]) -> list[str]:
     if source not in sources:
-        return [f": unknown source; known: {names(sources)}{did_you_mean(source, sources)}"]
+        return [f": unknown source; known: {among(source, sources)}"]
     if source not in view.mixing:
         return [f": it does not enter this view; sources that do: {names(view.mixing)}"]
     known = sources[source]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from dichroic.diagnose import Budget, LearnedModel, may_stand_in
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import among
 from dichroic.onestep import GeneratorPrior, GeneratorTraining, OneStepConfig, distill
 from dichroic.posterior import Fast, FastPosterior, Task
 from dichroic.run.folder import RunError
@@ -79,7 +79,7 @@ def distill_posterior(
     """
     problem, held_out, told = run.problem, run.held_out, report or (lambda what, share: None)
     if view not in problem.views:
-        raise RunError(f"no view '{view}'; there are: {names(problem.views)}{did_you_mean(view, problem.views)}")
+        raise RunError(f"no view '{view}'; there are: {among(view, problem.views)}")
     if held_out is None or view not in held_out.views:
         raise RunError(f"nothing of view '{view}' was held out by the run in {run.path}, to judge the posterior by")
     part = problem.views[view]

@@ -15,7 +15,7 @@ import jax
 from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em, reweighted
 from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import among
 from dichroic.hosts import is_first, several, told, wait
 from dichroic.problem import Problem, load_problem
 from dichroic.problem.portion import portion
@@ -177,8 +177,8 @@ class _Fit:
         self.plan = make_plan(self.problem, self.config.plan, frozen)
         stages = [stage.name for stage in self.plan]
         if isinstance(config.laps, dict) and (unknown := [name for name in config.laps if name not in stages]):
-            hint = did_you_mean(unknown[0], stages)
-            raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {names(stages)}{hint}")
+            known = among(unknown[0], stages)
+            raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {known}")
         # the law of the mixtures has no use for where learning begins
         self.contrast = None if start and config.law == "auto" else contrast_of(self.some, frozen, config)
         self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0

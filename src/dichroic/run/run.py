@@ -12,7 +12,7 @@ import numpy as np
 from dichroic.closed import GaussianFit
 from dichroic.diffusion import PRIOR_STEPS, STEPS, Prior
 from dichroic.em import split
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import among
 from dichroic.law import LearnedPosterior
 from dichroic.posterior import Fast, Method, ViewPosterior, separation_key
 from dichroic.problem import Problem, Source, as_complex, load_problem
@@ -205,8 +205,7 @@ class Run:
         **Raises:** `RunError` where it has not.
         """
         if source not in self.priors:
-            hint = did_you_mean(source, self.priors)
-            raise RunError(f"the run has no source '{source}'; it has {names(self.priors)}{hint}")
+            raise RunError(f"the run has no source '{source}'; it has {among(source, self.priors)}")
 
     def _observations(self) -> tuple[Problem, Problem | None]:
         if self._problem is None:

@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 from dichroic import hosts
 from dichroic.algebra import Components
 from dichroic.diffusion import Prior
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import among
 from dichroic.posterior import (
     Auto,
     Bound,
@@ -78,7 +78,7 @@ def separate(
     """
     for s, source in problem.sources.items():
         if s not in priors:
-            raise RunError(f"there is no prior for source '{s}'; there are: {names(priors)}{did_you_mean(s, priors)}")
+            raise RunError(f"there is no prior for source '{s}'; there are: {among(s, priors)}")
         if priors[s].shape != source.real_shape:
             raise RunError(f"source '{s}' has shape {source.real_shape}, its prior {priors[s].shape}")
     shapes = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, among
 from dichroic.formats import Estimates, Labels, ViewResults, as_dataset
 from dichroic.run.folder import RunError
 from dichroic.run.labels import read_labels
@@ -121,7 +121,7 @@ class Separation:
         **Raises:** `RunError` for a view that is not there; `ProblemError` where xarray is not installed.
         """
         if view is not None and view not in self.samples:
-            raise RunError(f"no view '{view}'; there are: {names(self.samples)}{did_you_mean(view, self.samples)}")
+            raise RunError(f"no view '{view}'; there are: {among(view, self.samples)}")
         found = self.results()
         if view is None and len(found) > 1:
             import xarray
@@ -143,7 +143,7 @@ class Separation:
             raise ProblemError(["inference data need arviz: pip install arviz"]) from None
         found = self.results()
         if view not in found and (view is not None or len(found) > 1):
-            raise RunError(f"no view '{view}'; say which: {names(found)}{did_you_mean(view or '', found)}")
+            raise RunError(f"no view '{view}'; say which: {among(view, found)}")
         view = next(iter(found)) if view is None else view
         data = as_dataset(view, found[view], self.said, parts=True)
         stats = data[["chi_square", "diverged"]].rename(diverged="diverging")

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dichroic.faults import ProblemError, did_you_mean, names
+from dichroic.faults import ProblemError, among
 
 __all__ = ["Tracker", "numbers_of", "open_trackers"]
 
@@ -74,7 +74,7 @@ def open_trackers(
     open_: dict[str, Tracker] = {}
     for name in wanted:
         if name not in known:
-            raise ProblemError([f"there is no tracker '{name}'; there are: {names(known)}{did_you_mean(name, known)}"])
+            raise ProblemError([f"there is no tracker '{name}'; there are: {among(name, known)}"])
         open_[name] = known[name]()
         open_[name].begin(folder, settings)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
-from dichroic.faults import did_you_mean, names
+from dichroic.faults import among
 from dichroic.run import RunError
 from dichroic.settings import merge
 
@@ -140,7 +140,7 @@ def check_name(what: str, name: str, known: Collection[str]) -> None:
     **Raises:** `RunError`.
     """
     if name not in known:
-        raise RunError(f"there is no {what} '{name}'; there are: {names(known)}{did_you_mean(name, known)}")
+        raise RunError(f"there is no {what} '{name}'; there are: {among(name, known)}")
 
 
 def experiment_names() -> list[str]:
