@@ -1,5 +1,6 @@
 """Devices, in one axis: each has observations of its own, and all of them what observations share."""
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
@@ -12,7 +13,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Int
 
-__all__ = ["everywhere", "on_every_device", "out_of_memory", "over_observations", "own_rows", "total", "whole"]
+__all__ = [
+    "everywhere",
+    "on_every_device",
+    "out_of_memory",
+    "over_observations",
+    "own_rows",
+    "total",
+    "whole",
+    "within_memory",
+]
 
 Tree = TypeVar("Tree")
 
@@ -37,6 +47,21 @@ def out_of_memory(error: Exception) -> bool:
     """Whether this is what a device, or the machine, says when it has no memory left."""
     told = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
     return told or isinstance(error, MemoryError)
+
+
+def within_memory(run: Callable[[Any], Tree], size: int | None, smaller: Callable[[Any], int], doing: str) -> Tree:
+    """`run(size)`, and with a smaller size, which a warning names, as often as memory runs out.
+
+    **Arguments:** `smaller(size)`, 0 where there is none; `doing`, for the warning, in which `{}` is the size.
+    """
+    while True:
+        try:
+            return run(size)
+        except Exception as error:
+            if not out_of_memory(error) or not (less := smaller(size)):
+                raise
+        size = less  # out of the handler: what the failed run held is let go
+        warnings.warn(f"out of memory: {doing.format(size)} side by side", stacklevel=3)
 
 
 def over_observations(function: Callable[[Any, Any], Tree], shared: Any, each: Any) -> Tree:

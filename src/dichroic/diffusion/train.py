@@ -1,7 +1,7 @@
 """The M-step of one source: fit its denoiser to samples."""
 
-import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dichroic import memory
-from dichroic.devices import everywhere, on_every_device, out_of_memory, own_rows, total
+from dichroic.devices import everywhere, on_every_device, own_rows, total, within_memory
 from dichroic.diffusion.leaves import filled, named_arrays
 from dichroic.diffusion.objective import AnyObjective, Batch, Denoising, Objective
 from dichroic.diffusion.schedule import Schedule
@@ -115,26 +115,44 @@ def train(
 
     **Returns:** the trained denoiser (its moving average) and the loss of every step.
     """
-    while True:
-        try:
-            return _train(
-                denoiser, schedule, samples, config, key, objective, usable, count, augment, report, checkpoint
-            )
-        except Exception as error:
-            rows = -(-config.batch // jax.device_count())
-            half = rows // config.blocks(denoiser.fast_block, rows) // 2
-            # of several processes each would go on by itself
-            if not out_of_memory(error) or not half or jax.process_count() > 1:
-                raise
-        config = config.model_copy(update={"block": half})
-        warnings.warn(f"out of memory: training with {half} samples side by side", stacklevel=2)
-
-
-def _train(denoiser, schedule, samples, config, key, objective, usable, count, augment, report, checkpoint):
-    """`train`, with as many samples side by side as the settings say."""
-    n = len(samples)
-    order: Any = np.arange(n) if usable is None else usable
+    order: Any = np.arange(len(samples)) if usable is None else usable
+    data = _Data(samples, order, len(samples) if count is None else count, augment)
     minimised: Any = config.objective if objective is None else objective
+
+    def run(block: int | None) -> tuple[Learned, Float[np.ndarray, " steps"]]:
+        settings = config.model_copy(update={"block": block})
+        return _train(denoiser, schedule, data, settings, minimised, key, report, checkpoint)
+
+    def halved(block: int | None) -> int:
+        # of several processes each would go on by itself
+        rows = -(-config.batch // jax.device_count()) if jax.process_count() == 1 else 0
+        return rows and rows // config.model_copy(update={"block": block}).blocks(denoiser.fast_block, rows) // 2
+
+    return within_memory(run, config.block, halved, "training with {} samples")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The first `count` of `samples` in an order, and what moves one of them to another that is as likely."""
+
+    samples: Any
+    order: Any
+    count: int
+    augment: Callable[[Any, PRNGKeyArray], Any] | None
+
+
+def _train(
+    denoiser: Learned,
+    schedule: Schedule,
+    given: _Data,
+    config: TrainingConfig,
+    minimised: Any,
+    key: PRNGKeyArray,
+    report: Callable[[int, int], None] | None,
+    checkpoint: Path | None,
+) -> tuple[Learned, Float[np.ndarray, " steps"]]:
+    """`train`, with as many samples side by side as the settings say."""
+    samples, order, n = given.samples, given.order, len(given.samples)
     weights, rest = eqx.partition(denoiser, denoiser.trainable())
     carried = minimised.init(denoiser, jax.random.fold_in(key, _STATE))
     state, losses, chunk = _begin(weights, carried, config), [], config.chunk
@@ -147,22 +165,22 @@ def _train(denoiser, schedule, samples, config, key, objective, usable, count, a
     streamed = isinstance(samples, np.ndarray) and not memory.fits(n * each)
     if streamed:
         chunk = min(chunk, max(1, next(memory.blocks(n, config.batch * each)).stop))
-    given, data = (weights, rest, minimised, schedule), (samples, order)
+    fixed, data = (weights, rest, minimised, schedule), (samples, order)
     if _divided(carried):
-        given, state, key = on_every_device((given, state, key))
+        fixed, state, key = on_every_device((fixed, state, key))
         data = data if streamed else on_every_device(data)
     elif not streamed:
         data = (jax.device_put(samples), order)
     for start in range(begin, config.steps, chunk):
         steps = min(chunk, config.steps - start)
         # traced: Python numbers would compile the loop anew for every chunk, and for a last one that is shorter
-        numbers = np.array([n if count is None else count, start, steps], np.int32)
+        numbers = np.array([given.count, start, steps], np.int32)
         if streamed:
             chosen = np.asarray(order)[np.asarray(_chosen(key, numbers, chunk, config.batch)).ravel()]
             data = (np.asarray(samples[chosen]), None)
             data = on_every_device(data) if _divided(carried) else data
             memory.release()
-        state, loss = _run((*given, *data, *numbers, key, config, augment), state)
+        state, loss = _run((*fixed, *data, *numbers, key, config, given.augment), state)
         losses.append(np.asarray(loss)[:steps] if streamed else loss)
         if report is not None:
             jax.block_until_ready(loss)

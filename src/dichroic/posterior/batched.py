@@ -1,6 +1,5 @@
 """From one observation to a view: the one place with `vmap`, padding, batches, threads and devices."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from jaxtyping import Array
 
 from dichroic import memory
 from dichroic.algebra import Info
-from dichroic.devices import on_every_device, out_of_memory, over_observations, whole
+from dichroic.devices import on_every_device, over_observations, whole, within_memory
 from dichroic.diffusion import Cost, Prior
 from dichroic.operators import cut, select, take
 from dichroic.posterior.draws import Draws, far_off, join
@@ -67,16 +66,15 @@ class Batched(Bound):
         return batched(view.noisy, self.priors, self.sampler, Cost(), self.batch, self.costs)
 
     def drawn(self, wanted: Wanted) -> Draws:
-        try:
-            return self._drawn(wanted)
-        except Exception as error:
-            if not out_of_memory(error) or self.batch <= jax.local_device_count():
-                raise
-        self.batch = whole(self.batch // 2)
-        warnings.warn(f"out of memory: going on with {self.batch} observations side by side", stacklevel=2)
-        return self.drawn(wanted)
+        def halved(batch: int) -> int:
+            return whole(batch // 2) if batch > jax.local_device_count() else 0
 
-    def _drawn(self, wanted: Wanted) -> Draws:
+        return within_memory(
+            lambda batch: self._drawn(wanted, batch), self.batch, halved, "going on with {} observations"
+        )
+
+    def _drawn(self, wanted: Wanted, batch: int) -> Draws:
+        self.batch = batch  # draws to come begin with what went through
         n, done, warm = len(wanted.rows), 0, wanted.warm
         samples = {s: memory.zeros((n, *shape), np.float32) for s, shape in self.shapes.items()}
         chi, residual, stopped = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
@@ -86,20 +84,20 @@ class Batched(Bound):
         def draw(job: tuple[bool, np.ndarray]) -> tuple[dict[str, Array], Info, Array]:
             is_warm, chosen = job
             # padded, with the kind of start as data: one program serves all batches of a view
-            padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch - len(chosen))])
+            padded = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen))])
             if is_warm:
                 last = {s: np.asarray(wanted.start[s][padded], np.float32) for s in self.shapes}
             else:
-                last = {s: np.zeros((self.batch, *shape), np.float32) for s, shape in self.shapes.items()}
+                last = {s: np.zeros((batch, *shape), np.float32) for s, shape in self.shapes.items()}
             observations = _gains_as_data(select(self.view.observations, wanted.rows[padded]), double)
             keys, static = some_keys(wanted.keys, padded), (tuple(self.shapes.items()), self.alike)
             found = _draw(self.on_devices, self.scalings, observations, last, np.asarray(is_warm), keys, static)
             return jax.block_until_ready(found)
 
         jobs = [
-            (is_warm, members[begin : begin + self.batch])
+            (is_warm, members[begin : begin + batch])
             for is_warm, members in ((False, np.flatnonzero(~warm)), (True, np.flatnonzero(warm)))
-            for begin in range(0, len(members), self.batch)
+            for begin in range(0, len(members), batch)
         ]
         for (_, chosen), (out, info, chi_square) in side_by_side(draw, jobs, alike=True):
             for s in self.shapes:
