@@ -9,7 +9,7 @@ from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
 from dichroic.cli.options import Json, Overwrite
 
-__all__ = ["init", "write", "write_like"]
+__all__ = ["init", "write"]
 
 
 def init(
@@ -41,7 +41,7 @@ def init(
 
     if out.exists() and not overwrite:
         raise ProblemError([f"{out} is there already; choose another name, or say --overwrite"])
-    found = write(from_ or _asked(), out) if like is None else write_like(like, from_ or [], out)
+    found = write(from_ or ([] if like else _asked()), out, like)
     if json:
         print_json(found)
         return 0
@@ -70,36 +70,24 @@ def _asked() -> list[str]:
     return files
 
 
-def write(files: list[str], out: Path) -> dict[str, Any]:
-    """Writes the problem file.
+def write(files: list[str], out: Path, like: Path | None = None) -> dict[str, Any]:
+    """Writes the problem file; of other observations of the problem in `like`, where one is named.
 
     **Returns** the views with their shapes, and what was guessed.
 
     **Raises:** `ProblemError` where a file cannot be read.
     """
-    from dichroic.problem.drafting import draft
+    from dichroic.problem import ProblemError
+    from dichroic.problem.drafting import draft, draft_like
     from dichroic.store import write as store
 
-    text, views, guessed = draft(files, out.absolute().parent)
+    if like is None:
+        text, views, guessed = draft(files, out.absolute().parent)
+    elif len(files) != 1:
+        raise ProblemError([f"--like takes the file of other observations, --from FILE, once; got {len(files)}"])
+    elif like.absolute().parent != out.absolute().parent:
+        raise ProblemError([f"{out}: files are found from the folder of {like}; write it there"])
+    else:
+        (text, views), guessed = draft_like(like, files[0]), []
     store(out, text)
     return {"file": str(out), "views": views, "guessed": guessed}
-
-
-def write_like(problem: Path, files: list[str], out: Path) -> dict[str, Any]:
-    """Writes the problem file of other observations.
-
-    **Returns** as `write`.
-
-    **Raises:** `ProblemError` where a file cannot be read.
-    """
-    from dichroic.problem import ProblemError
-    from dichroic.problem.drafting import draft_like
-    from dichroic.store import write as store
-
-    if len(files) != 1:
-        raise ProblemError([f"--like takes the file of other observations, --from FILE, once; got {len(files)}"])
-    if problem.absolute().parent != out.absolute().parent:
-        raise ProblemError([f"{out}: files are found from the folder of {problem}; write it there"])
-    text, views = draft_like(problem, files[0])
-    store(out, text)
-    return {"file": str(out), "views": views, "guessed": []}
