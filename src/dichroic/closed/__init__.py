@@ -4,7 +4,6 @@ from dichroic.closed.components import ComponentsConfig, ComponentsFit, componen
 from dichroic.closed.gaussian import GaussianConfig, GaussianFit, gaussian_em
 from dichroic.closed.instrument import InstrumentFit, learn_instrument
 from dichroic.closed.refits import gaussian_refits, scarce
-from dichroic.closed.reweighted import reweighted
 
 __all__ = [
     "ComponentsConfig",
@@ -16,6 +15,5 @@ __all__ = [
     "gaussian_em",
     "gaussian_refits",
     "learn_instrument",
-    "reweighted",
     "scarce",
 ]

@@ -34,6 +34,7 @@ from dichroic.algebra import Components, Gaussian
 from dichroic.closed.accelerate import Ascent, Lap
 from dichroic.closed.evidence import ComponentStatistics, Evidence
 from dichroic.closed.family import Family
+from dichroic.closed.reweighted import reweighted
 from dichroic.closed.routes import NoRoute, bind_components
 from dichroic.closed.stationary import family_of
 from dichroic.closed.units import in_units, units_of
@@ -108,6 +109,8 @@ def components_em(
 ) -> ComponentsFit:
     """Fits a mixture of Gaussians to every source of a problem, from the mixtures alone.
 
+    Where noise is not Gaussian, what stands for it near what other values say, given the start, does (`reweighted`).
+
     **Arguments:** `start`, for every source, as a rule the Gaussian stage's; `held_out`, which
     judges (without it, the Bayesian information criterion does); `fixed`, sources that stay as they are; `report`,
     called after every lap with the share of what may have to be done; `kept`, called with what was reached after every
@@ -138,6 +141,7 @@ def components_em(
     def in_the_users(fit: ComponentsFit) -> ComponentsFit:
         return replace(fit, components={s: x.scaled(0.0, units[s]) for s, x in fit.components.items()})
 
+    problem, held_out = reweighted(problem, start), held_out and reweighted(held_out, start)
     try:
         views, judges = bind(problem, config.subset), [] if held_out is None else bind(held_out)
     except NoRoute as error:

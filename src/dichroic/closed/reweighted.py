@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dichroic.algebra import Gaussian
+from dichroic.algebra import Components, Gaussian
 from dichroic.operators import Response, joints, take
 from dichroic.problem import Problem, View
 from dichroic.problem.noise import inner_noise
@@ -30,11 +30,12 @@ _MOST = 256  # values of an observation up to which the others are asked
 _ROUNDS = 3  # from the Gaussian near the data
 
 
-def reweighted(problem: Problem, populations: Mapping[str, Gaussian]) -> Problem:
+def reweighted(problem: Problem, populations: Mapping[str, Components | Gaussian]) -> Problem:
     """The problem with Gaussian noise in place of all other, given populations in the user's units."""
     if not any(view.has_own_likelihood for view in problem.views.values()):
         return problem
-    views = {name: _view(problem, view, populations) for name, view in problem.views.items()}
+    given = {s: x.gaussian() if isinstance(x, Components) else x for s, x in populations.items()}
+    views = {name: _view(problem, view, given) for name, view in problem.views.items()}
     return Problem(problem.sources, views, problem.title)
 
 

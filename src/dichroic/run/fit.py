@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em, reweighted
+from dichroic.closed import ComponentsFit, GaussianFit, components_em, gaussian_em
 from dichroic.diffusion import Prior
 from dichroic.em import PASSES, EMState, Expectation, make_plan, run_stages, split, start_state
 from dichroic.faults import among
@@ -339,10 +339,10 @@ class _Fit:
         known = {s: components_for_fit(prior) for s, prior in self.frozen.items()}
         start = {s: known.get(s) or p for s, p in gaussian.populations.items()}
         found = components_em(
-            reweighted(self.some, gaussian.populations),
+            self.some,
             start,
             self.config.components,
-            held_out=self.held_out and reweighted(self.held_out, gaussian.populations),
+            held_out=self.held_out,
             fixed=list(self.frozen),
             seed=self.config.seed,
             report=lambda share: self._phase("components", self.closed / 2 * (1 + share), inf),
