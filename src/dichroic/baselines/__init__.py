@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dichroic.baselines.base import Baseline, BaselineConfig, read_header
+from dichroic.baselines.base import Baseline, BaselineConfig, read_header, separated
 from dichroic.baselines.beside import Beside, Comparison, beside
 from dichroic.baselines.border_median import BorderMedian, BorderMedianConfig
 from dichroic.baselines.clvm_linear import CLVMLinear, CLVMLinearConfig
@@ -63,5 +63,6 @@ __all__ = [
     "WienerConfig",
     "beside",
     "load_baseline",
+    "separated",
     "simple_answers",
 ]

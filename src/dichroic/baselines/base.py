@@ -1,7 +1,7 @@
 """What every baseline is: settings, fitted arrays, and the calls that fit, separate, sample, save and load."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from dichroic.run import Separation
 from dichroic.run.separation_writer import SeparationWriter
 from dichroic.store import Format, load_arrays, load_json, save_arrays, save_json
 
-__all__ = ["Baseline", "BaselineConfig", "read_header"]
+__all__ = ["Baseline", "BaselineConfig", "read_header", "separated"]
 
 _BASELINE = Format("dichroic baseline", 1)
 _ARRAYS = Format("dichroic arrays of a baseline", 1, unmarked=True)
@@ -110,27 +110,22 @@ class Baseline(ABC):
         if not any(found.values()):
             wanted = f"the sources together that it was fitted to; the views show {_views_in_words(problem)}"
             raise ProblemError([f"there is nothing for {self.title} to estimate: no view shows {wanted}"])
-        shapes = {name: (len(view), {s: self.shapes[s] for s in found[name]}) for name, view in problem.views.items()}
-        pairs = {s for s, source in problem.sources.items() if source.is_complex}
-        key = separation_key(seed)
-        rounds = 1 if point else draws
-        out = None if out is None else Path(out)
-        with SeparationWriter(out, shapes, rounds, overwrite, point, pairs) as writer:
-            for number, (name, view) in enumerate(problem.views.items()):
-                view_key = jax.random.fold_in(key, number)
-                samples: dict[str, np.ndarray] = {}
-                for draw in range(rounds):
-                    if found[name]:
-                        drawn = self._estimate(problem, name, None if point else jax.random.fold_in(view_key, draw))
-                        samples = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
-                    whole = set(samples) == set(view.mixing)
-                    residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
-                    writer.write(name, draw, _as_draws(len(view), samples, residual, self._cost))
-                if found[name]:
-                    drawn = samples if point else self._estimate(problem, name, None)
-                    mean = {s: np.asarray(drawn[s], np.float32) for s in found[name]}
-                    writer.average(name, mean, {s: self._seen(view, s, x) for s, x in mean.items()}, {})
-        return writer.finish()
+
+        def estimate(name: str, key: PRNGKeyArray | None) -> dict[str, np.ndarray]:
+            drawn = self._estimate(problem, name, key)
+            return {s: np.asarray(drawn[s], np.float32) for s in found[name]}
+
+        return separated(
+            problem,
+            found,
+            estimate,
+            draws=0 if point else draws,
+            seed=seed,
+            out=None if out is None else Path(out),
+            overwrite=overwrite,
+            seen=self._seen,
+            cost=self._cost,
+        )
 
     def sample(self, source: str, n: int, *, seed: int = 0) -> np.ndarray:
         """Draws `n` samples of a source from what the method learned, in the user's units, shape `(n, ...)`.
@@ -222,6 +217,44 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"there is no baseline in {folder}")
     return load_json(file, _BASELINE)
+
+
+def separated(
+    problem: Problem,
+    estimated: Mapping[str, list[str]],
+    estimate: Callable[[str, PRNGKeyArray | None], dict[str, np.ndarray]],
+    *,
+    draws: int = 0,
+    seed: int = 0,
+    out: Path | None = None,
+    overwrite: bool = False,
+    seen: Callable[[View, str, np.ndarray], np.ndarray] = View.seen,
+    cost: Cost | None = None,
+) -> Separation:
+    """The separation that one estimate of every observation makes, or `draws` and a mean.
+
+    **Arguments:** `estimated`, the sources of every view that are; `estimate(view, key)`, of these in user's units,
+    complex ones as pairs, the point estimate without a key; `seen(view, source, x)`, an estimate as the view shows it.
+    """
+    shapes = {
+        name: (len(view), {s: problem.sources[s].real_shape for s in estimated[name]})
+        for name, view in problem.views.items()
+    }
+    pairs, key = {s for s, source in problem.sources.items() if source.is_complex}, separation_key(seed)
+    with SeparationWriter(out, shapes, draws or 1, overwrite, not draws, pairs) as writer:
+        for number, (name, view) in enumerate(problem.views.items()):
+            view_key = jax.random.fold_in(key, number)
+            samples: dict[str, np.ndarray] = {}
+            for draw in range(draws or 1):
+                if estimated[name]:
+                    samples = estimate(name, jax.random.fold_in(view_key, draw) if draws else None)
+                whole = set(samples) == set(view.mixing)
+                residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
+                writer.write(name, draw, _as_draws(len(view), samples, residual, cost or Cost()))
+            if estimated[name]:
+                mean = estimate(name, None) if draws else samples
+                writer.average(name, mean, {s: seen(view, s, x) for s, x in mean.items()}, {})
+    return writer.finish()
 
 
 def _as_draws(n: int, samples: dict[str, np.ndarray], residual: np.ndarray, cost: Cost) -> Draws:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import PositiveInt
 
+from dichroic.baselines import separated
 from dichroic.diffusion import (
     AnyNetwork,
     Batch,
@@ -34,11 +35,9 @@ from dichroic.diffusion import (
     train,
 )
 from dichroic.kinds import Settings
-from dichroic.posterior import Draws
-from dichroic.problem import Problem, View, as_complex, as_pairs
+from dichroic.problem import Problem, View, as_pairs
 from dichroic.run import Progress, Separation, complete_priors
 from dichroic.run.known import Known
-from dichroic.run.separation_writer import SeparationWriter
 
 __all__ = ["Interfered", "SupervisedConfig", "fit_supervised", "latency_of", "separate_supervised"]
 
@@ -121,24 +120,17 @@ def gain_of(view: View, source: str) -> float:
 
 def separate_supervised(problem: Problem, prior: Prior, signal: str, out: Path) -> Separation:
     """The estimates of the signal, and what they leave for the other source."""
-    shapes = {
-        name: (len(view), {s: problem.sources[s].real_shape for s in view.mixing})
-        for name, view in problem.views.items()
-    }
-    with SeparationWriter(out, shapes, 1, True, True, list(problem.sources)) as writer:
-        for name, view in problem.views.items():
-            (other,) = (s for s in view.mixing if s != signal)
-            first, second = gain_of(view, signal), gain_of(view, other)
-            y = as_pairs(view.y / first)
-            sigma = jnp.float32(second / first / 2**0.5)
-            x = np.asarray(_estimates(prior.denoiser(), jnp.asarray(y), sigma))
-            found = {signal: x, other: (y - x) * np.float32(first / second)}
-            zero = np.zeros(len(view), np.float32)
-            none = zero.astype(np.int32), np.logical_not(np.isfinite(x).reshape(len(x), -1).all(1))
-            writer.write(name, 0, Draws(found, zero, zero, *none, Cost(1)))
-            seen = {signal: first * as_complex(x), other: second * as_complex(found[other])}
-            writer.average(name, found, seen)
-    return writer.finish()
+
+    def estimate(name: str, _: Any) -> dict[str, np.ndarray]:
+        view = problem.views[name]
+        (other,) = (s for s in view.mixing if s != signal)
+        first, second = gain_of(view, signal), gain_of(view, other)
+        y = as_pairs(view.y / first)
+        x = np.asarray(_estimates(prior.denoiser(), jnp.asarray(y), jnp.float32(second / first / 2**0.5)))
+        return {signal: x, other: (y - x) * np.float32(first / second)}
+
+    shown = {name: list(view.mixing) for name, view in problem.views.items()}
+    return separated(problem, shown, estimate, out=out, overwrite=True, cost=Cost(1))
 
 
 def latency_of(prior: Prior, network: NetworkConfig) -> str:
