@@ -1,6 +1,6 @@
 """Noise that is not Gaussian: what outliers cost, and what is covered where data are counts.
 
-    python benchmarks/likelihoods.py [--observations 256] [--draws 16] [--mcmc 0]
+    python benchmarks/likelihoods.py [--only manifolds] [--observations 256] [--draws 16] [--mcmc 0]
 
 *Closed forms*: covariances of four numbers from 800 observations, a fiftieth of the values off by 50 standard
 deviations of the noise, which is four or five of the signal. All else is with given priors, nothing learned: posterior
@@ -27,7 +27,7 @@ from dichroic.posterior import Auto, Candidates, Method, observation_keys
 from dichroic.studies.experiments import grassy_digits
 from dichroic.studies.experiments.exact_components import components_along_manifolds, components_view, exact_prior
 
-SHARE, SIZE, FREEDOM = 0.01, 50.0, 3.0
+SHARE, SIZE, FREEDOMS = 0.01, 50.0, (3.0, 2.0, 1.0)
 
 
 def drawn(view: View, priors: Mapping[str, Prior], method: Method, draws: int) -> dict[str, np.ndarray]:
@@ -58,10 +58,10 @@ def outliers(name: str, view: View, std: float, truth: Any, priors: Any, method:
     sources = {s: Source(x.shape[1:]) for s, x in truth.items()}
     for words, y, noise in (
         ("no outliers, Gaussian", view.y, DiagonalNoise(std)),
-        ("no outliers, Student", view.y, StudentT(std, FREEDOM)),
         ("outliers, Gaussian", view.y + off, DiagonalNoise(std)),
-        ("outliers, Student", view.y + off, StudentT(std, FREEDOM)),
         ("outliers left out by who knows them", np.where(off == 0, view.y, np.nan), DiagonalNoise(std)),
+        *((f"no outliers, Student, {f:g} degrees of freedom", view.y, StudentT(std, f)) for f in FREEDOMS),
+        *((f"outliers, Student, {f:g} degrees of freedom", view.y + off, StudentT(std, f)) for f in FREEDOMS),
     ):
         begin = time.process_time()
         seen = Problem(sources, {"v": View(y.astype(np.float32), dict(view.mixing), noise)}).views["v"]
@@ -112,7 +112,7 @@ def closed(n: int = 800, d: int = 4, std: float = 0.1) -> None:
         ("no outliers, Gaussian", clean, std),
         ("outliers left out by who knows them", np.where(off == 0, clean, np.nan), std),
         ("outliers, Gaussian", clean + off, std),
-        *((f"outliers, Student, {f:g} degrees of freedom", clean + off, StudentT(std, f)) for f in (3.0, 2.0, 1.0)),
+        *((f"outliers, Student, {f:g} degrees of freedom", clean + off, StudentT(std, f)) for f in FREEDOMS),
     ):
         S = gaussian_em(Problem({"x": Source((d,))}, {"v": View(y, {"x": 1.0}, noise)})).populations["x"].covariance()
         print(f"closed form; {words}: {np.linalg.norm(S - C) / np.linalg.norm(C):.3f}", flush=True)
