@@ -194,6 +194,14 @@ def test_zarr_objects_and_unknown_codecs_are_not_opened(load, fault, tmp_path):
     ]:
         (old / ".zarray").write_text(json.dumps({**meta, **change}))
         assert words in fault(y="old.zarr")
+    group = tmp_path / "group.zarr"  # which says that it is an array, too
+    group.mkdir()
+    (group / ".zgroup").write_text('{"zarr_format": 2}')
+    inner = {"x/.zarray": {**meta, "dtype": "|O", "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}]}}
+    (group / ".zmetadata").write_text(
+        json.dumps({"zarr_consolidated_format": 1, "dtype": "<f8", "metadata": {".zgroup": {"zarr_format": 2}} | inner})
+    )
+    assert "array of the type '|O'" in fault(y="group.zarr:x")
     new = json.loads((tmp_path / "y.zarr" / "zarr.json").read_text())
     new["codecs"].append({"name": "sharding_indexed", "configuration": {"codecs": [{"name": "numcodecs.pickle"}]}})
     (tmp_path / "y.zarr" / "zarr.json").write_text(json.dumps(new))

@@ -207,6 +207,16 @@ def test_a_separation_is_read_within_its_folder(finished, tmp_path):
             Separation.open(store)
         file.unlink()
         file.write_bytes(content)
+    chunk = next(file for file in sorted(store.rglob("c/**/*")) if file.is_file())
+    content = chunk.read_bytes()
+    (chunk.parent / "spare").write_bytes(content)  # so that as many are there as are declared
+    for instead in (os.mkfifo, lambda file: file.symlink_to("/dev/zero"), lambda file: file.symlink_to(file)):
+        chunk.unlink()
+        instead(chunk)
+        with pytest.raises(RunError, match="is no part of it"):
+            Separation.open(store)
+    chunk.unlink()
+    chunk.write_bytes(content)
     root = json.loads((store / "zarr.json").read_text())
     views = root["attributes"]["views"]
     shutil.copytree(store / next(iter(views.values())), tmp_path / "elsewhere")

@@ -70,12 +70,11 @@ def _is_numeric(dtype: str) -> bool:
 
 
 def _arrays(found: Any) -> Iterator[dict[str, Any]]:
-    """The descriptions of arrays in a metadata file, consolidated ones too."""
+    """The descriptions of arrays in a metadata file, consolidated ones too, whatever else the file says it is."""
     if not isinstance(found, dict):
         return
     if "dtype" in found or found.get("node_type") == "array":
         yield found
-        return
     for key in ("metadata", "consolidated_metadata"):
         inner = found.get(key)
         for value in inner.values() if isinstance(inner, dict) else ():

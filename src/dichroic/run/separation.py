@@ -166,7 +166,7 @@ class Separation:
         path = Path(path)
         with in_words(path):
             content = described(path)
-            root = zarr.open_group(str(path), mode="r", zarr_format=3)
+            root = zarr.open_group(str(path), mode="r", zarr_format=3, use_consolidated=False)
 
             def stored(name: str) -> Stored:
                 return Stored(root[name], path)

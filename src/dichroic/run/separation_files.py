@@ -60,6 +60,9 @@ def described(path: Path) -> dict[str, Any]:
 
     **Raises:** `StoreError` otherwise; `FileNotFoundError` where there is no store.
     """
+    for file in path.rglob("*"):
+        if file.is_symlink() or not (file.is_file() or file.is_dir()):
+            raise StoreError(f"{path} is damaged: '{file.relative_to(path)}' is no part of it")
     content = _metadata(path, "")["attributes"]
     first = isinstance(content, dict) and content.get("format") == _FIRST
     if first:
@@ -142,9 +145,7 @@ def check_room(path: Path, size: int) -> None:
 
 def _is_separation(path: Path) -> bool:
     try:
-        return str(json.loads((path / "zarr.json").read_text())["attributes"]["format"]).startswith(
-            "dichroic separation"
-        )
+        return str(_metadata(path, "")["attributes"]["format"]).startswith("dichroic separation")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
