@@ -14,8 +14,8 @@ N, S = 400, 1.7  # observations of one number, and the variance of its source
 KNOWN = {"x": Gaussian(np.zeros(1), np.eye(1), np.array([S]), 0.0)}
 
 
-def alone(gain, noise, seed=0):
-    y = np.random.default_rng(seed).normal(size=(N, 1)) * np.sqrt(S * 0.6**2 + 0.5**2)
+def alone(gain, noise, seed=0, unit=1.0):
+    y = unit * np.random.default_rng(seed).normal(size=(N, 1)) * np.sqrt(S * 0.6**2 + 0.5**2)
     return Problem({"x": Source((1,))}, {"v": View(y, {"x": gain}, noise)}), float(np.mean(y**2))
 
 
@@ -31,12 +31,14 @@ def test_noise_beside_a_known_source_is_what_is_left_of_the_variance():
     assert found.stds["v"]["noise"] == pytest.approx(expected, rel=0.05)
 
 
-def test_the_gain_of_a_known_source():
-    problem, power = alone(Unknown(1.0), 0.5)
-    found = learn_instrument(problem, fixed=KNOWN)
+@pytest.mark.parametrize("unit", [1.0, 1e-17])
+def test_the_gain_of_a_known_source(unit):
+    """From units of the source to those of the data, whatever these are."""
+    problem, power = alone(Unknown(1.0 * unit), 0.5 * unit, unit=unit)
+    found, power = learn_instrument(problem, fixed=KNOWN), power / unit**2
     gain = np.sqrt((power - 0.25) / S)
-    assert found.values["v"]["mixing.x"] == pytest.approx(gain, rel=1e-3)
-    assert found.stds["v"]["mixing.x"] == pytest.approx(power / (gain * S * np.sqrt(2 * N)), rel=0.05)
+    assert found.values["v"]["mixing.x"] / unit == pytest.approx(gain, rel=1e-3)
+    assert found.stds["v"]["mixing.x"] / unit == pytest.approx(power / (gain * S * np.sqrt(2 * N)), rel=0.05)
 
 
 def test_a_stated_gain_moves_as_far_as_the_data_say():

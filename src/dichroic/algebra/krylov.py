@@ -59,8 +59,9 @@ def lanczos_root(
             rest = column - K.T @ (K @ column)
             rest = rest - K.T @ (K @ rest)
             length = jnp.linalg.norm(rest)
+            new = length > 1e-6 * jnp.linalg.norm(column)
             # an invariant subspace: a zero vector adds nothing to the projected matrix
-            basis.append(jnp.where(length > 1e-6 * jnp.linalg.norm(column), rest / jnp.maximum(length, 1e-30), 0))
+            basis.append(jnp.where(new, rest / jnp.where(new, length, 1), 0))
     K = jnp.stack(basis)
     T = K @ jnp.stack(columns).T
     w, Q = symmetric_eigen((T + T.T) / 2)

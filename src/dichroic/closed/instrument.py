@@ -140,7 +140,8 @@ class _Search:
         stds = np.concatenate([unknown.std.ravel() for _, _, unknown in self.unknowns])
         self.start = np.where(self.logs, np.log(np.where(self.logs, stated, 1.0)), stated)
         self.precision = np.where(np.isfinite(stds), 1 / np.where(np.isfinite(stds), stds, 1.0) ** 2, 0.0)
-        self.size = np.where(self.logs, 1.0, np.maximum(np.abs(stated), 0.1))  # longest step
+        units = np.concatenate([unknown.unit.ravel() for _, _, unknown in self.unknowns])
+        self.size = np.where(self.logs, 1.0, units)  # longest step
         self.populations: dict[str, Gaussian] = {}
 
     def values(self, x: np.ndarray) -> Values:

@@ -37,7 +37,7 @@ _WEAK = 20.0  # condition from which on the unknowns are amber
 _NULL = 1e-10  # part of the largest eigenvalue that is taken for zero
 _OBSERVATIONS = 256  # of every view
 _ENTRIES = 24  # of all sources together
-_STEP = 1e-4  # of a parameter, for differences in double precision
+_STEP = 1e-4  # of the unit of a parameter, for differences in double precision
 
 Column = tuple[str, str, int]  # view, name of the unknown, number within it
 
@@ -177,7 +177,7 @@ class _Gram:
             parameter, ends = view.unknowns[unknown], []
             for sign in (1, -1):
                 value = np.array(parameter.value, float)
-                value.flat[k] += sign * _STEP * max(1.0, abs(value.flat[k]))
+                value.flat[k] += sign * _STEP * parameter.unit.flat[k]
                 ends.append((at({unknown: value}), value.flat[k]))
             (up, a), (down, b) = ends
             moved.append({s: (up[s] - down[s]) / (a - b) for s in up})

@@ -136,7 +136,7 @@ class OFDM(Symbols):
     def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]] | None:
         """None for windows that begin anywhere or signals of unknown phase whose letters have a mean."""
         mean, second = self.letter_moments()
-        if (self.offset or self.phase) and np.abs(mean).max() > 1e-6:
+        if (self.offset or self.phase) and np.abs(mean).max() > 1e-6 * np.sqrt(np.trace(second)):
             return None
         if self.phase:
             second = np.trace(second) / 2 * np.eye(2)

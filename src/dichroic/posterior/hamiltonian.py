@@ -82,7 +82,7 @@ def _largest(u: Sources, matrix: Callable[[Sources], Sources]) -> Array:
     def one(_, state):
         u, _ = state
         size = jnp.sqrt(_dot(u, u))
-        u = matrix(jax.tree.map(lambda x: x / jnp.maximum(size, 1e-30), u))
+        u = matrix(jax.tree.map(lambda x: x / jnp.where(size > 0, size, 1), u))
         return u, jnp.sqrt(_dot(u, u))
 
     return jax.lax.fori_loop(0, PRODUCTS, one, (u, jnp.zeros_like(_dot(u, u))))[1]

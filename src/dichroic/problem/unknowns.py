@@ -51,6 +51,16 @@ class Parameter:
         """Numbers that it is, of one observation."""
         return self.value[0].size if self.per_sample else self.value.size
 
+    @property
+    def unit(self) -> np.ndarray:
+        """What changes of it are measured in: its own size, and where it is next to nothing beside its other numbers a
+        tenth of theirs; of nothing but zeros their std, or 1.
+        """
+        size = np.abs(self.value)
+        if size.any():
+            return np.asarray(np.maximum(size, 0.1 * np.sqrt(np.mean(size**2))))
+        return np.asarray(np.where(np.isfinite(self.std), self.std, 1.0))
+
     def select(self, indices: np.ndarray) -> "Parameter":
         """That of some observations."""
         return replace(self, value=self.value[indices], std=self.std[indices]) if self.per_sample else self
