@@ -191,10 +191,30 @@ def test_atoms_are_drawn_by_their_weights(getkey):
         ({"gaussian": 1}, (3,), "gaussian: expected a table with mean"),
         ({"gaussian": {"std": -1}}, (3,), "std: expected positive"),
         ({"gaussian": {"covariance": [[1.0, 2.0], [2.0, 1.0]]}}, (2,), "negative variance"),
+        ({"gaussian": {"covariance": np.array([[1, 0.5], [-0.5, 1]]) * 1e-34}}, (2,), "not symmetric"),
+        ({"gaussian": {"covariance": np.array([[1, 2], [2, 1]]) * 1e-34}}, (2,), "negative variance"),
+        ({"gaussian": {"covariance": np.zeros((2, 2))}}, (2,), "covariance of zeros"),
         ({"components": {"means": [[0.0, 1.0]]}}, (3,), "components: means: expected shape"),
+        ({"components": {"means": np.zeros((1, 2)), "std": np.nan}}, (2,), "expected positive numbers, one or 1"),
+        ({"components": {"means": np.zeros((1, 2)), "std": []}}, (2,), "expected positive numbers, one or 1"),
+        ({"components": {"means": np.zeros((2, 2)), "weights": [np.inf, 1]}}, (2,), "expected 2 weights"),
+        ({"gaussian": {"mean": np.nan}}, (2,), "not finite in single precision"),
+        ({"gaussian": {"mean": 1e300}}, (2,), "not finite in single precision"),
+        ({"gaussian": {"std": np.inf}}, (2,), "std: expected positive"),
+        ({"empirical": np.zeros((0, 2))}, (2,), "expected at least one"),
         ({"components": {"std": 1}}, (17,), "up to 16 numbers, not 17"),
     ],
 )
 def test_what_is_no_description_is_refused_in_words(table, shape, match):
     with pytest.raises(ValueError, match=match):
         describe_prior(table, shape)
+
+
+@pytest.mark.parametrize("unit", [1e-17, 1.0, 1e15])
+def test_rounding_of_a_covariance_is_forgiven_in_any_unit(unit):
+    x = np.random.default_rng(0).normal(size=(3, 4)) * unit
+    S = np.cov(x.T)  # of rank 2
+    S -= 1e-7 * S.max() * np.eye(4)  # so that two eigenvalues are rounding, below zero
+    prior = describe_prior({"gaussian": {"covariance": S}}, (4,))
+    found = prior.denoiser().population().covariance() * prior.scaling.scale**2
+    np.testing.assert_allclose(found, S, atol=1e-5 * S.max())

@@ -14,6 +14,8 @@ from dichroic.diffusion.schedule import Schedule
 
 __all__ = ["components_of_table", "gaussian_of_table"]
 
+_ROUNDING = 1e-5  # of the largest entry of a covariance: what single precision and sums of many samples may leave
+
 
 def gaussian_of_table(table: Mapping[str, Any], shape: tuple[int, ...], pairs: bool) -> DenoiserPrior:
     """`{ gaussian = { mean = 0, std = 1 } }`, or `covariance` of shape `(d, d)` in place of `std`."""
@@ -25,7 +27,7 @@ def gaussian_of_table(table: Mapping[str, Any], shape: tuple[int, ...], pairs: b
         spread = float(np.trace(np.asarray(said["covariance"], float)) / d)
     else:
         std = _filled(said.get("std", 1.0), shape, "std").reshape(-1).astype(float)
-        if not (std > 0).all():
+        if not (np.isfinite(std) & (std > 0)).all():
             raise ValueError("gaussian: std: expected positive numbers")
         spread = float(np.mean(std**2))
         if (std == std[0]).all():
@@ -50,7 +52,10 @@ def components_of_table(table: Mapping[str, Any], shape: tuple[int, ...], pairs:
     if "covariances" in said:
         covariances = _covariance(said["covariances"], (K, d, d))
     else:
-        std = np.broadcast_to(np.asarray(said.get("std", 1.0), float), (K,))
+        std = np.asarray(said.get("std", 1.0), float)
+        if std.shape not in ((), (K,)) or not np.isfinite(std).all() or not (std > 0).all():
+            raise ValueError(f"components: std: expected positive numbers, one or {K}")
+        std = np.broadcast_to(std, (K,))
         covariances = std[:, None, None] ** 2 * np.eye(d)
     weights = as_weights(said.get("weights"), K).astype(float)
     law = Components(weights / weights.sum(), means.reshape(K, d).astype(float), covariances)
@@ -77,8 +82,15 @@ def _filled(x: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
 
 def _covariance(S: Any, shape: tuple[int, ...]) -> np.ndarray:
     S = np.asarray(S, float)
-    if S.shape != shape or not np.isfinite(S).all() or not np.allclose(S, S.swapaxes(-1, -2)):
-        raise ValueError(f"expected symmetric covariances of shape {shape}, got {S.shape}")
-    if np.linalg.eigvalsh(S).min() < 0:
+    if S.shape != shape or not np.isfinite(S).all():
+        raise ValueError(f"expected finite covariances of shape {shape}, got shape {S.shape}")
+    size = np.abs(S).max(axis=(-2, -1))
+    if (size == 0).any():
+        raise ValueError("has a covariance of zeros")
+    relative = S / size[..., None, None]  # so that units do not matter
+    if np.abs(relative - relative.swapaxes(-1, -2)).max() > _ROUNDING:
+        raise ValueError("has a covariance that is not symmetric")
+    S, relative = ((x + x.swapaxes(-1, -2)) / 2 for x in (S, relative))
+    if np.linalg.eigvalsh(relative).min() < -_ROUNDING:
         raise ValueError("has a covariance with a negative variance")
     return S

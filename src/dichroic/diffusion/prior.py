@@ -217,22 +217,29 @@ def as_weights(weights: Any, n: int) -> Float[np.ndarray, " n"]:
     **Raises:** `ValueError` where these are none.
     """
     found = np.ones(n) if weights is None else np.asarray(weights, float)
+    if n == 0:
+        raise ValueError("expected at least one of what is weighted, got none")
     if found.shape != (n,) or not np.isfinite(found).all() or (found < 0).any() or not found.any():
         raise ValueError(f"expected {n} weights, none of them negative and not all of them zero")
+    found = found / found.max()  # of which there is a sum
     return (found / found.sum()).astype(np.float32)
 
 
 def real_pairs(x: Any, pairs: bool) -> np.ndarray:
     """Numbers of a source as real ones: complex ones, where the source is, as pairs along a last axis.
 
-    **Raises:** `ValueError` for complex numbers of a real source.
+    **Raises:** `ValueError` for complex numbers of a real source, and for what single precision does not hold.
     """
     x = np.asarray(x)
     if np.iscomplexobj(x):
         if not pairs:
             raise ValueError("has complex numbers, and the source is real")
         x = np.stack([x.real, x.imag], -1)
-    return np.asarray(x, np.float32)
+    with np.errstate(over="ignore"):
+        x = np.asarray(x, np.float32)
+    if not np.isfinite(x).all():
+        raise ValueError("has values that are not finite in single precision")
+    return x
 
 
 class _Header(BaseModel):
