@@ -1,6 +1,9 @@
 """Settings: flags, the table of the problem file and presets."""
 
+import contextlib
+import warnings
 from dataclasses import is_dataclass
+from datetime import date
 from typing import Any, Literal, get_args
 
 import pytest
@@ -132,6 +135,29 @@ def test_everything_that_is_wrong_is_said():
     with pytest.raises(SettingsError) as error:
         settle({}, {"lapse": 3, "plan": "both", "training": {"step": 3}})
     assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *([], {}, [[]], [1], "x", "", True, -1, 10**40, 1e400, float("nan"), date(2020, 1, 1)),
+        {"kind": []},
+        {"kind": "x"},
+    ],
+    ids=str,
+)
+def test_every_setting_takes_a_value_or_refuses_it_in_words(odd):
+    """Those of older versions, too."""
+    old = ("posterior", "rounds", "handover", "steps", "step", "finish_steps")
+    paths = [*_flags(flags_of(FitConfig)), *(f"sampling.{name}" for name in old), "mixture", "mixture.laps"]
+    for path in paths:
+        *outer, name = path.split(".")
+        table = {name: odd}
+        for group in reversed(outer):
+            table = {group: table}
+        with warnings.catch_warnings(), contextlib.suppress(SettingsError):
+            warnings.simplefilter("ignore")
+            settle({}, table)
 
 
 @pytest.mark.parametrize("laps", ["many", "sky", "sky=", "=3,", "sky=3,star"])

@@ -135,6 +135,10 @@ def test_operators_beyond_single_precision(fault, mixing):
         ("{ variance = -1.0 }", "variance: expected a positive number, got -1"),
         ("{ ivar = inf }", "ivar: expected a positive number, got inf"),
         ("{ weight = [1.0, -1.0, 1.0, 1.0] }", "got nan at entry (1,)"),
+        ("[]", "expected one number or shape (4,), got shape (0,)"),
+        ("{ std = [] }", "expected one number or shape (4,), got shape (0,)"),
+        ("1" + 400 * "0", "got a whole number of more than 64 bits"),
+        ("1" + 5000 * "0", "is not valid TOML"),
         ("{ factor = [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]] }", "the matrix is singular"),
     ],
 )

@@ -316,7 +316,7 @@ def read_method(value: Any) -> Method:
         raise ValueError("expected a table, or the name of a method")
     table = modern(table)
     kind = table.get("kind", "auto")
-    if kind not in METHODS:
+    if not isinstance(kind, str) or kind not in METHODS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(METHODS)}")
     return METHODS[kind].variant(table).model_validate(dict(table))
 

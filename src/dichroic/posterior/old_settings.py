@@ -35,7 +35,10 @@ def modern(table: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> d
     known = {*_LOOP, *_KNOWN.get(base.get("kind", "auto"), ())}
     if "kind" in table or not table.keys() <= _OLD or ("posterior" not in table and table.keys() <= known):
         return table
-    new = _method({**_flat(base), **table})
+    try:
+        new = _method({**_flat(base), **table})
+    except (TypeError, ValueError):  # values that were never any: to be said of the present form
+        return table
     named = [name for name in ("posterior", "rounds") if table.get(name)] or list(table.keys() & _GONE) or list(table)
     said = ", ".join(f"{name} = {_said(table[name])}" for name in named)
     warnings.warn(f"settings of an older version: {said} became kind = {_said(new['kind'])}", UserWarning, stacklevel=2)

@@ -91,7 +91,7 @@ def read_table(path: Path) -> ProblemTable:
         return parse(ProblemTable, tomllib.loads(content.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         raise ProblemError([f"'{path.name}' is not UTF-8, at byte {error.start}; save it as UTF-8"]) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of Python itself, too, for numbers of thousands of digits
         raise ProblemError([f"'{path.name}' is not valid TOML: {first_line(error)}"]) from None
 
 

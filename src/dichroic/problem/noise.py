@@ -48,7 +48,9 @@ def unmeasured(noise: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     for value in entrywise(inner_noise(noise)).values():
         try:
             value = as_numbers(value)
-            if not value.ndim or not memory.by_rows(lambda v: (v == np.inf).reshape(len(v), -1).any(1), value).any():
+            if not value.ndim or not len(value):
+                continue
+            if not memory.by_rows(lambda v: (v == np.inf).reshape(len(v), -1).any(1), value).any():
                 continue
             infinite = np.asarray(value == np.inf)
         except ProblemError:

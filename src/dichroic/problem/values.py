@@ -83,6 +83,8 @@ def _as_type(array: np.ndarray, dtype: Any) -> np.ndarray:
 def _kind(value: Any) -> str:
     if isinstance(value, str):
         return f"the text '{value}'"
+    if isinstance(value, int):
+        return "a whole number of more than 64 bits"
     if isinstance(value, np.ndarray) and value.dtype == object and value.size:
         odd = next((x for x in value.flat if not isinstance(x, int | float)), value.flat[0])
         return f"an array of objects, such as {_kind(odd)}"
