@@ -244,9 +244,9 @@ def preset(name: str, overrides: Mapping[str, Any] | None = None) -> FitConfig:
     return FitConfig.model_validate(merge(base, _modern(overrides or {}, base)))
 
 
-def _table_of(name: str) -> dict[str, Any]:
+def _table_of(name: Any) -> dict[str, Any]:
     known = PRESETS | PUBLISHED
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise SettingsError(f"preset: unknown preset {name!r}; known: {', '.join(known)}")
     return known[name]
 
@@ -264,7 +264,8 @@ def _renamed(table: Mapping[str, Any]) -> dict[str, Any]:
     rest = dict(table)
     if "mixture" in rest:
         warnings.warn("settings of an older version: the table 'mixture' became 'components'", stacklevel=2)
-        rest["components"] = merge(rest.pop("mixture"), rest.get("components", {}))
+        before, now = rest.pop("mixture"), rest.get("components", {})
+        rest["components"] = merge(before, now) if isinstance(before, Mapping) and isinstance(now, Mapping) else before
     return rest
 
 

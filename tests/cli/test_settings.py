@@ -149,7 +149,7 @@ def test_everything_that_is_wrong_is_said():
 def test_every_setting_takes_a_value_or_refuses_it_in_words(odd):
     """Those of older versions, too."""
     old = ("posterior", "rounds", "handover", "steps", "step", "finish_steps")
-    paths = [*_flags(flags_of(FitConfig)), *(f"sampling.{name}" for name in old), "mixture", "mixture.laps"]
+    paths = [*_flags(flags_of(FitConfig)), *(f"sampling.{name}" for name in old), "mixture", "mixture.laps", "preset"]
     for path in paths:
         *outer, name = path.split(".")
         table = {name: odd}

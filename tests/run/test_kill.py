@@ -3,29 +3,35 @@
 Real processes of the command line. They share compiled programs, so that only the first one takes its time.
 """
 
+import json
 import os
 import random
+import select
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from run_cases import call, results, start, write_tiny
+from run_cases import call, environment, results, start, write_tiny
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 LAPS = 6
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory) -> Iterator[Path]:
     """A folder with a problem, compiled programs and an uninterrupted run in it."""
     place = tmp_path_factory.mktemp("killed")
-    write_tiny(place / "problem", laps=LAPS, training={"steps": 16, "batch": 16}, patience=0)
-    done = fit(place, "whole")
-    assert done.returncode == 0, done.stderr
-    return place
+    with pytest.MonkeyPatch.context() as patch:  # what is killed is no better for being fast
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        write_tiny(place / "problem", laps=LAPS, training={"steps": 16, "batch": 16}, patience=0)
+        done = fit(place, "whole")
+        assert done.returncode == 0, done.stderr
+        yield place
 
 
 def fit(place: Path, name: str, **options) -> subprocess.CompletedProcess:
@@ -33,10 +39,15 @@ def fit(place: Path, name: str, **options) -> subprocess.CompletedProcess:
     return call(arguments, place / "cache", **options)
 
 
-def begin(place: Path, name: str, *settings: str) -> subprocess.Popen:
+def arguments_of(place: Path, name: str, *settings: str) -> list[str]:
+    """Of the command that begins a run, or goes on with it."""
     command = "resume" if (place / name / "config.toml").exists() else "fit"
     arguments = [str(place / name)] if command == "resume" else [str(place / "problem"), "--out", str(place / name)]
-    return start([command, *arguments, *settings, "--no-report", "--quiet"], place / "cache")
+    return [command, *arguments, *settings, "--no-report", "--quiet"]
+
+
+def begin(place: Path, name: str, *settings: str) -> subprocess.Popen:
+    return start(arguments_of(place, name, *settings), place / "cache")
 
 
 def end(process: subprocess.Popen, number: int) -> int:
@@ -135,32 +146,98 @@ def test_ctrl_c(place, heard):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100))
-def test_killed_at_random(place, seed):
-    """Once each, at any moment of the run's life, at or between its writes: a hundred resumes."""
-    rng, name = random.Random(seed), f"random{seed}"
-    before = wait_and_kill(place, name, rng.uniform(0, life(place)))
-    process = begin(place, name)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, (before, err)
-    same(place, name)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_random(place, forks, seed):
+    """Ten times each, at any moment of a process's life, at or between its writes: a hundred kills in all."""
+    rng, kills, runs = random.Random(seed), 0, 0
+    while kills < 10:
+        name, runs = f"random{seed}.{runs}", runs + 1
+        while kills < 10:
+            process = forks.begin(place, name)
+            if (code := process.end_after(rng.uniform(0, forks.life(place)))) == 0:
+                break
+            assert code == -signal.SIGKILL, forks.said()
+            kills += 1
+            there = sorted(os.listdir(place / name)) if (place / name).exists() else []
+            print(f"kill {kills} of {seed}: {checkpoints(place, name)[-1:]} {' '.join(there)}")
+        else:
+            assert forks.begin(place, name).end() == 0, forks.said()
+        same(place, name)
 
 
-def life(place: Path) -> float:
-    """Seconds that the uninterrupted run takes when its programs are compiled, measured once."""
-    file = place / "life"
-    if not file.exists():
-        begin = time.monotonic()
-        assert fit(place, "again").returncode == 0
-        file.write_text(str(time.monotonic() - begin))
-    return float(file.read_text())
+_FORKS = """
+import importlib, json, os, pkgutil, sys
+import dichroic.cli, zarr
+from dichroic.cli.environment import prepare
+prepare()
+for module in pkgutil.walk_packages(dichroic.__path__, "dichroic."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        os.dup2(2, 1)
+        code = dichroic.cli.main(json.loads(line))
+        sys.stderr.flush()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
-def wait_and_kill(place: Path, name: str, seconds: float) -> str:
-    """Kills a fit after so many seconds; what was there by then."""
-    process = begin(place, name)
-    try:
-        process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        end(process, signal.SIGKILL)
-    return f"{seconds:.2f} s: {sorted(os.listdir(place / name)) if (place / name).exists() else 'nothing'}"
+class Forks:
+    """Processes of the command line that have imported what they need, and not yet begun: forks of one process."""
+
+    def __init__(self, folder: Path, cache: Path):
+        self.errors = open(folder / "errors", "w+")  # noqa: SIM115
+        self.parent = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", _FORKS],
+            env=environment(cache),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        self._life: float | None = None
+
+    def begin(self, place: Path, name: str) -> "Fork":
+        print(json.dumps(arguments_of(place, name)), file=self.parent.stdin, flush=True)
+        return Fork(self.parent.stdout)
+
+    def life(self, place: Path) -> float:
+        """Seconds that an uninterrupted run takes when its programs are compiled, measured once."""
+        if self._life is None:
+            begin = time.monotonic()
+            assert self.begin(place, "again").end() == 0, self.said()
+            self._life = time.monotonic() - begin
+            print(f"a run takes {self._life:.1f} s")
+        return self._life
+
+    def said(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read()[-2000:]
+
+
+class Fork:
+    """One of them."""
+
+    def __init__(self, pipe):
+        self.pipe, self.number = pipe, int(pipe.readline())
+
+    def end(self) -> int:
+        """Waits for its end; the exit code, or the signal below zero."""
+        return int(self.pipe.readline())
+
+    def end_after(self, seconds: float) -> int:
+        """The same, after killing it once so many seconds are over."""
+        if not select.select([self.pipe], [], [], seconds)[0]:
+            os.kill(self.number, signal.SIGKILL)
+        return self.end()
+
+
+@pytest.fixture(scope="module")
+def forks(place):
+    forks = Forks(place, place / "cache")
+    yield forks
+    forks.parent.stdin.close()
+    forks.parent.wait()
+    forks.errors.close()

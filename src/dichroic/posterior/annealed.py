@@ -27,9 +27,11 @@ def read_step(value: Any) -> Step:
     """A step from its name in `STEPS`, or from a table of its `kind` and its own settings."""
     if isinstance(value, Step):
         return value
+    if not isinstance(value, str | Mapping):
+        raise ValueError("expected the name of a step, or a table with its kind and settings")
     table = {"kind": value} if isinstance(value, str) else dict(value)
     kind = table.pop("kind", "decoupled")
-    if kind not in STEPS:
+    if not isinstance(kind, str) or kind not in STEPS:
         raise ValueError(f"unknown step {kind!r}; known: {', '.join(STEPS)}")
     known = [field.name for field in fields(STEPS[kind])]
     if unknown := [name for name in table if name not in known]:
