@@ -1,12 +1,14 @@
 """Methods are told apart on simulated observations, the same for all of them; where none is better the cheapest is."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
-from dichroic.diffusion import DDIM, DenoiserPrior, MLPConfig, NetworkDenoiser, Prior, Schedule
-from dichroic.posterior import Auto, MomentMatching
-from dichroic.posterior.trial import BETWEEN, simulated, try_methods
+from dichroic.diffusion import DDIM, DenoiserPrior, MLPConfig, NetworkDenoiser, Prior, Schedule, Spread
+from dichroic.posterior import OPC, Auto, MomentMatching
+from dichroic.posterior.trial import BETWEEN, Trial, simulated, try_methods
 from dichroic.problem import Problem, Source, View
 from golden_cases import gaussian_priors, golden_view, opaque_priors
 
@@ -60,3 +62,22 @@ def test_auto_tries_where_priors_are_learned_and_says_what_it_found():
         bound = Auto(steps=2, trial=trial).bind(view, priors, key=jax.random.key(1))
         assert len(bound.tried) == count and all("energy score" in sentence for sentence in bound.tried)
     assert bound.shared.total > 0 and Auto(trial=8).untrained().trial == 0
+
+
+def test_where_covariances_are_measured_guidance_by_them_is_tried_too(monkeypatch):
+    d, tried = 20, []
+
+    def first(methods, view, priors, count, *, key):
+        tried.extend(methods)
+        return [Trial(methods[-1], np.zeros(count), BETWEEN, 1)]
+
+    monkeypatch.setattr("dichroic.posterior.auto.try_methods", first)
+    network = NetworkDenoiser.create((d,), MLPConfig(width=8, depth=1, embedding=4), key=jax.random.key(0))
+    spread = Spread(np.eye(d), np.array([-5.0, 5.0]), np.ones((2, d)), np.zeros(2))
+    priors: dict[str, Prior] = {"x": DenoiserPrior(replace(network, spread=spread), Schedule())}
+    view = Problem({"x": Source((d,))}, {"v": View(np.zeros((2, d), np.float32), {"x": 1.0}, 0.5)}).views["v"]
+    bound = Auto(steps=5, warm_steps=3, trial=8).bind(view, priors, key=jax.random.key(1))
+    moments, krylov, guided = tried
+    assert (moments.covariance, krylov.covariance) == ("auto", "krylov")
+    assert guided == OPC(steps=5, warm_steps=3) and guided.title.startswith("opc, ancestral, 5 steps")
+    assert "opc" in bound.tried[0] and bound.cost == OPC(steps=5).bind(view, priors, key=jax.random.key(1)).cost

@@ -180,6 +180,10 @@ class Annealed(Annealing, Targeted, ABC):
     def walk(self) -> Step:
         return self.step
 
+    @property
+    def title(self) -> str:
+        return super().title if self.target == "moments" else f"{self.target}, {super().title}"
+
     @classmethod
     def variant(cls, table: Mapping[str, Any]) -> type[Method]:
         target = table.get("target", "moments")

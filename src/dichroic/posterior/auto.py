@@ -9,9 +9,11 @@ from dichroic.diffusion import COMPONENTS_LEVEL, EXACT_SIZE, Ancestral, Cost
 from dichroic.posterior.annealed import Annealing, Sampled
 from dichroic.posterior.candidates import Candidates
 from dichroic.posterior.closed_form import closed_form
+from dichroic.posterior.covariance import Measured
 from dichroic.posterior.handover import Handover
 from dichroic.posterior.method import Bound, Task
 from dichroic.posterior.moments import MomentMatching
+from dichroic.posterior.targets.opc import OPC
 from dichroic.posterior.trial import try_methods
 
 __all__ = ["Auto"]
@@ -28,7 +30,8 @@ class Auto(Annealing):
     `finish_steps`; elsewhere moment matching. The other settings are those of the methods.
 
     With `trial`, learned priors of more than 16 numbers have moment matching with measured covariances, and with Krylov
-    solves of one iteration and ancestral steps, tried on so many observations simulated from them (`try_methods`).
+    solves of one iteration and ancestral steps, and guidance by measured covariances (`OPC`), tried on so many
+    observations simulated from them (`try_methods`).
     """
 
     any_likelihood = True
@@ -101,7 +104,9 @@ class Auto(Annealing):
 
     def _tried(self, task: Task, moments: MomentMatching) -> tuple[Sampled, Cost]:
         krylov = {"covariance": "krylov", "iterations": 1, "root_iterations": 1, "step": Ancestral()}
-        rivals = [moments, moments.model_copy(update=krylov)]
+        rivals: list[Sampled] = [moments, moments.model_copy(update=krylov)]
+        if Measured.suits(task.denoisers(self.kind)):
+            rivals.append(OPC(steps=self.steps, warm_steps=self.warm_steps, restart=self.restart))
         key = jax.random.fold_in(task.key, _TRIAL)
         trials = task.made["trials"] = try_methods(rivals, task.view, task.priors, self.trial, key=key)
         chosen = trials[0].method
