@@ -43,8 +43,8 @@ def images(folder):
     field = data.hubble_deep_field().mean(-1)
     bright = [
         (r, c)
-        for r, c in RNG.integers(8, 860, (9000, 2))
-        if field[r, c] == field[r - 7 : r + 7, c - 7 : c + 7].max() > 90
+        for r, c in RNG.integers(8, 860, (40_000, 2))
+        if field[r, c] == field[r - 7 : r + 7, c - 7 : c + 7].max() > 40
     ]
     for name, n in (("sky", 90), ("galaxies", 60), ("tonight", 6)):
         (folder / name).mkdir()

@@ -52,7 +52,7 @@ def test_who_does_the_work_may_know_better():
     reckoning = Reckoning()
     reckoning.tell(0.0, 0.1)
     reckoning.tell(100.0, 0.55, 30.0)
-    assert [reckoning.left(now) for now in (100.0, 110.0, 200.0)] == [30.0, 20.0, 0.0]
+    assert [reckoning.left(now) for now in (100.0, 110.0, 200.0)] == [30.0, 20.0, None]  # late, without a word
     reckoning.tell(300.0, 0.55)
     assert reckoning.left(300.0) == pytest.approx(300.0)
 

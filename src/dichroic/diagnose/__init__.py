@@ -3,7 +3,7 @@
 from dichroic.diagnose.case import Budget, Case
 from dichroic.diagnose.codes import CODES
 from dichroic.diagnose.model import GaussianModel, LearnedModel, Model
-from dichroic.diagnose.nearer import Nearer, nearer
+from dichroic.diagnose.nearer import COPIES, Nearer, nearer
 from dichroic.diagnose.panel import CHECKS, default_checks, load_panel, run_panel
 from dichroic.diagnose.result import Question, Result
 from dichroic.diagnose.substitute import Failure, may_stand_in
@@ -12,6 +12,7 @@ from dichroic.diagnose.verdict import Verdict, judge
 __all__ = [
     "CHECKS",
     "CODES",
+    "COPIES",
     "Budget",
     "Case",
     "Failure",

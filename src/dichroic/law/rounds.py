@@ -85,6 +85,7 @@ def _start(contrast: Contrast, config: MixturesConfig, key: PRNGKeyArray, say: P
         key=second,
         report=lambda done, total: say("first estimate", done, total),
     )
+    say("estimates", 0, 1)
     known = evidence(contrast, regression, contrast.y, np.arange(len(contrast)), times=config.backgrounds, key=third)
     pool = np.asarray(known.estimate)
     denoiser = ViewDenoiser.create(contrast, config.network, precise=precise, key=fourth)
@@ -96,6 +97,7 @@ def _start(contrast: Contrast, config: MixturesConfig, key: PRNGKeyArray, say: P
 def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGKeyArray, say: Progress) -> Rounds:
     begin = perf_counter()
     flow_key, pair_key, train_key, draw_key = jax.random.split(key, 4)
+    say("critic", 0, 1)
     moved = flow(
         contrast,
         state.pool,
@@ -104,6 +106,7 @@ def _round(contrast: Contrast, config: MixturesConfig, state: Rounds, key: PRNGK
         key=flow_key,
         report=lambda done, total: say("flow of the pool", done, total),
     )
+    say("pairs", 0, 1)
     x, known = new_pairs(contrast, config, state.regression, moved.pool, pair_key)
     denoiser, losses = state.denoiser.trained(
         x,

@@ -31,10 +31,12 @@ from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, short
 from dichroic.run.next_step import go_on, no_run
 from dichroic.run.pace import Pace
 from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
-from dichroic.run.proof import proven
+from dichroic.run.proof import proofs, proven
 from dichroic.run.provenance import provenance
 from dichroic.run.refits import refit
+from dichroic.run.rounds_pace import RoundsPace
 from dichroic.run.run import Run
+from dichroic.run.separating import expected_draws
 from dichroic.run.signals import stop_signals
 from dichroic.settings import FitConfig
 from dichroic.store import claim
@@ -181,7 +183,8 @@ class _Fit:
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {known}")
         # the law of the mixtures has no use for where learning begins
         self.contrast = None if start and config.law == "auto" else contrast_of(self.some, frozen, config)
-        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None), 0.0
+        ends = proofs(self.held_out, self.plan) if self.held_out is not None and config.judged != "never" else []
+        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None, ends), 0.0
         self.closed = _ALONE if self.config.laps == 0 and self.contrast is None else _CLOSED
 
     @property
@@ -203,22 +206,24 @@ class _Fit:
             self._instrument()
             gaussian = self._gaussian()
             priors = self._mixtures(gaussian) or self._laps(gaussian).priors
-            note = partial(self._done, 0.0)
+            note = partial(self._done, 0.0, None)
             refit(self.some, gaussian, priors, self.frozen, self.config, self.folder.path, note)
             self.folder.save_priors(priors)
             wait()
         run = self.result
         if self.held_out is not None and not separated:
-            run.separate(
-                self.held_out,
-                draws=self.config.draws,
-                out=run.separated,
-                report=lambda done, total, before=self.share: self._done(
-                    before + (1 - before) * done / total, "separating held-out observations"
-                ),
-            )
+            run.separate(self.held_out, draws=self.config.draws, out=run.separated, report=self._separating())
         self.progress.advance(1.0, "done")
         return run
+
+    def _separating(self) -> Callable[[int, int], None]:
+        before, left = self.share, self.pace.separating(self.folder.records())
+
+        def tell(done: int, total: int) -> None:
+            part = done / total
+            self._done(before + (1 - before) * part, left(part), "separating held-out observations")
+
+        return tell
 
     def _instrument(self) -> None:
         """What all observations share of the instrument and is unknown; from then on it stands at what was found."""
@@ -266,16 +271,15 @@ class _Fit:
         drawn = drawn_from(priors, self.config.seed)
         contrast = contrast_of(self.some, self.frozen, self.config, scalings, drawn)
         assert contrast is not None
-        learned = learn_mixtures(
-            contrast,
-            gaussian,
-            priors,
-            self.config,
-            self.folder,
-            self.progress.say,
-            lambda what, share: self._phase(what, _CLOSED + (0.95 - _CLOSED) * share, None if share else inf),
-        )
-        return priors if learned is None and self.config.law == "mixtures" else learned
+        held = len(self.held_out.views.get(contrast.view, ())) if self.held_out is not None else 0
+        separated = held * expected_draws(self.config.draws, self.config.mean_share) / len(contrast)
+        pace = RoundsPace(self.config.mixtures.rounds, separated)
+        tell = lambda what, share: self._done(share, None, what)  # noqa: E731
+        learned = learn_mixtures(contrast, gaussian, priors, self.config, self.folder, pace, self.progress.say, tell)
+        if learned is None and self.config.law != "mixtures":
+            self.share = 0.0  # laps begin
+            return None
+        return learned or priors
 
     def _laps(self, gaussian: GaussianFit) -> EMState:
         state = self.folder.checkpoint(self.progress.say)
@@ -302,7 +306,8 @@ class _Fit:
     ) -> tuple[dict[str, Prior], dict[str, Any]]:
         """Which of the priors before a stage's laps and after them go on."""
         assert self.held_out is not None
-        self._phase("proof", self._after())
+        records = self.state.records
+        self._done(0.0, self.pace.after(records, self.state.stage) + self.pace.separation(records), "proof")
         key = jax.random.fold_in(jax.random.key(self.config.seed), 19)
         try:
             return proven(self.held_out, before, after, learned, key, self.progress.say)
@@ -375,11 +380,11 @@ class _Fit:
                 names = each.names(self.plan[self.state.stage], self.held_out.views if self.held_out else ())
                 self.parts.setdefault(kind, dict.fromkeys(names, 0.0))[name] = done / total
         lap = self.state.lap + 1 if self.state.draws else 0
-        self._done(self.pace.done(self.state.records, self.state.stage, lap, self.parts), what)
+        self._done(*self.pace.done(self.state.records, self.state.stage, lap, self.parts), what)
 
-    def _done(self, share: float, what: str) -> None:
+    def _done(self, share: float, left: float | None, what: str) -> None:
         self.share = max(self.share, share)
-        self._phase(what, self._after(), None if self.share else inf)
+        self._phase(what, self._after(), left if self.share else inf)
 
     def _after(self) -> float:
         """The share of the bar, after the closed forms."""

@@ -26,6 +26,7 @@ from dichroic.law.prior import pool_prior
 from dichroic.posterior import Auto, observation_keys
 from dichroic.problem import Problem, View
 from dichroic.run.folder import RunError, RunFolder
+from dichroic.run.rounds_pace import RoundsPace
 from dichroic.run.widths import widths_of
 from dichroic.settings import FitConfig
 
@@ -104,6 +105,7 @@ def learn_mixtures(
     priors: Mapping[str, Prior],
     config: FitConfig,
     folder: RunFolder,
+    pace: RoundsPace,
     say: Callable[[str], None],
     report: Callable[[str, float], None],
 ) -> dict[str, Prior] | None:
@@ -115,11 +117,9 @@ def learn_mixtures(
     key = jax.random.fold_in(jax.random.key(config.seed), 17)
     settings, source = config.mixtures, contrast.source
     state = folder.rounds(contrast, settings)
-    total = settings.rounds + 2
 
     def within(what: str, done: int, of: int) -> None:
-        part = 0 if state is None else 1 + state.done
-        report(f"{what} of {source}", (part + _PARTS[what] + _WEIGHTS[what] * done / max(of, 1)) / total)
+        report(f"{what} of {source}", pace.done(what, done / max(of, 1), state and state.done))
 
     for after in rounds(contrast, settings, state, key=jax.random.fold_in(key, 0), report=within):
         state = after
@@ -127,6 +127,7 @@ def learn_mixtures(
         folder.save_records(_records(contrast, state))
         say(_line(contrast, state))
     assert state is not None
+    within("judgement", 0, 1)
     begin = _gaussian_pool(contrast, gaussian, jax.random.fold_in(key, 1))
     judge = jax.random.fold_in(key, 2)
     before, after = (told_apart(contrast, settings, pool, key=judge) for pool in (begin, state.pool))
@@ -152,14 +153,10 @@ def learn_mixtures(
         known.scaling,
         precise=state.regression.precise,
         key=jax.random.fold_in(key, 3),
-        report=lambda done, of: report(f"prior of {source}", (total - 1 + done / of) / total),
+        report=lambda done, of: within("prior", done, of),
     )
     folder.save_posterior(contrast.view, LearnedPosterior.of(contrast, state, settings))
     return {**priors, source: learned}
-
-
-_WEIGHTS = {"first estimate": 1.0, "flow of the pool": 0.35, "conditional denoiser": 0.5, "draws": 0.15}
-_PARTS = {"first estimate": 0.0, "flow of the pool": 0.0, "conditional denoiser": 0.35, "draws": 0.85}
 
 
 def _gaussian_pool(contrast: Contrast, gaussian: GaussianFit, key: Any) -> np.ndarray:

@@ -45,30 +45,31 @@ class Quiet:
 
 
 class Reckoning:
-    """The seconds that are left: those that were told, or else what the share says that was done since somebody could
-    know.
+    """The seconds that are left: at the last sign those that were told, or else what the share says that was done since
+    somebody could know; less what has passed since then.
     """
 
     def __init__(self) -> None:
         self._since: tuple[float, float] | None = None  # moment and share that is reckoned from
-        self._fraction, self._told = 0.0, None
+        self._end: float | None = None
 
     def tell(self, now: float, fraction: float, left: float | None = None) -> None:
         """A sign, at a moment of a monotonic clock."""
         # a resumed run has done the rest at another time, and the first sign comes when what follows is compiled
         self._since = None if left == inf else self._since or (now, fraction)
-        self._fraction, self._told = fraction, None if left is None else (now, left)
+        left = self._reckoned(now, fraction) if left is None else left
+        self._end = None if left is None or left == inf else now + left
 
     def left(self, now: float) -> float | None:
-        """None where nothing is known."""
-        if self._told is not None:
-            then, left = self._told
-            return None if left == inf else max(left - (now - then), 0.0)
-        begin, first = self._since or (now, self._fraction)
+        """None where nothing is known, which is the case of whoever is late without a sign, too."""
+        return None if self._end is None or now > self._end else self._end - now
+
+    def _reckoned(self, now: float, fraction: float) -> float | None:
+        begin, first = self._since or (now, fraction)
         # the first moments are compilation: an estimate made from them would frighten
-        if self._fraction - first < _ENOUGH or now - begin < _FIRST:
+        if fraction - first < _ENOUGH or now - begin < _FIRST:
             return None
-        return (now - begin) * (1 - self._fraction) / (self._fraction - first)
+        return (now - begin) * (1 - fraction) / (fraction - first)
 
 
 class Terminal:
@@ -76,8 +77,17 @@ class Terminal:
 
     def __init__(self, interval: float = 10.0):
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
+        from rich.progress import BarColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.text import Text
+
+        told = self._left
+
+        class Left(ProgressColumn):
+            """Asks anew whenever it is drawn: between two signs time passes."""
+
+            def render(self, task: Any) -> Text:
+                return Text(f"{told():>10}")
 
         self._console = Console(stderr=True)
         self._begin = self._last = time.monotonic()
@@ -86,10 +96,9 @@ class Terminal:
         self._what = "starting"
         if self._console.is_terminal:
             # names are the user's: what looks like markup in them is none
-            left, what = (TextColumn(text, markup=False) for text in ("{task.fields[left]:>10}", "{task.description}"))
-            columns = (left, BarColumn(), what)
+            columns = (Left(), BarColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Bar(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("starting", total=1.0, left="")
+            self._task = self._bar.add_task("starting", total=1.0)
             self._bar.start()
 
     def say(self, line: str) -> None:
@@ -104,14 +113,16 @@ class Terminal:
         """Moves the bar."""
         now, self._what = time.monotonic(), what or self._what
         self._reckoning.tell(now, fraction, left)
-        left = self._reckoning.left(now)
         if self._bar is not None:
-            shown = "..." if left is None else _clock(left)
-            self._bar.update(self._task, completed=fraction, description=self._what, left=shown)
+            self._bar.update(self._task, completed=fraction, description=self._what)
         elif now - self._last >= self._interval:
             self._last = now
-            shown = "" if left is None else f", {_clock(left)} left"
+            shown = f", {told} left" if (told := self._left()) else ""
             print(f"{_clock(now - self._begin):>7}  {fraction:4.0%}  {self._what}{shown}", file=sys.stderr, flush=True)
+
+    def _left(self) -> str:
+        left = self._reckoning.left(time.monotonic())
+        return "" if left is None else _clock(left)
 
     def close(self) -> None:
         """Removes the bar."""

@@ -5,20 +5,32 @@ So a fit never ends with priors that are worse than those it started from, as fa
 errors.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from dichroic.diagnose import Budget, Case, LearnedModel, Nearer, nearer
+from dichroic.diagnose import COPIES, Budget, Case, LearnedModel, Nearer, nearer
 from dichroic.diffusion import Prior
+from dichroic.em import Stage
 from dichroic.hosts import told
 from dichroic.problem import Problem
 
-__all__ = ["LEAST", "proven"]
+__all__ = ["LEAST", "proofs", "proven"]
 
 LEAST = 64  # observations of a view, below which nothing could be proven
+
+
+def proofs(held_out: Problem, plan: Sequence[Stage]) -> list[float]:
+    """What the proof after every stage costs, in judgements by the law of the mixtures, one of which follows the last.
+
+    A classifier learns in each view for a judgement, `COPIES` of them in each view of a source for its proof.
+    """
+    large = [view.mixing for view in held_out.views.values() if len(view) >= LEAST]
+    pairs = [sum(s in mixing for s in stage.learn for mixing in large) for stage in plan]
+    ends = [COPIES * number / max(len(large), 1) for number in pairs]
+    return [*ends[:-1], *(end + 1 for end in ends[-1:])]
 
 
 def proven(
