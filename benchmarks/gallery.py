@@ -1,6 +1,6 @@
 """Draws the galaxies and the sound of the documentation's front page, separated by closed forms alone:
 
-    python benchmarks/gallery.py ~/datasets docs/_static
+    python benchmarks/gallery.py ~/datasets docs/_static [galaxies] [sound]
 
 The folder holds the cluster of galaxies and the recordings that `docs/experiments.md` says how to fetch. The other
 pictures are made by the tutorials (`benchmarks/tutorial.py`) and by the demo (`docs/demo_picture.py`).
@@ -74,5 +74,6 @@ def sound(data: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    for draw in (galaxies, sound):
-        draw(*(Path(x).expanduser() for x in sys.argv[1:]))
+    data, out = (Path(x).expanduser() for x in sys.argv[1:3])
+    for name in sys.argv[3:] or ("galaxies", "sound"):
+        {"galaxies": galaxies, "sound": sound}[name](data, out)

@@ -128,8 +128,10 @@ def test_progress_is_of_the_whole_run_and_never_falls(tmp_path):
     fit(tiny_problem(), tiny_config(), out=tmp_path / "run", progress=progress)
     assert progress.fractions == sorted(progress.fractions)
     assert progress.fractions[-1] == 1.0
-    # nobody knows when closed forms end; what comes after them is reckoned by its share
-    assert progress.left["Gaussian EM"] == {np.inf} and progress.left["separating held-out observations"] == {None}
+    # nobody knows when closed forms end; what comes after the laps is told from what they took
+    assert progress.left["Gaussian EM"] == {np.inf}
+    separating = progress.left["separating held-out observations"]
+    assert min(separating) == 0 < max(separating) < 60
     assert sum("lap" in line and "chi²" in line for line in progress.lines) == 3
 
 
