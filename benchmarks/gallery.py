@@ -53,19 +53,21 @@ def galaxies(data: Path, out: Path) -> None:
 
 
 def sound(data: Path, out: Path) -> None:
-    """Spectrograms of windows of held-out speech in a row: over music, as found, and by itself."""
-    problem, held_out = speech_over_music(data, 4096, 4096, 512)
-    view = held_out.views["mix"]
+    """Spectrograms of three seconds of held-out speech: over music, as found, and by itself."""
+    problem, _ = speech_over_music(data, 4096, 4096, 8)
+    _, records = speech_over_music(data, 64, 64, 1, window=3 * RATE)  # of the same recordings, none of which is learned
+    view = records.views["mix"]
     with tempfile.TemporaryDirectory() as folder:
         run = fit(problem, FitConfig(**CLOSED), out=Path(folder) / "run")
-        # windows one after the other are a record, which is cut anew
-        y, truth = (x[: 3 * RATE // 256].ravel() for x in (view.y, view.truth["speech"]))
-        record = windowed(y, dict(view.mixing), 0.01, window=256, hop=128)
-        found = stitched(run.separate(Problem(problem.sources, {"mix": record}), draws=4))
-    figure = Figure(figsize=(7.5, 2.6), layout="constrained", dpi=130)
-    rows = {"observed": y, "speech, dichroic": found.mean("mix", "speech")[0], "true speech": truth}
+        record = windowed(view.y[0], dict(view.mixing), 0.01, window=256, hop=128)
+        found = stitched(run.separate(Problem(problem.sources, {"mix": record}), draws=4)).mean("mix", "speech")[0]
+    truth = view.truth["speech"][0]
+    for name, x in (("observed", view.y[0]), ("found", found)):
+        print(f"{name}: {10 * np.log10(np.mean(truth**2) / np.mean((x - truth) ** 2)):.1f} dB")
+    figure = Figure(figsize=(7.5, 2.6), layout="constrained", dpi=100)
+    rows = {"observed": view.y[0], "speech, dichroic": found, "true speech": truth}
     for axes, (title, x) in zip(figure.subplots(1, 3, sharey=True), rows.items(), strict=True):
-        axes.specgram(x, 128, RATE, noverlap=96, cmap="magma", vmin=-70, vmax=-25)
+        axes.specgram(x, NFFT=256, Fs=RATE, noverlap=192, cmap="magma", vmin=-60, vmax=-20)
         axes.set_title(title, fontsize=8)
         axes.set_xlabel("time [s]", fontsize=7)
         axes.tick_params(labelsize=6)
