@@ -267,7 +267,7 @@ def test_every_command_works(field, tmp_path, monkeypatch, capsys):
         assert code in ((0, 3) if command is diagnose else (0,)), (command, out, err)
         assert "Traceback" not in err and "XLA" not in err and "slow" not in err.lower().replace("slowly", ""), err
         if command is begin:  # what is tried are the commands, not what they learn
-            file = tmp_path / "problem.toml"
-            assert "[fit]\n" in (text := file.read_text())
+            text = (file := tmp_path / "problem.toml").read_text()
+            assert "[fit]\n" in text
             file.write_text(text.replace("[fit]\n", "[fit]\ncomponents.components = 2\n"))
     comes_back(tmp_path)
