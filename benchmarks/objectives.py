@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -81,16 +82,18 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    for seed in range(given.seeds):  # outermost: what is cut off leaves whole seeds
+        for problem, case in product(given.problems, given.cases):
+            name = f"{problem}/{case}/{given.laps} laps of {given.steps}/{seed}"
+            if name not in kept:
+                kept[name] = measured(problem, case, given.steps, given.laps, seed)
+                KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+                print(name, kept[name], flush=True)
     for problem in given.problems:
-        rows = {}
-        for case in given.cases:
-            for seed in range(given.seeds):
-                name = f"{problem}/{case}/{given.laps} laps of {given.steps}/{seed}"
-                if name not in kept:
-                    kept[name] = measured(problem, case, given.steps, given.laps, seed)
-                    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-                    print(name, kept[name], flush=True)
-                rows.setdefault(case, []).append(kept[name])
+        rows = {
+            case: [kept[f"{problem}/{case}/{given.laps} laps of {given.steps}/{seed}"] for seed in range(given.seeds)]
+            for case in given.cases
+        }
         first = np.array(next(iter(rows.values())))
         print(f"| {problem} | draws, dB | beside denoising | means, dB | beside denoising | CPU s |")
         for case, values in rows.items():

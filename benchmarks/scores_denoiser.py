@@ -129,12 +129,10 @@ def denoiser(seed, name):
     truth, x = population()
     known = GaussianDenoiser.of(truth.gaussian().population(), (D,)) if case.base else None
     config = MLPConfig(width=case.width, depth=3)
-    model = NetworkDenoiser.create((D,), config, key=key, base=known, head=case.head)
+    made = {"levels": getattr(case.objective, "levels", 1), "later": getattr(case.objective, "head", 0.0)}
+    model = NetworkDenoiser.create((D,), config, key=key, base=known, head=case.head, **made)
     if known is None and case.head != 1:
         model = with_head(model, case.head)
-    for level in range(1, getattr(case.objective, "levels", 1)):
-        again, head = jax.random.fold_in(key, level), case.objective.head
-        model = NetworkDenoiser.create((D,), config, key=again, base=model, head=head)
     training = TrainingConfig(steps=STEPS, batch=BATCH, rate=case.rate)
     found, _ = train(model, SCHEDULE, x, training, key=jax.random.fold_in(key, 9), objective=case.objective)
     return float(_error(found, truth, x[:8192], jax.random.split(jax.random.key(5), 8192)))

@@ -86,8 +86,9 @@ def bias(ax, found):
         ax.loglog(
             sigma, np.sum(v * (1 / v - 1 / (v + sigma**2)) ** 2, 0) / np.sum(1 / v, 0), f"C{i}", label=f"bias, d = {d}"
         )
-        ax.plot([0.1, 0.3], [found(f"neural/gauss-{d}/denoising at {s}") for s in (0.1, 0.3)], f"C{i}o")
-        ax.axhline(found(f"neural/gauss-{d}/sliced"), color=f"C{i}", ls=":")
+        at = [found(f"neural/gauss-{d}/denoising at {s}") for s in (0.1, 0.3)]
+        ax.plot([0.1, 0.3], at, f"C{i}o", label=f"network, d = {d}")
+        ax.axhline(found(f"neural/gauss-{d}/sliced"), color=f"C{i}", ls=":", label=f"without noise, sliced, d = {d}")
     ax.set(xlabel="noise", ylim=(1e-4, 1))
 
 
@@ -113,7 +114,8 @@ def capacity(ax, found):
         "90 units": "denoising, 90 units",
     }
     _bars(ax, tuple(cases), ("error",), lambda case, _: found(f"denoiser/{cases[case]}"))
-    ax.set_ylim(bottom=0)
+    ax.get_legend_handles_labels()[0][0].set_label("_")
+    ax.set(ylim=(0, None), xlabel="network", ylabel="relative error of a denoiser")
     ax.tick_params(axis="x", labelsize=7)
 
 
@@ -152,4 +154,4 @@ def nesting(ax, found):
 
     both = {"nested": cosines(jnp.array([1.0, 0.75, 0.5, 0.25])), "not nested": cosines(jnp.ones(4))}
     _bars(ax, range(1, 5), tuple(both), lambda i, kind: float(both[kind][i - 1]))
-    ax.set(xlabel="direction", ylabel="cosine with the eigenvector")
+    ax.set(xlabel="direction", ylabel="cosine with the eigenvector", ylim=(0, 1.35))

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dichroic.diffusion import Batch, ConvConfig, GaussianDenoiser, MLPConfig, Schedule, TrainingConfig
+from dichroic.diffusion import Batch, ConvConfig, GaussianDenoiser, MLPConfig, Prior, Schedule, TrainingConfig
 from dichroic.onestep import (
     Generator,
     GeneratorObjective,
+    GeneratorPrior,
     GeneratorTraining,
     MixtureCritic,
     Noisy,
@@ -18,6 +19,7 @@ from dichroic.onestep import (
     distill,
     gaussian_of,
     together,
+    train_one_step,
 )
 
 NETWORK = MLPConfig(width=32, depth=2, embedding=16)
@@ -125,3 +127,19 @@ def test_training_goes_on_where_it_stopped(rng, tmp_path, getkey):
     np.testing.assert_array_equal(losses, more)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_generator_is_told_its_class(rng, tmp_path, getkey):
+    labels = rng.integers(2, size=2000)
+    data = (np.where(labels, 1.5, -1.5)[:, None] + 0.3 * rng.normal(size=(2000, 2))).astype(np.float32)
+    how = GeneratorTraining(NETWORK, SHORT.model_copy(update={"weighting": "dmd", "critic_low": 1.0}))
+    found, _ = train_one_step(data, how, key=getkey(), labels=labels)
+    ask = eqx.filter_jit(lambda g, keys, label: jax.vmap(lambda key: g.sample(key, None, label))(keys))
+    of = [np.asarray(ask(found, jax.random.split(getkey(), 1000), jnp.eye(2)[k])).mean() for k in range(2)]
+    assert of[0] < -0.5 and of[1] > 0.5
+    prior = GeneratorPrior(found)
+    prior.save(tmp_path / "prior.safetensors")
+    drawn = Prior.load(tmp_path / "prior.safetensors").sample(1000, key=getkey())
+    assert abs(float(np.mean(np.asarray(drawn) > 0)) - 0.5) < 0.1
+    with pytest.raises(ValueError, match="a stochastic generator has no classes"):
+        train_one_step(data, GeneratorTraining(NETWORK, SHORT, stochastic=True), key=getkey(), labels=labels)

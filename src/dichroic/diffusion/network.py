@@ -47,9 +47,16 @@ class NetworkDenoiser(Denoiser):
         base: Denoiser | None = None,
         precision: str = "float32",
         head: float = 0.0,
+        levels: int = 1,
+        later: float = 0.0,
     ) -> "NetworkDenoiser":
-        """A denoiser with fresh weights; `head` scales those of the last layer where there is a base."""
-        return cls(_built(config, shape, key, 1.0 if base is None else head), base, precision)
+        """A denoiser with fresh weights; `head` scales those of the last layer where there is a base, `later` those of
+        the levels after the first.
+        """
+        found = cls(_built(config, shape, key, 1.0 if base is None else head), base, precision)
+        for level in range(1, levels):
+            found = cls(_built(config, shape, jax.random.fold_in(key, level), later), found, precision)
+        return found
 
     @property
     def shape(self) -> tuple[int, ...]:

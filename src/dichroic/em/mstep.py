@@ -58,13 +58,15 @@ def new_network(prior: Prior, config: FitConfig, key: PRNGKeyArray) -> NetworkDe
     """The network of a source before it has learned anything: a correction of the closed-form prior, or of nothing."""
     base = _base(prior.denoiser()) if config.residual else None
     network, objective = config.network_for(prior.shape), config.training.objective
-    first = NetworkDenoiser.create(prior.shape, network, key=key, base=base, precision=config.precision)
-    for level in range(1, getattr(objective, "levels", 1)):
-        again, head = jax.random.fold_in(key, level), objective.head  # pyright: ignore
-        first = NetworkDenoiser.create(
-            prior.shape, network, key=again, base=first, precision=config.precision, head=head
-        )
-    return first
+    return NetworkDenoiser.create(
+        prior.shape,
+        network,
+        key=key,
+        base=base,
+        precision=config.precision,
+        levels=getattr(objective, "levels", 1),
+        later=getattr(objective, "head", 0.0),
+    )
 
 
 def _base(denoiser: Denoiser | None) -> Denoiser | None:

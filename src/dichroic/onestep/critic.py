@@ -82,10 +82,11 @@ class MixtureCritic(Critic):
         stochastic: bool = False,
         weighting: Weighting = "skew",
         adversary: float = 0.0,
+        classes: int = 0,
         key: PRNGKeyArray,
     ) -> "MixtureCritic":
         """With a fresh network. `adversary`, the weight of a discriminator's loss, which learns on the same network."""
-        features = len(waves(jnp.zeros(()))) + (2 if stochastic else 1)
+        features = len(waves(jnp.zeros(()))) + (2 if stochastic else 1) + classes
         network = Stacked.create(config, base.shape, arrays=2 if stochastic else 1, numbers=features, key=key)
         return cls(network, base, weighting, adversary)
 
@@ -194,7 +195,9 @@ class TaughtCritic(Critic):
 def _ask(
     network: Stacked, noisy: Noisy, given: Noisy | None, both: Noisy, numbers: Array
 ) -> tuple[Array, Float[Array, ""]]:
-    """A network of what is known: of both copies at once, and of the one that the generator is given."""
+    """A network of what is known: of both copies at once, of the one that the generator is given, and of the class."""
+    if noisy.label is not None:
+        numbers = jnp.concatenate([numbers, noisy.label])
     if given is None:
         return network([both.scaled], numbers, both.sigma)
     level = jnp.log(given.sigma)[None] / 4

@@ -22,10 +22,11 @@ __all__ = ["Generator", "Noisy"]
 
 
 class Noisy(eqx.Module):
-    """A noisy copy of a sample, and its noise level."""
+    """A noisy copy of a sample, its noise level, and the class of the sample where there are classes."""
 
     x: Float[Array, "..."]
     sigma: Float[Array, ""]
+    label: Float[Array, " classes"] | None = None
 
     @property
     def scaled(self) -> Float[Array, "..."]:
@@ -34,18 +35,28 @@ class Noisy(eqx.Module):
 
 
 class Generator(eqx.Module):
-    """A generator of samples of one source, in scaled units; `stochastic`, whether it is given a noisy copy."""
+    """A generator of samples of one source, in scaled units; `stochastic`, whether it is given a noisy copy; `classes`,
+    of which a plain one may be told one.
+    """
 
     network: Stacked
     base: GaussianDenoiser
     stochastic: bool = eqx.field(static=True)
+    classes: int = eqx.field(static=True, default=0)
 
     @classmethod
     def create(
-        cls, base: GaussianDenoiser, config: NetworkConfig, *, stochastic: bool = False, key: PRNGKeyArray
+        cls,
+        base: GaussianDenoiser,
+        config: NetworkConfig,
+        *,
+        stochastic: bool = False,
+        classes: int = 0,
+        key: PRNGKeyArray,
     ) -> "Generator":
         """With fresh weights: draws of the Gaussian `base`."""
-        return cls(Stacked.create(config, base.shape, arrays=2 if stochastic else 1, key=key), base, stochastic)
+        network = Stacked.create(config, base.shape, arrays=2 if stochastic else 1, numbers=classes, key=key)
+        return cls(network, base, stochastic, classes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,7 +71,9 @@ class Generator(eqx.Module):
         """A batch is never parted: what judges the generator learns beside it, once a step."""
         return None
 
-    def __call__(self, z: Float[Array, "..."], noisy: Noisy | None = None) -> Float[Array, "..."]:
+    def __call__(
+        self, z: Float[Array, "..."], noisy: Noisy | None = None, label: Float[Array, " classes"] | None = None
+    ) -> Float[Array, "..."]:
         """The sample that belongs to the noise `z`."""
         if noisy is None:
             B, sigma, arrays = jnp.asarray(self.base.mean, z.dtype), jnp.ones((), z.dtype), [z]
@@ -68,13 +81,18 @@ class Generator(eqx.Module):
         else:
             B, sigma, arrays = self.base(noisy.x, noisy.sigma), noisy.sigma, [noisy.scaled, z]
             basis, values, rest = self.base.moments_given(noisy.sigma)
-        v = (z + self.network(arrays, None, sigma)[0]).reshape(-1)
+        v = (z + self.network(arrays, label, sigma)[0]).reshape(-1)
         out = jnp.sqrt(rest) * v + basis @ ((jnp.sqrt(values) - jnp.sqrt(rest)) * (basis.T @ v))
         return B + out.reshape(z.shape)
 
-    def sample(self, key: PRNGKeyArray, noisy: Noisy | None = None) -> Float[Array, "..."]:
-        """One draw."""
-        return self(jax.random.normal(key, self.shape, jnp.float32), noisy)
+    def sample(
+        self, key: PRNGKeyArray, noisy: Noisy | None = None, label: Float[Array, " classes"] | None = None
+    ) -> Float[Array, "..."]:
+        """One draw; of any class where it is not said which, all being as likely."""
+        if self.classes and label is None:
+            which = jax.random.randint(jax.random.fold_in(key, 0), (), 0, self.classes)
+            label = jax.nn.one_hot(which, self.classes)
+        return self(jax.random.normal(key, self.shape, jnp.float32), noisy, label)
 
     def chain(self, key: PRNGKeyArray, levels: Float[Array, " k"]) -> Float[Array, "..."]:
         """A draw in as many evaluations as there are levels: from pure noise at the first of them, drawing and noising

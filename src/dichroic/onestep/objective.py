@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dichroic.diffusion import Batch, Schedule
 from dichroic.onestep.config import OneStepConfig
@@ -35,13 +35,15 @@ class GeneratorObjective(eqx.Module):
     The critic learns before every step of the generator, from real and from generated samples.
 
     **Arguments:** `critic`, as it begins; `data`, samples of the source in scaled units; `config`; `watch`, whether the
-    value of the loss is the energy distance of a batch to as many data, whose gradient is not taken.
+    value of the loss is the energy distance of a batch to as many data, whose gradient is not taken; `labels`, the
+    classes of the samples, of which generator and critic are told.
     """
 
     critic: Critic
     data: Float[Array, "n ..."]
     config: OneStepConfig = eqx.field(static=True)
     watch: bool = eqx.field(static=True, default=False)
+    labels: Int[Array, " n"] | None = None
 
     def init(self, denoiser: Any, key: PRNGKeyArray) -> Any:
         """The critic's weights, its optimiser's state, and how many steps it has learned."""
@@ -73,11 +75,11 @@ class GeneratorObjective(eqx.Module):
 
         def one(key: PRNGKeyArray) -> Array:
             skew_key, level_key, source_key, noise_key = jax.random.split(key, 4)
-            _, given = self._real(denoiser, schedule, source_key)
-            x = denoiser.sample(jax.random.fold_in(source_key, 1), given)
+            _, given, label = self._real(denoiser, schedule, source_key)
+            x = denoiser.sample(jax.random.fold_in(source_key, 1), given, label)
             alpha = skews(skew_key)
             sigma = karras(schedule, jax.random.uniform(level_key, minval=_TRIM, maxval=1 - _TRIM))
-            noisy = _noised(x, sigma, noise_key)
+            noisy = _noised(x, sigma, noise_key, label)
             d, log_ratio = critic.direction(jax.lax.stop_gradient(x), jax.lax.stop_gradient(noisy), given, alpha)
             loss = jnp.mean(d * x)
             if config.adversary:
@@ -93,25 +95,29 @@ class GeneratorObjective(eqx.Module):
 
     def _both(self, generator: Generator, schedule: Schedule, key: PRNGKeyArray) -> tuple[Array, Array]:
         """A generated sample and one of the data."""
-        x, given = self._real(generator, schedule, key)
-        return generator.sample(jax.random.fold_in(key, 1), given), x
+        x, given, label = self._real(generator, schedule, key)
+        return generator.sample(jax.random.fold_in(key, 1), given, label), x
 
-    def _real(self, generator: Generator, schedule: Schedule, key: PRNGKeyArray) -> tuple[Array, Noisy | None]:
-        """A sample of the data, and the noisy copy that a stochastic generator is given."""
+    def _real(
+        self, generator: Generator, schedule: Schedule, key: PRNGKeyArray
+    ) -> tuple[Array, Noisy | None, Array | None]:
+        """A sample of the data, the noisy copy that a stochastic generator is given, and its class."""
         pick, level, noise = jax.random.split(key, 3)
-        x = self.data[jax.random.randint(pick, (), 0, len(self.data))]
+        index = jax.random.randint(pick, (), 0, len(self.data))
+        x = self.data[index]
+        label = None if self.labels is None else jax.nn.one_hot(self.labels[index], generator.classes)
         if not generator.stochastic:
-            return x, None
-        return x, _noised(x, karras(schedule, jax.random.uniform(level)), noise)
+            return x, None, label
+        return x, _noised(x, karras(schedule, jax.random.uniform(level)), noise), label
 
     def _pair(self, critic: Critic, generator: Generator, schedule: Schedule, key: PRNGKeyArray) -> Array:
         """The critic's loss of one pair: a real and a generated sample, given the same noisy copy."""
         skew_key, level_key, source_key, draw_key, *noise_keys = jax.random.split(key, 6)
         alpha = Skews(self.config.critic_low, zero=self.config.zero)(skew_key)
         sigma = karras(schedule, jax.random.uniform(level_key))
-        x_p, given = self._real(generator, schedule, source_key)
-        x_q = generator.sample(draw_key, given)
-        real, fake = (_noised(x, sigma, k) for x, k in zip((x_p, x_q), noise_keys, strict=True))
+        x_p, given, label = self._real(generator, schedule, source_key)
+        x_q = generator.sample(draw_key, given, label)
+        real, fake = (_noised(x, sigma, k, label) for x, k in zip((x_p, x_q), noise_keys, strict=True))
         return critic.loss((x_p, real, given), (x_q, fake, given), alpha)
 
 
@@ -126,5 +132,5 @@ def _energy(x: Float[Array, "n ..."], y: Float[Array, "n ..."]) -> Float[Array, 
     return 2 * lengths(x, y).mean() - (lengths(x, x).sum() + lengths(y, y).sum()) / (n * (n - 1))
 
 
-def _noised(x: Array, sigma: Array, key: PRNGKeyArray) -> Noisy:
-    return Noisy(x + sigma * jax.random.normal(key, x.shape, x.dtype), sigma)
+def _noised(x: Array, sigma: Array, key: PRNGKeyArray, label: Array | None = None) -> Noisy:
+    return Noisy(x + sigma * jax.random.normal(key, x.shape, x.dtype), sigma, label)

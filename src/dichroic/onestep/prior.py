@@ -60,6 +60,8 @@ class GeneratorPrior(Prior):
     def content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         network: Any = self.generator.network.network
         entries = {"shape": list(self.shape), "network": network.config.model_dump(), "levels": list(self.levels)}
+        if self.generator.classes:
+            entries["classes"] = self.generator.classes
         return entries, named_arrays(self.generator)
 
     @classmethod
@@ -70,7 +72,7 @@ class GeneratorPrior(Prior):
         shape, d = described.shape, prod(described.shape)
         rank = min(np.shape(arrays.get(".base.values", ())) or (0,))
         base = GaussianDenoiser(np.zeros(shape), np.zeros((d, rank)), np.zeros(rank), np.zeros(()))
-        options = {"stochastic": bool(described.levels)}
+        options = {"stochastic": bool(described.levels), "classes": described.classes or 0}
         try:
             skeleton = eqx.filter_eval_shape(
                 lambda key: Generator.create(base, described.network, key=key, **options), jax.random.key(0)
@@ -97,3 +99,4 @@ class _Entries(BaseModel):
     shape: tuple[PositiveInt, ...]
     network: AnyNetwork
     levels: tuple[PositiveFloat, ...]
+    classes: PositiveInt | None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from dichroic.closed.statistics import Statistics
 from dichroic.diffusion import Denoiser, GaussianDenoiser, NetworkConfig, Schedule, train
@@ -28,6 +28,11 @@ def gaussian_of(samples: Float[np.ndarray, "n ..."]) -> GaussianDenoiser:
     return GaussianDenoiser.of(found.population(_RANK), samples.shape[1:])
 
 
+def classes_of(labels: Int[np.ndarray, " n"] | None) -> int:
+    """How many classes there are."""
+    return 0 if labels is None else int(np.max(labels)) + 1
+
+
 @dataclass(frozen=True)
 class GeneratorTraining:
     """How a one-step generator is trained.
@@ -45,37 +50,60 @@ class GeneratorTraining:
     watch: bool = False
 
     def beside(
-        self, critic: Critic, base: GaussianDenoiser, data: Float[np.ndarray, "n ..."], key: PRNGKeyArray
+        self,
+        critic: Critic,
+        base: GaussianDenoiser,
+        data: Float[np.ndarray, "n ..."],
+        key: PRNGKeyArray,
+        labels: Int[np.ndarray, " n"] | None = None,
     ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
         """A generator that begins as a Gaussian, trained in turn with a critic.
 
         **Returns:** the moving average of the generator, and the loss of every step.
         """
-        begin = Generator.create(base, self.network, stochastic=self.stochastic, key=jax.random.fold_in(key, 1))
+        begin = Generator.create(
+            base,
+            self.network,
+            stochastic=self.stochastic,
+            classes=classes_of(labels),
+            key=jax.random.fold_in(key, 1),
+        )
         samples = jax.device_put(np.asarray(data, np.float32))
+        told = None if labels is None else jax.device_put(np.asarray(labels, np.int32))
         return train(
             begin,
             Schedule(self.config.sigma_min, self.config.sigma_max),
             jax.device_put(np.zeros(1, np.float32)),  # a batch is only as many generated samples
             self.config.training,
             key=jax.random.fold_in(key, 2),
-            objective=GeneratorObjective(critic, samples, self.config, self.watch),
+            objective=GeneratorObjective(critic, samples, self.config, self.watch, told),
             report=self.report,
             checkpoint=self.checkpoint,
         )
 
 
 def train_one_step(
-    data: Float[np.ndarray, "n ..."], how: GeneratorTraining, *, key: PRNGKeyArray
+    data: Float[np.ndarray, "n ..."],
+    how: GeneratorTraining,
+    *,
+    key: PRNGKeyArray,
+    labels: Int[np.ndarray, " n"] | None = None,
 ) -> tuple[Generator, Float[np.ndarray, " steps"]]:
     """A generator from samples alone, in scaled units: score-of-mixture training (Jayashankar, algorithm 8.1).
+
+    **Arguments:** `labels`, classes of the samples, from zero on: the generator is then one of each.
+
+    **Raises:** `ValueError` for classes of a stochastic generator.
 
     **Returns:** the moving average of the generator, and the loss of every step.
     """
     base, config = gaussian_of(data), how.config
     options = {"stochastic": how.stochastic, "weighting": config.weighting, "adversary": config.adversary}
-    critic = MixtureCritic.create(base, how.network, **options, key=jax.random.fold_in(key, 0))
-    return how.beside(critic, base, data, key)
+    classes, k = classes_of(labels), jax.random.fold_in(key, 0)
+    if classes and how.stochastic:
+        raise ValueError("train_one_step: a stochastic generator has no classes: its noisy copy says more of them")
+    critic = MixtureCritic.create(base, how.network, **options, classes=classes, key=k)
+    return how.beside(critic, base, data, key, labels)
 
 
 def distill(

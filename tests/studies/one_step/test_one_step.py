@@ -47,3 +47,30 @@ def test_every_way_is_trained_and_drawn(tmp_path):
     assert written >= {"samples.png", "digits.png"}
     table = as_markdown(found)
     assert table.count("\n| ring |") == 9 and "two halves of the data" in table and "failed" not in table
+
+
+def test_pictures_are_read_as_they_are_published(tmp_path, rng):
+    rows = rng.integers(0, 256, (3, 3073)).astype(np.uint8)
+    rows[:, 0] = [4, 0, 9]
+    rows[:2].tofile(tmp_path / "data_batch_1.bin")
+    rows[2:].tofile(tmp_path / "data_batch_2.bin")
+    data = rng.integers(0, 256, (2, 12288)).astype(np.uint8)
+    np.savez(tmp_path / "train_data_batch_1.npz", data=data, labels=np.array([1, 1000]))
+    found = STUDIES["one-step-pictures"].prepare("paper", tmp_path, 0)
+    _, x, labels = found["cifar10"]
+    assert labels.tolist() == [4, 0, 9]
+    np.testing.assert_allclose(x[1, 2, 5, 1] * 255, rows[1, 1 + 1024 + 2 * 32 + 5], atol=1e-4)
+    _, x, labels = found["imagenet64"]
+    assert x.shape == (2, 64, 64, 3) and labels.tolist() == [0, 999]
+    np.testing.assert_allclose(x[0, 63, 1, 2] * 255, data[0, 2 * 4096 + 63 * 64 + 1], atol=1e-4)
+
+
+def test_pictures_that_are_not_there_are_asked_for(tmp_path):
+    found = reproduce(["one-step-pictures"], "paper", tmp_path / "out", data=tmp_path)
+    assert "data_batch_1.bin (cifar10) or train_data_batch_1.npz (imagenet64)" in as_markdown(found)
+
+
+@pytest.mark.slow
+def test_generators_of_pictures(tmp_path):
+    table = as_markdown(reproduce(["one-step-pictures"], "smoke", tmp_path))
+    assert table.count("\n| digits |") == 2 and "failed" not in table

@@ -57,11 +57,13 @@ def draw_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
             axes[0].plot(list(at), list(at.values()), "o-", label=row["method"], markersize=4)
         axes[0].set(xscale="log", yscale="log", xlabel="evaluations of a draw", ylabel="Fréchet distance of features")
         axes[0].legend(fontsize=7)
-        strips = [np.hstack(list(row["samples"][:14].reshape(-1, 8, 8))) for row in digits if len(row["samples"]) >= 14]
-        if strips:
-            axes[1].imshow(np.vstack(strips), cmap="gray_r", vmin=-1, vmax=2)
-        ticks = [8 * k + 4 for k in range(len(strips))]
-        axes[1].set(xticks=[], yticks=ticks, yticklabels=[row["method"] for row in digits][: len(strips)])
+        lines = [row for row in digits if len(row["samples"]) >= 14]
+        if lines:
+            x = np.stack([row["samples"][:14] for row in lines]).reshape(len(lines), 14, 8, 8)
+            x = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)  # told apart by their edges
+            axes[1].imshow(x.transpose(0, 2, 1, 3).reshape(10 * len(lines), -1), cmap="gray_r", vmin=-1, vmax=2)
+        ticks = [10 * k + 4.5 for k in range(len(lines))]
+        axes[1].set(xticks=[], yticks=ticks, yticklabels=[row["method"] for row in lines])
         written.append(_saved(figure, folder / "digits.png"))
     return written
 

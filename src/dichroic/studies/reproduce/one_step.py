@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dichroic.diffusion import Denoiser, DenoiserPrior, Heun, MLPConfig, NetworkDenoiser, Scaling, Schedule, train
+from dichroic.diffusion import (
+    Denoiser,
+    DenoiserPrior,
+    Denoising,
+    Heun,
+    LiftedDenoising,
+    MLPConfig,
+    NetworkDenoiser,
+    ResidualDenoising,
+    Scaling,
+    Schedule,
+    train,
+)
 from dichroic.metrics import energy_distance, frechet_distance
 from dichroic.onestep import gaussian_of
 from dichroic.studies.one_step import LAWS, TAUGHT, WAYS, as_table, configuration, draw, draw_rows, levels
@@ -43,12 +55,18 @@ SIZES = {
 }
 _EVERY = ("smd", "dmd", "smt", "gan", "diffusion-gan", "consistency")
 _ABLATED = ("smt, t-only weight", "smt, alpha 0 and 1", "smt, GAN term")
+# diffusion models by other objectives, with as many networks as they have levels
+_DIFFUSION = {
+    "diffusion, lifted": LiftedDenoising(),
+    "diffusion, two levels": ResidualDenoising(),
+    "diffusion, lifted, two levels": LiftedDenoising(levels=2),
+}
 # what is trained of each law, in the order of the tables
 _OF = {
     "ring": (*_EVERY, *_ABLATED),
     "roll": ("smt", "gan", "diffusion-gan", "consistency"),
     "grid": ("smd", "dmd", "gan", "consistency"),
-    "digits": ("teacher", *_EVERY, "stochastic"),
+    "digits": ("teacher", *_DIFFUSION, *_EVERY, "stochastic"),
 }
 _ORDER = [(law, way) for law, ways in _OF.items() for way in ways]
 _EVALUATIONS = {"consistency": (1, 2, 4), "stochastic": (1, 2, 4)}
@@ -58,7 +76,7 @@ _HEUN = (4, 8, 18)  # steps of the diffusion teacher: 8 to 36 evaluations
 class OneStep(Study):
     """Generators that are trained from samples or distilled, and what came out of them."""
 
-    name, title, methods = "one-step", "One-step generators", tuple(WAYS)
+    name, title, methods = "one-step", "One-step generators", (*WAYS, *_DIFFUSION)
 
     def cells(self, scale: str, methods: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
         """Every law with its ways; the digits' teacher with those that are judged beside it."""
@@ -79,8 +97,8 @@ class OneStep(Study):
 
     def train(self, material: "Digits", cell: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """A generator, or the diffusion model beside those of digits."""
-        if cell["method"] == "teacher":
-            return material.judge_teacher()
+        if cell["method"] in ("teacher", *_DIFFUSION):
+            return material.judge_diffusion(cell["method"])
         return material.judge(cell) if cell["law"] == "digits" else _plane(cell)
 
     def table(self, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -109,13 +127,24 @@ class Digits:
 
     @cached_property
     def teacher(self) -> tuple[Denoiser, float]:
+        """What generators of digits are distilled from; and the CPU seconds it took."""
+        return self.diffusion(Denoising())
+
+    def diffusion(self, objective: Any) -> tuple[Denoiser, float]:
         """A diffusion model, trained in twice as many steps as a generator; and the CPU seconds it took."""
         begin = time.process_time()
         network = MLPConfig(width=2 * self.size.width, depth=self.size.depth, conditioning="film")
-        fresh = NetworkDenoiser.create(self.x.shape[1:], network, key=self.key, base=gaussian_of(self.x))
+        fresh = NetworkDenoiser.create(
+            self.x.shape[1:],
+            network,
+            key=self.key,
+            base=gaussian_of(self.x),
+            levels=getattr(objective, "levels", 1),
+            later=getattr(objective, "head", 0.0),
+        )
         config = configuration(2 * self.size.digits, self.size.batch)
-        schedule = Schedule(config.sigma_min, config.sigma_max)
-        found, _ = train(fresh, schedule, jax.device_put(self.x), config.training, key=self.key)
+        schedule, x = Schedule(config.sigma_min, config.sigma_max), jax.device_put(self.x)
+        found, _ = train(fresh, schedule, x, config.training, key=self.key, objective=objective)
         return found, time.process_time() - begin
 
     @cached_property
@@ -133,9 +162,9 @@ class Digits:
         """Fréchet distance of features to those of all digits."""
         return float(frechet_distance(self.features(x), self.seen))
 
-    def judge_teacher(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """The distances of the teacher's draws, and that of two halves of the data."""
-        (teacher, spent), size = self.teacher, self.size
+    def judge_diffusion(self, way: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The distances of a diffusion model's draws, and that of two halves of the data."""
+        (teacher, spent), size = self.diffusion(_DIFFUSION[way]) if way in _DIFFUSION else self.teacher, self.size
         config = configuration(size.digits, size.batch)
         prior = DenoiserPrior(teacher, Schedule(config.sigma_min, config.sigma_max))
         found, x = {}, np.zeros((0, self.x.shape[1]))
