@@ -12,6 +12,7 @@ third, with the manifolds again, is of candidates that stochastic denoisers draw
 
 import argparse
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -99,14 +100,17 @@ def on_drawn(pairs: list[Pair]) -> None:
 def on_distilled(pairs: list[Pair], steps: int) -> None:
     """Stochastic denoisers that are distilled from the exact denoisers."""
     priors: list[dict[str, Prior]] = []
-    network = MLPConfig(width=128, depth=3, conditioning="film")
+    network = MLPConfig(width=128, depth=3)
     for number, pair in enumerate(pairs):
         rng, begin, found = np.random.default_rng(number), time.process_time(), {}
         for k, (s, prior) in enumerate(pair.exact_priors.items()):
             data = prior.scaling.to_scaled(pair.sources[s].sample(rng, 20_000)).astype(np.float32)
             training = TrainingConfig(steps=steps, batch=256, decay="linear", ema=0.995)
             teacher = jax.tree.map(lambda a: np.asarray(a, np.float32), prior.denoiser())
-            how = GeneratorTraining(network, OneStepConfig(training=training, sigma_max=6.0), stochastic=True)
+            file = Path("runs/fast") / f"{number}-{s}-{steps}.safetensors"  # the same command goes on
+            file.parent.mkdir(parents=True, exist_ok=True)
+            config = OneStepConfig(training=training, sigma_max=6.0)
+            how = GeneratorTraining(network, config, stochastic=True, checkpoint=file)
             generator, _ = distill(teacher, data, how, key=jax.random.key(k))
             found[s] = GeneratorPrior(generator, (6.0, 1.0), prior.scaling)
         print(f"distilled in {steps} steps: {time.process_time() - begin:.0f} s of two sources", flush=True)

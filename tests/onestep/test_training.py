@@ -129,12 +129,13 @@ def test_training_goes_on_where_it_stopped(rng, tmp_path, getkey):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_generator_is_told_its_class(rng, tmp_path, getkey):
     labels = rng.integers(2, size=2000)
     data = (np.where(labels, 1.5, -1.5)[:, None] + 0.3 * rng.normal(size=(2000, 2))).astype(np.float32)
-    longer = SHORT.training.model_copy(update={"steps": 144})
-    how = GeneratorTraining(NETWORK, SHORT.model_copy(update={"training": longer, "weighting": "dmd"}))
-    found, _ = train_one_step(data, how, key=getkey(), labels=labels)
+    training = TrainingConfig(steps=96, batch=64, decay="linear", ema=0.9)
+    config = OneStepConfig(training=training, critic_rate=3e-3, critic_low=1.0, weighting="dmd")
+    found, _ = train_one_step(data, GeneratorTraining(NETWORK, config), key=getkey(), labels=labels)
     ask = eqx.filter_jit(lambda g, keys, label: jax.vmap(lambda key: g.sample(key, None, label))(keys))
     of = [np.asarray(ask(found, jax.random.split(getkey(), 1000), jnp.eye(2)[k])).mean() for k in range(2)]
     assert of[0] < -0.75 and of[1] > 0.75
@@ -142,5 +143,9 @@ def test_a_generator_is_told_its_class(rng, tmp_path, getkey):
     prior.save(tmp_path / "prior.safetensors")
     drawn = Prior.load(tmp_path / "prior.safetensors").sample(1000, key=getkey())
     assert abs(float(np.mean(np.asarray(drawn) > 0)) - 0.5) < 0.1
+
+
+def test_a_stochastic_generator_has_no_classes(rng, getkey):
     with pytest.raises(ValueError, match="a stochastic generator has no classes"):
-        train_one_step(data, GeneratorTraining(NETWORK, SHORT, stochastic=True), key=getkey(), labels=labels)
+        how = GeneratorTraining(NETWORK, SHORT, stochastic=True)
+        train_one_step(rng.normal(size=(64, 2)), how, key=getkey(), labels=np.arange(64) % 2)
