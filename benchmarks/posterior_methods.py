@@ -53,8 +53,9 @@ def _swept(kind: str, **values: tuple) -> dict[str, dict]:
 
 # what other defaults were chosen of, `--swept`
 SWEPT: dict[str, dict] = {
-    **_swept("mcg", zeta=(0.1, 0.3, 1.0, 3.0)),
+    **_swept("mcg", zeta=(0.1, 0.3, 1.0, 3.0, 10.0)),
     **_swept("diffpir", weight=(1.0, 3.0, 8.0, 30.0), fresh=(0.1, 1.0)),
+    "diffpir, weight = 1, fresh = 1": {"kind": "diffpir", "weight": 1.0, "fresh": 1.0},
     **_swept("ddrm", eta=(0.5, 0.85, 1.0), eta_data=(0.5,)),
     **_swept("snips", length=(0.1, 0.2, 0.5), rounds=(1, 10)),
     **_swept("red_diff", weight=(0.03, 0.25, 2.0), rate=(0.03, 0.3)),
@@ -63,9 +64,13 @@ SWEPT: dict[str, dict] = {
 
 
 def counted(settings: dict, evaluations: int, bind) -> Method | None:
-    """A method with as many steps as cost about so many evaluations; None where the first one costs more."""
+    """A method with as many steps as cost about so many evaluations; None where the first one costs more, or steps
+    cost nothing.
+    """
     method = read_method(settings)
     two, three = (bind(method.counting(n, n)).cost.total for n in (2, 3))
+    if two == three:
+        return None
     steps = 2 + round((evaluations - two) / (three - two))
     return method.counting(steps, steps) if steps >= 1 else None
 

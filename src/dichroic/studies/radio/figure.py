@@ -45,9 +45,10 @@ def draw_rates(experiment: Mapping[str, Any], folder: Path, file: Path) -> Path 
     for row, i in zip(right.subplots(len(chosen), 2, squeeze=False), chosen, strict=True):
         sent, *found = _constellations(folder, best, targets[i])
         reach = 1.05 * float(np.quantile(np.abs(found[0]), 0.98))
-        for axis, z, what in zip(row, found, ("as received", f"without what {curves[best][0]} finds"), strict=True):
+        for axis, z, what in zip(row, found, ("as received", "interference taken off"), strict=True):
             _symbols(axis, z, sent, reach)
             axis.set_title(f"{targets[i]['at']:g} dB, {what}", fontsize=7)
+    right.suptitle(f"symbols, interference by {curves[best][0]}", fontsize=8)
     figure.savefig(file, dpi=130)
     return file
 
