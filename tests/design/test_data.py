@@ -6,7 +6,7 @@ import pytest
 from dichroic import Dense, DenseNoise, Mask, PerSample, Problem, Source, View
 from dichroic.design import check_data
 from dichroic.design.data import spread_over_noise
-from dichroic.operators import AsComplex
+from dichroic.operators import AsComplex, GaussianNoise
 
 
 def problem_of(y, noise=0.1, shape=(4,), operator=1.0, **options):
@@ -159,3 +159,13 @@ def test_a_large_offset_loses_digits(y, unit):
     assert "rounded by up to 0.6 in single precision" in text if unit == 1 else "in single precision" in text
     assert "subtract a constant from y" in text
     assert "single precision" not in " ".join(said(problem_of(unit * (y + 1e4), unit)))
+
+
+def test_noise_that_would_fit_either_way(rng):
+    y, std = rng.normal(size=(8, 8)), np.linspace(0.1, 0.2, 8)
+
+    def doubts(noise, n=8):
+        return [f.code for f in check_data(problem_of(y[:n], noise, (8,))) if f.code == "DC109"]
+
+    assert doubts(std) == ["DC109"]
+    assert doubts(PerSample(GaussianNoise(std))) == doubts(0.1) == doubts(np.full(8, 0.1)) == doubts(std, n=7) == []

@@ -312,6 +312,8 @@ def test_what_a_file_cannot_name():
             "a.npz:matrix",
             r"expected a number, an operator's name, .*got 'a.npz:matrix'; a matrix is written \{ dense =",
         ),
+        ("0.5", r"got '0.5'; a number is written without quotes"),
+        ("a.npy", r"got 'a.npy'; a matrix is written \{ dense = 'a.npy'"),
         ({}, r"an empty table names no operator; known: 'identity'"),
         ({"per_sample": True}, r"an empty table names no operator"),
         (True, r"expected a number, an operator's name, a table or a list, got True"),

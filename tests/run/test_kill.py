@@ -188,7 +188,7 @@ class Forks:
     """Processes of the command line that have imported what they need, and not yet begun: forks of one process."""
 
     def __init__(self, folder: Path, cache: Path):
-        self.errors = open(folder / "errors", "w+")  # noqa: SIM115
+        self.errors = open(folder / "errors", "a+")  # noqa: SIM115
         self.parent = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", _FORKS],
             env=environment(cache),

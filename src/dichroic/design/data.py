@@ -11,9 +11,9 @@ from dichroic.design.finding import Finding, worst_first
 from dichroic.design.joint import check_bending
 from dichroic.design.response import check_response
 from dichroic.faults import samples
-from dichroic.operators import Censored, take
+from dichroic.operators import Censored, PerSample, take
 from dichroic.problem import Problem, View
-from dichroic.problem.noise import inner_noise
+from dichroic.problem.noise import entrywise, inner_noise
 
 __all__ = ["check_data", "spread_over_noise", "whitened"]
 
@@ -28,7 +28,7 @@ def check_data(problem: Problem, held_out: Problem | None = None) -> list[Findin
     found = []
     for name, view in problem.views.items():
         where = f"view '{name}'"
-        for code, text in (*_noise(view), *_rounding(view), *_values(view), *_copies(view)):
+        for code, text in (*_noise(view), *_either_way(view), *_rounding(view), *_values(view), *_copies(view)):
             found.append(Finding("amber", where, text, code))
         if held_out is not None and name in held_out.views:
             shared = _shared(view, held_out.views[name])
@@ -80,6 +80,16 @@ def _noise(view: View) -> Iterator[tuple[str, str]]:
             times = 1 / np.sqrt(max(least, np.finfo(float).eps))
             text = f"the stated noise is too large: in some direction the data varies {times:.2g} times less than it"
             yield "DC101", text
+
+
+def _either_way(view: View) -> Iterator[tuple[str, str]]:
+    """Noise of as many numbers as there are observations, and values in each."""
+    if isinstance(view.noise, PerSample) or view.event_shape != (len(view),) or len(view) < 2:
+        return
+    for name, value in entrywise(inner_noise(view.noise)).items():
+        if np.shape(value) == view.event_shape and np.ptp(np.asarray(value)) > 0:
+            text = f"there are as many observations as values in each, {len(view)}: `{name}` is taken as one number"
+            yield "DC109", f"{text} per value; if it is one per observation, say so with PerSample (per_sample = true)"
 
 
 def _rounding(view: View) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from dichroic.faults import ProblemError, among, did_you_mean, first_line, locat
 from dichroic.formats import READERS, Axis, Opened, Reader, stack
 from dichroic.problem.values import as_floats, as_numbers
 
-__all__ = ["ArrayReader", "expand", "find_file", "is_array_table"]
+__all__ = ["ArrayReader", "expand", "find_file", "is_array_table", "is_number"]
 
 _NAMES = ("array", "file", "files")  # what a table of an array is told by
 _BESIDE = ("scale", "unit")
@@ -135,7 +135,7 @@ class ArrayReader:
     def _file(self, reference: str, text: bool = False) -> Any:
         match = _reference().fullmatch(reference.strip())
         if match is None:
-            hint = "; a number is written without quotes" if _is_number(reference) else ""
+            hint = "; a number is written without quotes" if is_number(reference) else ""
             kinds = ", ".join(f".{suffix}" for reader in READERS.values() for suffix in reader.suffixes[:2])
             raise ProblemError([f"expected 'FILE:KEY' with a file that ends in {kinds}, got '{reference}'{hint}"])
         reader, key = _readers()[match["kind"].lower()], match["key"] or None
@@ -225,7 +225,8 @@ def _text(value: Any, what: str) -> str:
     return value
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number in quotes."""
     try:
         return isfinite(float(text))
     except ValueError:

@@ -31,7 +31,7 @@ from dichroic.operators import (
     Unknown,
     take,
 )
-from dichroic.problem.arrays import ArrayReader, is_array_table
+from dichroic.problem.arrays import ArrayReader, is_array_table, is_number
 from dichroic.problem.functions import FunctionReader
 from dichroic.problem.source import Source
 from dichroic.problem.unknowns import describe_unknown, is_unknown, read_unknown, settled
@@ -77,10 +77,15 @@ class OperatorReader:
             return self._chain(spec, x, stacked)
         if isinstance(spec, dict):
             return self._table(spec, x, stacked)
-        if isinstance(spec, str) and ":" not in spec:
-            return self._table({spec: {}}, x, stacked)
+        hint = ""
+        if isinstance(spec, str):
+            if is_number(spec):
+                hint = "; a number is written without quotes"
+            elif {":", "."} & {*spec}:
+                hint = f"; a matrix is written {{ dense = '{spec}' }}"
+            else:
+                return self._table({spec: {}}, x, stacked)
         if isinstance(spec, bool | str) or not isinstance(spec, int | float):
-            hint = f"; a matrix is written {{ dense = '{spec}' }}" if isinstance(spec, str) else ""
             raise ProblemError([f"expected a number, an operator's name, a table or a list, got {spec!r}{hint}"])
         return self._build(Scale, {"factor": spec}, x, False, stacked)
 
