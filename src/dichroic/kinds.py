@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -13,11 +13,27 @@ __all__ = ["OneOf", "Settings", "Share", "hint_of", "model_of", "parts_of"]
 
 Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, of which something is left
 
+_MOST = (1 << 31) - 1  # of anything that is counted
+
 
 class Settings(BaseModel):
     """A group of settings. The text below a field is its help on the command line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _countable(cls, table: Any) -> Any:
+        """Whole numbers are counted by JAX in 32 bits; seeds are not counted by."""
+        faults: list[Any] = []
+        for name, field in cls.model_fields.items() if isinstance(table, Mapping) else ():
+            value, whole = table.get(name), int in (field.annotation, *get_args(field.annotation))
+            if whole and name != "seed" and isinstance(value, int) and abs(value) > _MOST:
+                fault = PydanticCustomError("count", f"expected at most {_MOST}")  # pyright: ignore
+                faults.append({"type": fault, "loc": (name,), "input": value})
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return table
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Problem files from strangers, and damaged ones: nothing runs unasked, or is allocated on a word; no traceback."""
 
 import json
+import os
 import time
 
 import h5py
@@ -89,6 +90,15 @@ def test_byte_order_marks(load, tmp_path):
 @pytest.mark.parametrize("name", ["~nosuchuser/x.npz:y", "~nosuchuser/x.npy", "x" * 5000 + ".npy", "a\\u0000b.npy"])
 def test_names_that_no_file_has(fault, name):
     assert "view 'v': y: " in fault(y=name)
+
+
+def test_problem_files_that_are_none(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name, target in {"zero.toml": "/dev/zero", "round.toml": "round.toml", "nowhere.toml": "x.toml"}.items():
+        (tmp_path / name).symlink_to(target)
+    for name in ("pipe.toml", "zero.toml", "round.toml", "nowhere.toml"):
+        with pytest.raises(ProblemError, match=f"'{name}' is no file, but a pipe, a device or a link"):
+            load_problem(tmp_path / name)
 
 
 def test_a_problem_in_nobodys_home():

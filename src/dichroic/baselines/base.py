@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from pydantic import BaseModel, ConfigDict
 
 from dichroic.baselines.batches import chi_square
 from dichroic.diffusion import Cost
 from dichroic.faults import among, names
+from dichroic.kinds import Settings
 from dichroic.posterior import Draws, separation_key
 from dichroic.problem import Problem, ProblemError, View
 from dichroic.run import Separation
@@ -26,10 +26,8 @@ _BASELINE = Format("dichroic baseline", 1)
 _ARRAYS = Format("dichroic arrays of a baseline", 1, unmarked=True)
 
 
-class BaselineConfig(BaseModel):
+class BaselineConfig(Settings):
     """Settings of a baseline; unknown ones are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,23 +7,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from dichroic.diffusion.networks.convolution import Convolution
 from dichroic.diffusion.networks.layers import dropout, layer_norm, linear, resize
-from dichroic.kinds import Share
+from dichroic.kinds import Settings, Share
 
 __all__ = ["CoderConfig", "ConvCoderConfig", "MLPCoderConfig", "make_decoder", "make_encoder"]
 
 
-class MLPCoderConfig(BaseModel):
+class MLPCoderConfig(Settings):
     """Hidden layers of `Dense -> SiLU -> LayerNorm -> Dropout`; `normalise` switches the LayerNorm.
 
     With a LayerNorm outputs are bounded, whatever the latents: a source that has no largest value comes out too small
     where it is large. DDPRISM has one for manifolds, and none for images.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["mlp"] = "mlp"
     width: PositiveInt = 256
@@ -32,10 +30,8 @@ class MLPCoderConfig(BaseModel):
     dropout: Share = 0.1
 
 
-class ConvCoderConfig(BaseModel):
+class ConvCoderConfig(Settings):
     """Two 3 x 3 convolutions per level with as many `channels`, the resolution halving from level to level."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["conv"] = "conv"
     channels: tuple[PositiveInt, ...] = (32, 64)

@@ -10,10 +10,11 @@ from zlib import crc32
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from dichroic.diagnose.model import Model
 from dichroic.diagnose.white import WhiteView, generator
+from dichroic.kinds import Settings
 from dichroic.problem import Problem
 from dichroic.problem.portion import number_held
 
@@ -24,14 +25,12 @@ Report = Callable[[float], None]  # the share of a check that is done
 Work = tuple[PositiveInt, PositiveInt]
 
 
-class Budget(BaseModel):
+class Budget(Settings):
     """How much work the checks may be. Pairs are observations, in all views together, and draws of each.
 
     `observations`, per view, for what needs one draw of each; `prior`, draws from every prior; `replicates` of every
     observation in the replay.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     observations: PositiveInt = 4096
     prior: PositiveInt = 4096

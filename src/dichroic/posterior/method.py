@@ -12,12 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from dichroic import hosts
 from dichroic.algebra import Components
 from dichroic.diffusion import Cost, Denoiser, Prior, Schedule, denoisers_of
-from dichroic.kinds import OneOf
+from dichroic.kinds import OneOf, Settings
 from dichroic.operators import joints
 from dichroic.posterior.draws import Draws, of_all
 from dichroic.posterior.old_settings import modern
@@ -186,7 +186,7 @@ class Task:
         return max(prod(prior.shape) for prior in self.priors.values())
 
 
-class Method(BaseModel, ABC):
+class Method(Settings, ABC):
     """A way of drawing posteriors. Its fields are its settings, in files and on the command line.
 
     In an E-step all draws are cold, from pure noise, up to lap `cold_laps`. After that they start from those of the lap
@@ -197,7 +197,7 @@ class Method(BaseModel, ABC):
     into `METHODS`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     # EM, simulation-based calibration and coverage need draws; a point estimate has no spread
     returns: ClassVar[Literal["draws", "estimate"]] = "draws"

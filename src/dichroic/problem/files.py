@@ -72,6 +72,8 @@ def _locate(path: Path) -> Path:
         path = path / "problem.toml"
     if path.is_file():
         return path.absolute()
+    if path.exists() or path.is_symlink():
+        raise ProblemError([f"'{path.name}' is no file, but a pipe, a device or a link that leads nowhere"])
     folder = path.parent.absolute()
     if not folder.is_dir():
         raise ProblemError([f"there is no folder {folder}, so no problem file '{path.name}' in it"])
