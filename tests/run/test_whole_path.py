@@ -13,7 +13,7 @@ import xarray
 import zarr
 from astropy import units
 from astropy.io import fits
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from dichroic import Problem, Source, View, fit, load_problem
@@ -205,19 +205,26 @@ def test_observations_without_data_are_refused():
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-@given(
-    holder=st.sampled_from(list(HOLDERS)),
-    names=NAMES,
-    unit=st.floats(-20, 20).map(lambda x: float(10**x)),
-    dull=st.lists(st.sampled_from(list(DULL)), max_size=2).map(tuple),
-)
-def test_any_problem_stated_otherwise_gives_the_same(plain, tmp_path_factory, holder, names, unit, dull):
-    agrees(plain, tmp_path_factory.mktemp("other"), holder, names, unit, dull)
+@pytest.mark.parametrize("part", range(6))
+def test_any_problem_stated_otherwise_gives_the_same(plain, tmp_path_factory, part):
+    """Ten problems each."""
+
+    @seed(part)
+    @settings(
+        max_examples=10,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        holder=st.sampled_from(list(HOLDERS)),
+        names=NAMES,
+        unit=st.floats(-20, 20).map(lambda x: float(10**x)),
+        dull=st.lists(st.sampled_from(list(DULL)), max_size=2).map(tuple),
+    )
+    def same(holder, names, unit, dull):
+        print(f"{holder}, {unit:.3g}, {dull}, {names}", flush=True)
+        agrees(plain, tmp_path_factory.mktemp("other"), holder, names, unit, dull)
+
+    same()
