@@ -149,12 +149,12 @@ def test_ctrl_c(place, heard):
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_random(place, forks, seed):
     """Ten times each, at any moment of a process's life, at or between its writes: a hundred kills in all."""
-    rng, kills, runs = random.Random(seed), 0, 0
+    rng, life, kills, runs = random.Random(seed), forks.life(place), 0, 0
     while kills < 10:
         name, runs = f"random{seed}.{runs}", runs + 1
         while kills < 10:
             process = forks.begin(place, name)
-            if (code := process.end_after(rng.uniform(0, forks.life(place)))) == 0:
+            if (code := process.end_after(rng.uniform(0, life))) == 0:
                 break
             assert code == -signal.SIGKILL, forks.said()
             kills += 1
@@ -166,13 +166,10 @@ def test_killed_at_random(place, forks, seed):
 
 
 _FORKS = """
-import importlib, json, os, pkgutil, sys
-import dichroic.cli, zarr
+import json, os, sys
 from dichroic.cli.environment import prepare
 prepare()
-for module in pkgutil.walk_packages(dichroic.__path__, "dichroic."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+import dichroic.baselines, dichroic.cli, dichroic.cli.fit, dichroic.diagnose, dichroic.run, zarr
 for line in sys.stdin:
     if (child := os.fork()) == 0:
         os.dup2(2, 1)
