@@ -6,7 +6,7 @@ import pytest
 from dichroic import Dense, DenseNoise, Mask, PerSample, Problem, Source, View
 from dichroic.design import check_data
 from dichroic.design.data import spread_over_noise
-from dichroic.operators import AsComplex, GaussianNoise
+from dichroic.operators import AsComplex
 
 
 def problem_of(y, noise=0.1, shape=(4,), operator=1.0, **options):
@@ -168,4 +168,4 @@ def test_noise_that_would_fit_either_way(rng):
         return [f.code for f in check_data(problem_of(y[:n], noise, (8,))) if f.code == "DC109"]
 
     assert doubts(std) == ["DC109"]
-    assert doubts(PerSample(GaussianNoise(std))) == doubts(0.1) == doubts(np.full(8, 0.1)) == doubts(std, n=7) == []
+    assert doubts(PerSample(std)) == doubts(0.1) == doubts(np.full(8, 0.1)) == doubts(std, n=7) == []

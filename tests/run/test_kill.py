@@ -170,6 +170,7 @@ import json, os, sys
 from dichroic.cli.environment import prepare
 prepare()
 import dichroic.baselines, dichroic.cli, dichroic.cli.fit, dichroic.diagnose, dichroic.run, zarr
+print("ready", flush=True)
 for line in sys.stdin:
     if (child := os.fork()) == 0:
         os.dup2(2, 1)
@@ -194,6 +195,7 @@ class Forks:
             stderr=self.errors,
             text=True,
         )
+        assert self.parent.stdout.readline() == "ready\n", self.said()
         self._life: float | None = None
 
     def begin(self, place: Path, name: str) -> "Fork":
