@@ -113,17 +113,8 @@ class Baseline(ABC):
             drawn = self._estimate(problem, name, key)
             return {s: np.asarray(drawn[s], np.float32) for s in found[name]}
 
-        return separated(
-            problem,
-            found,
-            estimate,
-            draws=0 if point else draws,
-            seed=seed,
-            out=None if out is None else Path(out),
-            overwrite=overwrite,
-            seen=self._seen,
-            cost=self._cost,
-        )
+        rounds, place = 0 if point else draws, None if out is None else Path(out)
+        return separated(problem, found, estimate, self._seen, rounds, seed, place, overwrite, self._cost)
 
     def sample(self, source: str, n: int, *, seed: int = 0) -> np.ndarray:
         """Draws `n` samples of a source from what the method learned, in the user's units, shape `(n, ...)`.
@@ -221,23 +212,20 @@ def separated(
     problem: Problem,
     estimated: Mapping[str, list[str]],
     estimate: Callable[[str, PRNGKeyArray | None], dict[str, np.ndarray]],
-    *,
-    draws: int = 0,
-    seed: int = 0,
-    out: Path | None = None,
-    overwrite: bool = False,
-    seen: Callable[[View, str, np.ndarray], np.ndarray] = View.seen,
-    cost: Cost | None = None,
+    seen: Callable[[View, str, np.ndarray], np.ndarray],
+    draws: int,
+    seed: int,
+    out: Path | None,
+    overwrite: bool,
+    cost: Cost,
 ) -> Separation:
     """The separation that one estimate of every observation makes, or `draws` and a mean.
 
     **Arguments:** `estimated`, the sources of every view that are; `estimate(view, key)`, of these in user's units,
     complex ones as pairs, the point estimate without a key; `seen(view, source, x)`, an estimate as the view shows it.
     """
-    shapes = {
-        name: (len(view), {s: problem.sources[s].real_shape for s in estimated[name]})
-        for name, view in problem.views.items()
-    }
+    each = {s: source.real_shape for s, source in problem.sources.items()}
+    shapes = {name: (len(view), {s: each[s] for s in estimated[name]}) for name, view in problem.views.items()}
     pairs, key = {s for s, source in problem.sources.items() if source.is_complex}, separation_key(seed)
     with SeparationWriter(out, shapes, draws or 1, overwrite, not draws, pairs) as writer:
         for number, (name, view) in enumerate(problem.views.items()):
@@ -248,7 +236,7 @@ def separated(
                     samples = estimate(name, jax.random.fold_in(view_key, draw) if draws else None)
                 whole = set(samples) == set(view.mixing)
                 residual = chi_square(view, samples) if whole else np.full(len(view), np.nan)
-                writer.write(name, draw, _as_draws(len(view), samples, residual, cost or Cost()))
+                writer.write(name, draw, _as_draws(len(view), samples, residual, cost))
             if estimated[name]:
                 mean = estimate(name, None) if draws else samples
                 writer.average(name, mean, {s: seen(view, s, x) for s, x in mean.items()}, {})

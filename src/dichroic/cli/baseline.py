@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, CountOrNone, Flag, Json, ProblemPath, Seed
+from dichroic.cli.options import Conditions, CountOrNone, Flag, Json, ProblemPath, Seed
 
 __all__ = ["baseline"]
 
@@ -22,7 +22,7 @@ def baseline(
     overwrite: Flag = False,
     report: bool = True,
     json: Json = False,
-    allow_code: AllowCode = False,
+    conditions: Conditions | None = None,
 ) -> int:
     """Fit a classical method to a problem, and separate its held-out observations.
 
@@ -44,7 +44,7 @@ def baseline(
     report
         Write a report into the folder.
     """
-    prepare(allow_code)
+    prepare(conditions)
     from dichroic.baselines import BASELINES
     from dichroic.cli.messages import say
     from dichroic.cli.output import print_json, show_views

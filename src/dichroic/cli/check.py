@@ -6,7 +6,7 @@ from typing import Any
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.options import AllowCode, Json, Memory, ProblemPath, Quiet
+from dichroic.cli.options import Conditions, Json, ProblemPath, Quiet
 from dichroic.cli.progress import meter
 
 __all__ = ["check", "describe", "show", "show_findings"]
@@ -19,14 +19,13 @@ def check(
     *,
     quiet: Quiet = False,
     json: Json = False,
-    allow_code: AllowCode = False,
-    memory: Memory = None,
+    conditions: Conditions | None = None,
 ) -> int:
     """Say what a problem file describes, whether its data is sound, and whether its design can be learned.
 
     The exit code is 3 when it cannot.
     """
-    prepare(allow_code, memory=memory)
+    prepare(conditions)
     from dichroic.cli.output import print_json
 
     with meter(quiet) as progress:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.options import AllowCode, Count, Folder, Json, Seed
+from dichroic.cli.options import Conditions, Count, Folder, Json, Seed
 
 if TYPE_CHECKING:
     from dichroic.run import Run
@@ -26,7 +26,7 @@ def compare(
     draws: Count = 8,
     seed: Seed = 0,
     json: Json = False,
-    allow_code: AllowCode = False,
+    conditions: Conditions | None = None,
 ) -> int:
     """Compare a run with other runs, or with classical methods, on its held-out observations.
 
@@ -41,7 +41,7 @@ def compare(
     seed
         Seed of the baselines.
     """
-    prepare(allow_code)
+    prepare(conditions)
     from dichroic.cli.output import print_json
     from dichroic.run import Run
     from dichroic.store import claim

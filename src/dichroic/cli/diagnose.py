@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Count, Folder, Hosts, Json, Memory, Quiet, Seed
+from dichroic.cli.options import Count, Folder, Hosts, Json, Quiet, Seed
 from dichroic.cli.progress import meter
 
 __all__ = ["diagnose"]
@@ -29,9 +29,7 @@ def diagnose(
     report: bool = True,
     quiet: Quiet = False,
     json: Json = False,
-    allow_code: AllowCode = False,
-    hosts: Hosts | None = None,
-    memory: Memory = None,
+    conditions: Hosts | None = None,
 ) -> int:
     """Examine what a run has learned, on observations it has not seen: is the result to be trusted?
 
@@ -59,7 +57,7 @@ def diagnose(
     report
         Write the report anew, with what was found.
     """
-    prepare(allow_code, hosts, memory)
+    prepare(conditions)
     from dataclasses import replace
 
     from dichroic.baselines import Beside, beside

@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dichroic.cli.options import Hosts
+    from dichroic.cli.options import Conditions
 
 __all__ = ["cache_folder", "prepare", "threads_flag_set"]
 
 _THREADS = "--xla_cpu_multi_thread_eigen"
 
 
-def prepare(allow_code: bool = False, hosts: "Hosts | None" = None, memory: str | None = None) -> None:
-    """Arranges for the commands that compute; called before anything imports JAX.
-
-    **Arguments:** `allow_code`, whether the functions that problem files name are run; `hosts`, the processes to join;
-    `memory`, the budget.
-    """
+def prepare(conditions: "Conditions | None" = None) -> None:
+    """Arranges for the commands that compute; called before anything imports JAX."""
+    said = {} if conditions is None else vars(conditions)
     # batched factorisations and FFTs can deadlock in XLA's own thread pool on the CPU; devices are not touched by it
     if _THREADS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_THREADS}=false".strip()
@@ -29,17 +26,18 @@ def prepare(allow_code: bool = False, hosts: "Hosts | None" = None, memory: str 
 
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    if hosts is not None and any(said is not None for said in vars(hosts).values()):
+    hosts = [said.get(name) for name in ("distributed", "processes", "process")]
+    if hosts != [None] * 3:
         from dichroic.hosts import join
 
-        join(hosts.distributed, hosts.processes, hosts.process)
-    if memory is not None:
+        join(*hosts)
+    if (memory := said.get("memory")) is not None:
         from dichroic.memory import limit
 
         limit(memory)
     from dichroic.problem.functions import allow_everywhere
 
-    allow_everywhere(allow_code)
+    allow_everywhere(said.get("allow_code", False))
 
 
 def cache_folder() -> Path | None:

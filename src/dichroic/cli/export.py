@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import complain, say
-from dichroic.cli.options import AllowCode, Json, Overwrite
+from dichroic.cli.options import Conditions, Json, Overwrite
 
 __all__ = ["export", "tell"]
 
@@ -16,7 +16,7 @@ def export(
     problem: Path | None = None,
     overwrite: Overwrite = False,
     json: Json = False,
-    allow_code: AllowCode = False,
+    conditions: Conditions | None = None,
 ) -> int:
     """Write separated observations as a file of the field: .fits, .h5ad, .wav, .nc or .npz.
 
@@ -29,7 +29,7 @@ def export(
     problem
         The problem file of the observations, for their headers and tables (default: that of the run).
     """
-    prepare(allow_code)
+    prepare(conditions)
     from dichroic.cli.output import print_json
     from dichroic.problem import Problem, load_problem
     from dichroic.run import Run, RunFolder, Separation

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Hosts, Json, Memory, ProblemPath, Quiet, Report, Track
+from dichroic.cli.options import Hosts, Json, ProblemPath, Quiet, Report, Track
 from dichroic.cli.progress import meter
 from dichroic.cli.session import finish, resumable
 from dichroic.settings import settle
@@ -32,9 +32,7 @@ def fit_app() -> App:
         report: Report = True,
         quiet: Quiet = False,
         json: Json = False,
-        allow_code: AllowCode = False,
-        hosts: Hosts | None = None,
-        memory: Memory = None,
+        conditions: Hosts | None = None,
         track: Track = (),
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
@@ -49,7 +47,7 @@ def fit_app() -> App:
         preset
             How much work: draft for a first look, standard, or final; or a published method, such as diem.
         """
-        prepare(allow_code, hosts, memory)
+        prepare(conditions)
         from dichroic.cli.output import announce_device
         from dichroic.hosts import told
         from dichroic.problem import load_problem

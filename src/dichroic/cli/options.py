@@ -9,14 +9,13 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 __all__ = [
-    "AllowCode",
+    "Conditions",
     "Count",
     "CountOrNone",
     "Flag",
     "Folder",
     "Hosts",
     "Json",
-    "Memory",
     "Overwrite",
     "ProblemPath",
     "Quiet",
@@ -43,13 +42,22 @@ ProblemPath = Annotated[Path, Parameter(help="The problem file, or its folder.")
 Flag = Annotated[bool, Parameter(negative="")]
 Words = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
-AllowCode = Annotated[bool, Parameter(negative="", help="Run the Python functions that a problem file names.")]
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Conditions:
+    """What a command works under."""
+
+    allow_code: Flag = False
+    """Run the Python functions that a problem file names."""
+    memory: str | None = None
+    """A budget of memory, such as 2GB: what is larger lies in files."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Hosts:
-    """Which processes work together; each of them is started with the same command."""
+class Hosts(Conditions):
+    """The same, and which processes work together; each of them is started with the same command."""
 
     distributed: str | None = None
     """HOST:PORT of process 0, which all processes reach, or slurm within a job step: work together with others."""
@@ -60,7 +68,6 @@ class Hosts:
 
 
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON.")]
-Memory = Annotated[str | None, Parameter(help="A budget of memory, such as 2GB: what is larger lies in files.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace what is there.")]
 Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), negative="", help="No progress.")]
 Track = Annotated[

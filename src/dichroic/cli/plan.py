@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.messages import say
-from dichroic.cli.options import AllowCode, Count, Flag, Json, Memory, ProblemPath, Quiet
+from dichroic.cli.options import Conditions, Count, Flag, Json, ProblemPath, Quiet
 from dichroic.cli.progress import meter
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def plan(
     devices: Count = 1,
     quiet: Quiet = False,
     json: Json = False,
-    allow_code: AllowCode = False,
-    memory: Memory = None,
+    conditions: Conditions | None = None,
 ) -> int:
     """Say what a fit would cost, for every preset and for the file's settings: hours, memory and disk.
 
@@ -47,14 +46,14 @@ def plan(
     devices
         With --slurm: devices of the job, one task each.
     """
-    prepare(allow_code, memory=memory)
+    prepare(conditions)
     from dichroic.cli.output import announce_device, print_json
 
     with meter(quiet) as progress:
         announce_device(progress)
         found = try_out(problem, progress) if tune else work_out(problem, progress)
     if slurm is not None and not tune:
-        _write_batch(slurm, found, devices, memory)
+        _write_batch(slurm, found, devices, conditions and conditions.memory)
     if json:
         print_json(found)
     else:

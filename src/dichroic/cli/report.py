@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Memory
+from dichroic.cli.options import Conditions, Folder
 
 __all__ = ["report"]
 
 
-def report(folder: Folder, *, out: Path | None = None, allow_code: AllowCode = False, memory: Memory = None) -> int:
+def report(folder: Folder, *, out: Path | None = None, conditions: Conditions | None = None) -> int:
     """Write the report of a run, one HTML file.
 
     Parameters
@@ -16,7 +16,7 @@ def report(folder: Folder, *, out: Path | None = None, allow_code: AllowCode = F
     out
         The file (default: report.html in the run folder).
     """
-    prepare(allow_code, memory=memory)
+    prepare(conditions)
     from dichroic.cli.messages import say
     from dichroic.report import report as write_report
     from dichroic.run import Run

@@ -1,7 +1,7 @@
 """`dichroic resume`."""
 
 from dichroic.cli.environment import prepare
-from dichroic.cli.options import AllowCode, Folder, Hosts, Json, Memory, Quiet, Report, Track
+from dichroic.cli.options import Folder, Hosts, Json, Quiet, Report, Track
 from dichroic.cli.progress import meter
 from dichroic.cli.session import finish, resumable
 
@@ -14,13 +14,11 @@ def resume(
     report: Report = True,
     quiet: Quiet = False,
     json: Json = False,
-    allow_code: AllowCode = False,
-    hosts: Hosts | None = None,
-    memory: Memory = None,
+    conditions: Hosts | None = None,
     track: Track = (),
 ) -> int:
     """Continue a run that was stopped."""
-    prepare(allow_code, hosts, memory)
+    prepare(conditions)
     from dichroic.run import resume as resume_run
 
     with meter(quiet) as progress, resumable(folder):

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from dichroic.cli.environment import prepare
 from dichroic.cli.flags import flags_of, given
-from dichroic.cli.options import AllowCode, Count, Flag, Hosts, Json, Memory, Overwrite, Quiet, Seed
+from dichroic.cli.options import Count, Flag, Hosts, Json, Overwrite, Quiet, Seed
 from dichroic.cli.progress import meter
 
 __all__ = ["doubts", "separate_app"]
@@ -37,9 +37,7 @@ def separate_app() -> App:
         quiet: Quiet = False,
         json: Json = False,
         fast: Flag = False,
-        allow_code: AllowCode = False,
-        hosts: Hosts | None = None,
-        memory: Memory = None,
+        conditions: Hosts | None = None,
         settings: Flags | None = None,  # pyright: ignore
     ) -> int:
         """Draw the sources of observations from their posterior, with the priors of a run or of a problem file.
@@ -58,7 +56,7 @@ def separate_app() -> App:
         fast
             By the posteriors that `dichroic distill --posterior` made, where they may stand in: --sampling.kind fast.
         """
-        prepare(allow_code, hosts, memory)
+        prepare(conditions)
         from dichroic.cli.export import tell
         from dichroic.cli.messages import complain, say
         from dichroic.cli.output import print_json, show_views

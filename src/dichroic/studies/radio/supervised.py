@@ -130,7 +130,7 @@ def separate_supervised(problem: Problem, prior: Prior, signal: str, out: Path) 
         return {signal: x, other: (y - x) * np.float32(first / second)}
 
     shown = {name: list(view.mixing) for name, view in problem.views.items()}
-    return separated(problem, shown, estimate, out=out, overwrite=True, cost=Cost(1))
+    return separated(problem, shown, estimate, View.seen, 0, 0, out, True, Cost(1))
 
 
 def latency_of(prior: Prior, network: NetworkConfig) -> str:
