@@ -17,6 +17,7 @@ from dichroic.diffusion.denoiser import EXACT_SIZE, ComponentsDenoiser, Denoiser
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling, as_weights, real_pairs
 from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
+from dichroic.faults import require_known
 
 __all__ = ["Empirical", "EmpiricalDenoiser"]
 
@@ -112,8 +113,7 @@ class Empirical(Prior):
     @classmethod
     def of_table(cls, table: Mapping[str, Any], shape: tuple[int, ...], pairs: bool) -> "Empirical":
         """`{ empirical = "FILE:KEY", weights = "FILE:KEY" }`."""
-        if unknown := set(table) - {"empirical", "weights"}:
-            raise ValueError(f"unknown key '{sorted(unknown)[0]}'; known: 'empirical', 'weights'")
+        require_known(table, ("empirical", "weights"))
         return cls.of(real_pairs(table["empirical"], pairs), table.get("weights"))
 
     @property

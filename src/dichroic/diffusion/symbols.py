@@ -23,6 +23,7 @@ from dichroic.diffusion.denoiser import Denoiser
 from dichroic.diffusion.prior import PRIOR_STEPS, Prior, Scaling, as_weights
 from dichroic.diffusion.sampler import Step
 from dichroic.diffusion.schedule import Schedule
+from dichroic.faults import require_known
 
 __all__ = ["CONSTELLATIONS", "Modulator", "Symbols", "SymbolsDenoiser", "columns", "letters_of", "said_letters"]
 
@@ -219,9 +220,7 @@ def said_letters(
 
     The unit is the root of the mean power of a letter, so that noise levels mean the same for all alphabets.
     """
-    if unknown := set(table) - {"alphabet", "weights", *known}:
-        names = ", ".join(("alphabet", "weights", *known))
-        raise ValueError(f"unknown key '{sorted(unknown)[0]}'; known: {names}")
+    require_known(table, ("alphabet", "weights", *known))
     letters = letters_of(table.get("alphabet", "qpsk" if pairs else "bpsk"), pairs)
     weights = as_weights(table.get("weights"), len(letters))
     return letters, weights, Scaling(0.0, float(np.sqrt(weights @ (letters.astype(float) ** 2).sum(1))) or 1.0)

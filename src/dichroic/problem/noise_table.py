@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dichroic.faults import ProblemError, among, located, names
+from dichroic.faults import ProblemError, among, located, names, require_known
 from dichroic.formats import Opened
 from dichroic.operators import LEARN, LIKELIHOODS, PerSample, Unknown
 from dichroic.problem.arrays import ArrayReader, is_array_table
@@ -133,9 +133,8 @@ def _choose(table: dict[str, Any], files: bool = False) -> tuple[str, dict[str, 
         if name not in parameters:
             raise ProblemError([_unknown(name, [*parameters, *known])])
         given[name] = value
-    for name in given:
-        if name not in parameters:
-            raise ProblemError([f"{key}: unknown parameter '{name}'; known: {names(parameters)}"])
+    with located(key):
+        require_known(given, parameters, "parameter")
     if missing := [name for name, p in parameters.items() if p.default is p.empty and name not in (*given, "whitener")]:
         raise ProblemError([f"{key}: '{missing[0]}' is missing"])
     return key, given, per_sample
