@@ -74,7 +74,7 @@ def row(likelihood: Likelihood, y: float, atoms: np.ndarray, way: str) -> list[t
     """Spread and error of the mean at every level, both in units of the exact spread."""
     scaling = Scaling(float(atoms.mean()), float(atoms.std()))
     denoisers = {"x": Empirical(atoms[:, None].astype(np.float32), np.full(N, 1 / N), scaling=scaling).denoiser()}
-    seen = Observation(np.array([y], np.float32), np.ones(1, bool), {"x": Identity((1,))}, likelihood)
+    seen = Observation(jax.device_put(np.array([y], np.float32)), np.ones(1, bool), {"x": Identity((1,))}, likelihood)
     observation = WhitenedObservation.of(seen, {"x": scaling}, {"x": (1,)})
     build = Candidates(denoisers)
     if way == "moments":
