@@ -96,6 +96,7 @@ def test_others_have_it_below_the_width_of_the_heaps(likelihood, y, way):
     assert (np.abs(spread - 1).max() < 0.15 + SCATTER) or way == "moments", spread
 
 
+@pytest.mark.slow
 def test_counts_are_conjugate_to_a_gamma_prior(getkey):
     """Few counts, none among them, and many: mean and standard deviation of Gamma(k + y, 1 / (1 / t + 1))."""
     k, t, n, counts = 2.0, 2.0, 384, np.array([0.0, 1.0, 3.0, 20.0], np.float32)
