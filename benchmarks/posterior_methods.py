@@ -54,8 +54,10 @@ def _swept(kind: str, **values: tuple) -> dict[str, dict]:
 # what other defaults were chosen of, `--swept`
 SWEPT: dict[str, dict] = {
     **_swept("mcg", zeta=(0.1, 0.3, 1.0, 3.0, 10.0)),
-    **_swept("diffpir", weight=(1.0, 3.0, 8.0, 30.0), fresh=(0.1, 1.0)),
-    "diffpir, weight = 1, fresh = 1": {"kind": "diffpir", "weight": 1.0, "fresh": 1.0},
+    **{
+        f"diffpir, weight = {weight:g}, fresh = {fresh:g}": {"kind": "diffpir", "weight": weight, "fresh": fresh}
+        for weight, fresh in ((1, 0.3), (3, 0.3), (8, 0.3), (30, 0.3), (8, 0.1), (8, 1), (1, 1))
+    },
     **_swept("ddrm", eta=(0.5, 0.85, 1.0), eta_data=(0.5,)),
     **_swept("snips", length=(0.1, 0.2, 0.5), rounds=(1, 10)),
     **_swept("red_diff", weight=(0.03, 0.25, 2.0), rate=(0.03, 0.3)),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 NAMES, SIZES, SIGMA, STD = ["b", "a"], [3, 2], 0.7, 0.4
 JACOBIANS = {s: np.random.default_rng(k).normal(size=(d, d)) for k, (s, d) in enumerate(zip(NAMES, SIZES, strict=True))}
 # other settings than the usual ones: that they are heeded is seen
-SETTINGS: dict[str, dict[str, Any]] = {"pigdm": {"variance": 1.7}, "sda": {"gamma": 0.3}}
+SETTINGS: dict[str, dict[str, Any]] = {"pigdm": {"variance": 1.7}, "sda": {"gamma": 0.3}, "diffpir": {"weight": 8.0}}
 KINDS = [kind for kind, cls in METHODS.items() if kind != "annealed" and issubclass(cls, Targeted)]
 EVERY = [*TARGETS, *KINDS]
 

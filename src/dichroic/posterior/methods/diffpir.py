@@ -29,9 +29,9 @@ class DiffPIR(Guided):
     """
 
     kind: Literal["diffpir"] = "diffpir"
-    weight: PositiveFloat = 8.0
+    weight: PositiveFloat = 1.0
     """Kinds diffpir and red_diff: weight of the priors beside the data."""
-    fresh: Share = 0.3
+    fresh: Share = 1.0
     """Kind diffpir: share of the noise that every step draws anew."""
 
     @property

@@ -24,7 +24,7 @@ class MCG(Guided):
     stability: ClassVar[tuple[str, ...]] = ("steps", "zeta")
 
     kind: Literal["mcg"] = "mcg"
-    zeta: PositiveFloat = 0.3
+    zeta: PositiveFloat = 3.0
     """Length of the move towards the data after every step, in standard deviations of a source."""
 
     @property
