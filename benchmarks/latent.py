@@ -1,6 +1,6 @@
 """Posteriors in the latents of an autoencoder, beside those in pixels: latent MAP, latent DPS and PSLD.
 
-    python benchmarks/latent.py [--seen 0.3] [--noise 0.1] [--images 128] [--seed 0]
+    python benchmarks/latent.py [--seen 0.3] [--noise 0.1] [--images 64] [--seed 0]
 
 Digits of 8 x 8 pixels of which a share is seen, each with noise. An autoencoder of 16 latents and a denoiser of them
 are trained beside a denoiser of the pixels, all on the same 1,438 clean digits. Latent MAP (Jayashankar, 9.2.1)
@@ -27,7 +27,7 @@ from dichroic.posterior import observation_keys, read_method
 from dichroic.problem import View
 from dichroic.studies.experiments.corrupted import small_images
 
-LATENTS, HIDDEN, DRAWS = 16, 128, 8
+LATENTS, HIDDEN, DRAWS = 16, 128, 4
 SCHEDULE = Schedule(0.02, 10.0)
 TRAINING = TrainingConfig(steps=1500, batch=128, ema=0.995)
 
@@ -74,7 +74,7 @@ def autoencoder(x, seed, steps=3000):
 def denoiser(x, seed):
     """Of vectors, by the library's own training, correcting their Gaussian."""
     key = jax.random.key(seed)
-    fresh = NetworkDenoiser.create(x.shape[1:], MLPConfig(width=256), key=key, base=gaussian_of(np.asarray(x)))
+    fresh = NetworkDenoiser.create(x.shape[1:], MLPConfig(width=128), key=key, base=gaussian_of(np.asarray(x)))
     return train(fresh, SCHEDULE, np.asarray(x, np.float32), TRAINING, key=key)[0]
 
 
@@ -130,7 +130,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seen", type=float, default=0.3)
     parser.add_argument("--noise", type=float, default=0.1)
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     begin, rng = time.process_time(), np.random.default_rng(a.seed)

@@ -1,6 +1,6 @@
 """Objectives of a fit on two small problems: digits of 8 x 8 over grass, and two random manifolds.
 
-    python benchmarks/objectives.py [--problems digits manifolds] [--cases ...] [--steps 256] [--laps 2] [--seeds 3]
+    python benchmarks/objectives.py [--problems digits manifolds] [--cases ...] [--steps 512] [--laps 1] [--seeds 3]
 
 Closed forms of one component, small networks: what a network learns beside a Gaussian is all that differs. Prints the
 PSNR of single draws and of the mean of eight for other observations, what it is more than that of denoising of the
@@ -79,8 +79,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS))
     parser.add_argument("--cases", nargs="+", default=list(CASES))
-    parser.add_argument("--steps", type=int, default=256)
-    parser.add_argument("--laps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=512)
+    parser.add_argument("--laps", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
