@@ -242,7 +242,7 @@ class TestSeparate:
 
     def test_narrow_draws_are_doubted(self, cli, ready, tmp_path, monkeypatch):
         measured = [Widths("both", "star", 1.7, 0.2, 0.6), Widths("empty", "sky", 1.0, 0.5, 0.9)]
-        monkeypatch.setattr("dichroic.run.widths", lambda records: measured)
+        monkeypatch.setattr(Run, "widths", measured)
         write_tiny(tmp_path / "new", n=5, seed=3)
         code, _, err = cli("separate", ready / "run", tmp_path / "new", "--draws", 2, "--out", "out.npz")
         assert code == 0

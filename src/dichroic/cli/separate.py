@@ -63,7 +63,7 @@ def separate_app() -> App:
         from dichroic.hosts import is_first
         from dichroic.posterior import separation_key
         from dichroic.problem import load_problem
-        from dichroic.run import Run, RunFolder, complete_priors, export, widths
+        from dichroic.run import Run, RunFolder, complete_priors, export
         from dichroic.run import separate as separate_problem
         from dichroic.run.export import check_form, streams
         from dichroic.run.summary import view_scores
@@ -103,7 +103,7 @@ def separate_app() -> App:
             return 0
         files, lost = ([out], "") if streams(out) else export(result, out, observations, overwrite=overwrite)
         views = view_scores(result, observations)
-        measured = [] if run is None or method is not None else widths(run.records)
+        measured = [] if run is None or method is not None else run.widths
         found = doubts(views, {name: view.y.size for name, view in observations.views.items()}, measured)
         if json:
             print_json({"out": str(out), "draws": draws, "views": views, "doubts": found})

@@ -36,11 +36,11 @@ def finish(run: Any, report: bool, json: bool) -> int:
 def _finish(run: Any, report: bool, json: bool) -> int:
     from dichroic.baselines import beside
     from dichroic.cli.output import print_json, show_fit, write_report
-    from dichroic.run import judged, summarize, widths
+    from dichroic.run import judged, summarize
 
     written = write_report(run) if report else None
     found = beside(run)
-    told = [*judged(run.records), *widths(run.records)]
+    told = [*judged(run.records), *run.widths]
     doubts = [*found.reasons, *(x.sentence for x in told if x.sentence)]
     summary = {**summarize(run), "beside": [vars(c) for c in found.shown], "doubts": doubts}
     summary["report"] = written and str(written)

@@ -18,7 +18,6 @@ from dichroic.run.folder import RunError
 from dichroic.run.judged import judged
 from dichroic.run.progress import Progress, Quiet
 from dichroic.run.run import Run
-from dichroic.run.widths import widths
 from dichroic.store import Format, save_json
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -76,7 +75,7 @@ def diagnose(
             report=lambda check, fraction: progress.advance(fraction, f"{check}: {CHECKS[check].question}"),
         )
         worse = [j.sentence for j in judged(run.records) if j.worse]
-        verdict = judge(results).doubted([*worse, *(w.sentence for w in widths(run.records) if w.sentence)])
+        verdict = judge(results).doubted([*worse, *(w.sentence for w in run.widths if w.sentence)])
         _write(run.path / _FOLDER / "verdict.json", verdict)
     progress.advance(1.0, "done")
     return Diagnosis(results, verdict)

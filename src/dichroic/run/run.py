@@ -22,6 +22,7 @@ from dichroic.run.next_step import command, go_on, no_run
 from dichroic.run.refits import load_refits
 from dichroic.run.separating import separate
 from dichroic.run.separation import Separation
+from dichroic.run.widths import Widths, widths
 from dichroic.settings import FitConfig
 
 __all__ = ["Run"]
@@ -97,6 +98,11 @@ class Run:
     def choices(self) -> dict[str, Choice]:
         """For every source which prior is used, of those the fit had, and by what proof."""
         return choices(self.records, self.folder.problem())
+
+    @property
+    def widths(self) -> list[Widths]:
+        """How wide draws of learned posteriors are beside their errors."""
+        return widths(self.records)
 
     @property
     def gaussian(self) -> GaussianFit | None:

@@ -10,7 +10,6 @@ from dichroic.problem import Problem, View, as_pairs
 from dichroic.run.judged import judged
 from dichroic.run.run import Run
 from dichroic.run.separation import Separation
-from dichroic.run.widths import widths
 
 __all__ = ["stages_of", "summarize", "view_scores"]
 
@@ -32,7 +31,7 @@ def summarize(run: Run) -> dict[str, Any]:
     }
     held_out = run.held_out if run.separated.exists() else None
     summary["law"] = [vars(found) for found in judged(run.records)]
-    summary["widths"] = [vars(found) for found in widths(run.records)]
+    summary["widths"] = [vars(found) for found in run.widths]
     summary["held_out"] = {} if held_out is None else view_scores(run.separation, held_out)
     return summary
 
