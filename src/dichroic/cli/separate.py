@@ -131,4 +131,4 @@ def doubts(views: Mapping[str, Mapping[str, Any]], values: Mapping[str, int], wi
         for name, numbers in views.items()
         if numbers["chi_square"] > 1 + max(_MORE, 5 * (2 / values[name]) ** 0.5)
     ]
-    return [*larger, *(w.sentence for w in widths if w.view in views and w.sentence)]
+    return [*larger, *(w.sentence for w in widths if w.view in views)]

@@ -75,7 +75,7 @@ def diagnose(
             report=lambda check, fraction: progress.advance(fraction, f"{check}: {CHECKS[check].question}"),
         )
         worse = [j.sentence for j in judged(run.records) if j.worse]
-        verdict = judge(results).doubted([*worse, *(w.sentence for w in run.widths if w.sentence)])
+        verdict = judge(results).doubted([*worse, *(w.sentence for w in run.widths)])
         _write(run.path / _FOLDER / "verdict.json", verdict)
     progress.advance(1.0, "done")
     return Diagnosis(results, verdict)

@@ -26,7 +26,7 @@ from dichroic.run.judged import used
 __all__ = ["DRAWS", "PAIRS", "Widths", "widths", "widths_of"]
 
 PAIRS, DRAWS = 128, 19  # an interval of 90 % needs so many draws
-_NARROW, _WIDE = 1.1, 0.9  # errors over deviations, beyond which it is worth a word
+_REAL = 1.5  # real errors over simulated ones, where the truth was known: 1.41 of speech, 1.52 of digits over grass
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,13 @@ class Widths:
 
     @property
     def sentence(self) -> str:
-        """What is to be said of it, empty where draws are as wide as their errors."""
-        if _WIDE <= self.inflation <= _NARROW:
-            return ""
-        how, advice = "wide", "Intervals are larger than they need to be"
-        if self.inflation > 1:
-            how = "narrow"
-            advice = f"Trust the means; take deviations at least {self.inflation:.1f} times as large as they are"
+        """What is to be said of it: always something, for real errors have been larger than simulated ones."""
         return (
-            f"View “{self.view}”: its learned posterior draws “{self.source}” too {how}. On mixtures simulated from "
+            f"View “{self.view}”: do not take intervals of “{self.source}” as they are. On mixtures simulated from "
             f"what was learned errors are {self.inflation:.2f} times the posterior deviation, and intervals of 50 and "
-            f"90 % hold {self.half:.0%} and {self.most:.0%} of the truth; by how much that is off itself comes on top. "
-            f"{advice}."
+            f"90 % hold {self.half:.0%} and {self.most:.0%} of the truth; where the truth was known, real errors were "
+            f"{_REAL:g} times the simulated ones. Trust the means; take deviations {_REAL * self.inflation:.1f} times "
+            "as large as they are."
         )
 
 
