@@ -216,11 +216,14 @@ class View:
         """Whether the mixture is linear and the noise Gaussian; where it is not, `gaussian` stands for the view."""
         return isinstance(inner_noise(self.noise), GaussianNoise) and not joints(self.mixing)
 
-    @cached_property
+    @property
     def gaussian(self) -> "View":
         """The linear-Gaussian observations that stand for these near their data (bound views only)."""
-        if self.is_gaussian:
-            return self
+        # a view that is kept by itself would stay, with its data, until the collector of garbage comes by
+        return self if self.is_gaussian else self._standing
+
+    @cached_property
+    def _standing(self) -> "View":
         with jax.enable_x64(True):
             return self.standing(*gaussians(self.observations, np.arange(len(self))))
 
