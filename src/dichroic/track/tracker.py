@@ -67,7 +67,7 @@ def open_trackers(
 ) -> Iterator[Callable[[int, Mapping[str, Any]], None]]:
     """Begins with the trackers of some names, and yields what is to be called with every lap and its record.
 
-    What fails later on, such as a connection, is said, and that tracker is left alone; a fit does not end of it.
+    What fails, such as a connection, is said, and that tracker is left alone; a fit does not end of it.
 
     **Raises:** `ProblemError` for an unknown name, and where a library is not installed.
     """
@@ -76,14 +76,18 @@ def open_trackers(
         if name not in known:
             raise ProblemError([f"there is no tracker '{name}'; there are: {among(name, known)}"])
         open_[name] = known[name]()
-        open_[name].begin(folder, settings)
 
     def tried(name: str, call: Callable[[Tracker], None]) -> None:
         try:
             call(open_[name])
+        except ProblemError:
+            raise
         except Exception as error:
             del open_[name]
             say(f"{name} takes no more numbers: {error}")
+
+    for name in list(open_):
+        tried(name, lambda tracker: tracker.begin(folder, settings))
 
     def log(lap: int, record: Mapping[str, Any]) -> None:
         for name in list(open_):
