@@ -5,14 +5,15 @@
     python benchmarks/scaling.py --images      # 128 x 128 images with masks and a PSF through a draft's first lap
     python benchmarks/scaling.py --budget      # data larger than the budget of memory, through all commands
 
-Every point is a process of its own, so that its memory is its own, and repeats its work: the second time nothing is
-compiled. Writes `scaling.json`, a table to be included in a page, and a figure. The slope is that of the logarithm of
-the time of the three largest points against the logarithm of what grows: 1 is proportional. Memory is what a process
-takes beyond an idle one, at most, its programs included. Devices are several in name
+Every point is a process of its own (forked: POSIX), so that its memory is its own, and repeats its work: the second
+time nothing is compiled. Writes `scaling.json`, a table to be included in a page, and a figure. The slope is that of
+the logarithm of the time of the three largest points against the logarithm of what grows: 1 is proportional. Memory is
+what the second time takes beyond an idle process, at most. Devices are several in name
 (`--xla_force_host_platform_device_count`), on the same cores: their slope of 0 says that they cost nothing.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import resource
@@ -20,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from contextlib import suppress
 from pathlib import Path
 
 AXES = {
@@ -140,25 +143,27 @@ def works(kind: str, n: int, d: int, sources: int, views: int, draws: int, pixel
     }
 
 
-def one(setting: dict, names: list[str]) -> dict:
-    """Seconds of the second time, processor seconds, and the peak of memory above that of an idle process (MB)."""
+def one(setting: dict, name: str) -> dict:
+    """Seconds, processor seconds and the peak of memory above an idle process (MB), all of the second time."""
     import jax
 
     jax.devices()
     setting.pop("devices")
     setting["n"], setting["d"] = setting.pop("observations"), setting.pop("dimension")
-    found = {}
-    for name in names:
-        idle, work = peak(), works(**setting)[name]
-        work()
-        begin, cpu = time.perf_counter(), time.process_time()
-        work()
-        found[name] = {
-            "seconds": time.perf_counter() - begin,
-            "cpu": time.process_time() - cpu,
-            "memory": peak() - idle,
-        }
-    return found
+    idle, work = peak(), works(**setting)[name]
+    work()
+    forget()
+    begin, cpu = time.perf_counter(), time.process_time()
+    work()
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    return {"seconds": round(seconds, 4), "cpu": round(cpu, 4), "memory": round(peak() - idle, 1)}
+
+
+def forget() -> None:
+    """What compiling took: its memory goes back to the system, and its peak is one no longer (Linux)."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> float:
@@ -171,16 +176,33 @@ def measured(axis: str) -> dict:
     rows: dict = {}
     for name in names:
         for value in values:
-            setting = USUAL | differs | {axis: value}
-            flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={setting['devices']}"
-            command = [sys.executable, __file__, "--point", json.dumps([setting, [name]])]
-            done = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
-            if done.returncode:
-                print(axis, name, value, done.stderr[-500:], flush=True)
-                continue
-            rows.setdefault(name, {})[str(value)] = json.loads(done.stdout.splitlines()[-1])[name]
-            print(axis, name, value, rows[name][str(value)], flush=True)
+            found = apart(USUAL | differs | {axis: value}, name)
+            print(axis, name, value, found, flush=True)
+            if found is not None:
+                rows.setdefault(name, {})[str(value)] = found
     return rows
+
+
+def apart(setting: dict, name: str) -> dict | None:
+    """`one`, in a process that has nothing to import, for this one has; None where it fails."""
+    import dichroic.run  # noqa: F401
+
+    reader, writer = os.pipe()
+    child = os.fork()  # what JAX runs on is looked for in the child
+    if not child:
+        try:
+            flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={setting['devices']}"
+            os.environ["XLA_FLAGS"] = flags
+            os.write(writer, json.dumps(one(dict(setting), name)).encode())
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        text = told.read()
+    os.waitpid(child, 0)
+    return json.loads(text) if text else None
 
 
 def million(n: int = 1_000_000) -> None:
@@ -250,20 +272,21 @@ noise = 0.05
         command(["fit", folder, "--out", f"{folder}/run", "--quiet", "--no-report", *few])
 
 
-def large(folder: str, n: int = 22_000, side: int = 64) -> None:
-    """The problem of `budget`, as files: images with noise maps and their truth."""
+def large(folder: str, n: int = 13_500, side: int = 64) -> None:
+    """The problem of `budget`, as files: images in single precision, noise maps and their truth in double."""
     import h5py
     import numpy as np
 
     rng = np.random.default_rng(0)
     with h5py.File(f"{folder}/data.h5", "w") as file:
-        y, noise, truth = (file.create_dataset(name, (n, side, side), np.float32) for name in ("y", "noise", "x"))
+        kinds = {"y": np.float32, "noise": float, "x": float}
+        y, noise, truth = (file.create_dataset(name, (n, side, side), kind) for name, kind in kinds.items())
         for begin in range(0, n, 1000):
             rows = slice(begin, min(begin + 1000, n))
             x = np.broadcast_to(rng.standard_normal((rows.stop - rows.start, 1, 1), np.float32), y[rows].shape)
             std = 0.1 + 0.1 * rng.random(x.shape, np.float32)
             y[rows], noise[rows], truth[rows] = x + std * rng.standard_normal(x.shape, np.float32), std, x
-        said(f"data: {3 * y.nbytes / 1e9:.1f} GB")
+        said(f"data: {(y.nbytes + noise.nbytes + truth.nbytes) / 1e9:.1f} GB")
     text = f"""[sources.x]
 shape = [{side}, {side}]
 [views.v]
@@ -274,14 +297,13 @@ truth.x = "data.h5:x"
 [fit]
 laps = 1
 draws = 1
-residual = false
 mean_share = 1.0
 judged = "never"
 law = "em"
 training = {{ steps = 32, batch = 64 }}
 gaussian = {{ laps = 2, large_rank = 4, large_subset = 64 }}
 network = {{ kind = "mlp", width = 8, depth = 1 }}
-sampling = {{ kind = "annealed", steps = 1 }}
+sampling = {{ kind = "annealed", steps = 1, covariance = "krylov" }}
 """
     Path(f"{folder}/problem.toml").write_text(text)
 
@@ -354,6 +376,7 @@ def draw(rows: dict, file: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     lines = -(-len(rows) // _ABREAST)
     figure, grid = plt.subplots(2 * lines, _ABREAST, figsize=(2.6 * _ABREAST, 4.4 * lines))
@@ -365,11 +388,16 @@ def draw(rows: dict, file: Path) -> None:
         panels = grid[2 * line : 2 * line + 2, column]
         for panel, what, label in zip(panels, ("cpu", "memory"), ("CPU seconds", "memory, MB"), strict=True):
             panel.set_visible(True)
+            seen = [max(v[what], 1e-3) for points in parts.values() for v in points.values()]
             for name, points in parts.items():
                 x, y = zip(*sorted((float(k), max(v[what], 1e-3)) for k, v in points.items()), strict=True)
                 panel.loglog(x, y, "o-", color=colours[name], label=name, markersize=4)
                 panel.plot(x, [y[-1] * a / x[-1] for a in x], ":", color=colours[name], alpha=0.5)  # proportional
             panel.set_ylabel(label if column == 0 else None)
+            middle = (min(seen) * max(seen)) ** 0.5
+            panel.set_ylim(min(0.8 * min(seen), middle / 4), max(1.25 * max(seen), 4 * middle))
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            panel.yaxis.set_major_formatter("{x:g}")
             panel.minorticks_off()
             panel.set_xticks(x, [f"{a:g}" if a < 1e4 else f"$10^{len(str(int(a))) - 1}$" for a in x], fontsize=8)
         panels[0].legend(fontsize=8)
@@ -387,16 +415,12 @@ def main() -> None:
     parser.add_argument("--million", action="store_true")
     parser.add_argument("--images", action="store_true")
     parser.add_argument("--budget", action="store_true")
-    parser.add_argument("--point", help=argparse.SUPPRESS)
     parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make:
         made(int(arguments.make[0]), arguments.make[1])
     elif arguments.million or arguments.images or arguments.budget:
         (million if arguments.million else images if arguments.images else budget)()
-    elif arguments.point:
-        setting, names = json.loads(arguments.point)
-        print(json.dumps(one(setting, names)))
     else:
         known = arguments.out / "scaling.json"  # axes that are not asked for stay as they were measured
         rows = json.loads(known.read_text()) if known.exists() else {}
