@@ -76,7 +76,7 @@ def test_the_time_left_is_right_within_a_factor_of_two(case):
 @pytest.mark.parametrize("name", TIMELINES["laps"])
 def test_it_is_right_after_the_laps_of_real_fits(name, monkeypatch):
     told = TIMELINES["laps"][name]
-    pace = Pace(FitConfig.model_validate(told["config"]), [STAGE], held_out=True, ends=[told["proof"]])
+    pace = Pace(FitConfig.model_validate(told["config"]), [STAGE], held_out=True, proofs=[told["proof"]])
     # the first lap began to train at an even pace after a while
     now = iter([0.0, told["compiled"] + 1.0, told["compiled"] + 2.0])
     with monkeypatch.context() as patched:

@@ -29,7 +29,7 @@ from dichroic.run.judged import law_of, used
 from dichroic.run.known import Known, components_for_fit, known_priors, populations_of
 from dichroic.run.mixtures import contrast_of, drawn_from, learn_mixtures, shortened
 from dichroic.run.next_step import go_on, no_run
-from dichroic.run.pace import Pace
+from dichroic.run.pace import Pace, under_way
 from dichroic.run.progress import Progress, Quiet, Watchdog, summary_line
 from dichroic.run.proof import proofs, proven
 from dichroic.run.provenance import provenance
@@ -183,8 +183,8 @@ class _Fit:
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {known}")
         # the law of the mixtures has no use for where learning begins
         self.contrast = None if start and config.law == "auto" else contrast_of(self.some, frozen, config)
-        ends = proofs(self.held_out, self.plan) if self.held_out is not None and config.judged != "never" else []
-        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None, ends), 0.0
+        proven = proofs(self.held_out, self.plan) if self.held_out is not None and config.judged != "never" else []
+        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None, proven), 0.0
         self.closed = _ALONE if self.config.laps == 0 and self.contrast is None else _CLOSED
 
     @property
@@ -217,13 +217,9 @@ class _Fit:
         return run
 
     def _separating(self) -> Callable[[int, int], None]:
-        before, left = self.share, self.pace.separating(self.folder.records())
-
-        def tell(done: int, total: int) -> None:
-            part = done / total
-            self._done(before + (1 - before) * part, left(part), "separating held-out observations")
-
-        return tell
+        before, expected = self.share, self.pace.separation(self.folder.records())
+        left, what = under_way(expected) if expected else lambda part: None, "separating held-out observations"
+        return lambda done, total: self._done(before + (1 - before) * done / total, left(done / total), what)
 
     def _instrument(self) -> None:
         """What all observations share of the instrument and is unknown; from then on it stands at what was found."""
@@ -307,10 +303,11 @@ class _Fit:
         """Which of the priors before a stage's laps and after them go on."""
         assert self.held_out is not None
         records = self.state.records
-        self._done(0.0, self.pace.after(records, self.state.stage) + self.pace.separation(records), "proof")
+        left = under_way(self.pace.after(records, self.state.stage), self.pace.separation(records))
+        tell = lambda part: self._done(0.0, left(part), "proof")  # noqa: E731
         key = jax.random.fold_in(jax.random.key(self.config.seed), 19)
         try:
-            return proven(self.held_out, before, after, learned, key, self.progress.say)
+            return proven(self.held_out, before, after, learned, key, self.progress.say, tell)
         except Exception as error:  # what judges a fit must not take it along
             self.progress.say(f"whether the laps have made priors better cannot be judged: {error}")
             return after, {}
@@ -330,10 +327,11 @@ class _Fit:
         if "law" in record:
             return
         begin = perf_counter()
-        self._phase("law of the mixtures", self._after(), inf if self.config.laps == 0 else None)
+        left = self.pace.end(state.records, state.stage) if state.stage == len(self.plan) else inf
+        self._phase("law of the mixtures", self._after(), left or inf)
         key = jax.random.fold_in(jax.random.key(self.config.seed), 18)
         try:
-            record["law"] = told(law_of(self.held_out, state.priors, key))
+            record["law"] = told(law_of(self.held_out, state.priors, key, self.pace.judging()))
         except Exception as error:  # what judges a fit must not take it along
             record["law"] = {}
             self.progress.say(f"the law of the mixtures cannot be judged: {error}")

@@ -5,7 +5,7 @@ one half where nothing can be told. That of the first draws is that of the close
 learned has it beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,14 +26,18 @@ _TOLERANCE = 0.03  # of an area: less is not worth a word
 _CERTAIN = 2.0  # standard errors
 
 
-def law_of(held_out: Problem, priors: Mapping[str, Prior], key: PRNGKeyArray) -> dict[str, list[float]]:
+def law_of(
+    held_out: Problem, priors: Mapping[str, Prior], key: PRNGKeyArray, report: Callable[[float], None] | None = None
+) -> dict[str, list[float]]:
     """For every view the area under the curve and its standard error; without views that have too few observations."""
     most = max(len(view) for view in held_out.views.values())
     if most < LEAST:
         return {}
     total = most * len(held_out.views)
     budget = Budget(law=(total, SIMULATIONS - 1))
-    found = run_panel(held_out, LearnedModel(priors), key=key, budget=budget, checks=["law"])["law"]
+    tell = report and (lambda _, part: report(part))
+    panel = run_panel(held_out, LearnedModel(priors), key=key, budget=budget, checks=["law"], report=tell)
+    found = panel["law"]
     areas = {part.where: part.value for part in found.parts if part.what == "AUC"}
     errors = {v: float(np.ptp(found.arrays[f"{v}/auc"])) / (2 * 1.96) for v in areas}
     return {v: [area, errors[v]] for v, area in areas.items()}

@@ -9,9 +9,37 @@ from dichroic.em.passes import CLOCKS, PASSES, Pass
 from dichroic.run.separating import expected_draws
 from dichroic.settings import FitConfig
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "under_way"]
 
 _LEAST = 0.2  # of the first lap, whatever was compiled in it
+
+
+class _Even:
+    """What goes on at an even pace after a silence, in which it is compiled.
+
+    **Fields:** `seconds`, of the whole at that pace, as far as it was heard; `silence`, before it.
+    """
+
+    def __init__(self, begin: float):
+        self.begin, self.seconds, self.silence = begin, 0.0, 0.0
+        self.first: tuple[float, float] | None = None
+
+    def hear(self, part: float) -> None:
+        """A sign: a part is done."""
+        now = perf_counter()
+        self.first = self.first or (now, part)
+        then, before = self.first
+        if part > before:
+            self.seconds = (now - then) / (part - before)
+            self.silence = max(then - self.begin - before * self.seconds, 0.0)
+
+
+def under_way(expected: float, then: float = 0.0) -> Callable[[float], float]:
+    """Something begins that is expected to take some seconds, and others `then`: the seconds that are left when a part
+    of it is done, in which what was expected counts less, the more of it is done.
+    """
+    begin = perf_counter()
+    return lambda part: (1 - part) * ((1 - part) * expected + perf_counter() - begin) + then
 
 
 class Pace:
@@ -22,14 +50,15 @@ class Pace:
     the silence before its training went on at an even pace, where it was heard.
     How many laps are to come depends on whether they get better; see `last`.
 
-    **Arguments:** `held_out`, whether observations are to be separated in the end; `ends`, what follows the laps of
-    every stage, its proof and in the end a judgement, in judgements by the law of the mixtures.
+    **Arguments:** `held_out`, whether observations are to be separated in the end; `proofs`, what that of every stage
+    takes, in judgements by the law of the mixtures.
     """
 
-    def __init__(self, config: FitConfig, plan: Sequence[Stage], held_out: bool, ends: Sequence[float] = ()):
+    def __init__(self, config: FitConfig, plan: Sequence[Stage], held_out: bool, proofs: Sequence[float] = ()):
         self.config, self.plan, self.held_out = config, plan, held_out
-        self.ends = [*ends, *[0.0] * (len(plan) - len(ends))]
-        self._compiling, self._begin, self._first = 0.0, 0.0, {}
+        self.proofs = [*proofs, *[0.0] * (len(plan) - len(proofs))]
+        self._begin, self._judgement = 0.0, _Even(0.0)
+        self._training: dict[str, _Even] = {}
 
     def done(
         self, records: Sequence[Mapping[str, Any]], stage: int, lap: int, parts: Mapping[str, Mapping[str, float]]
@@ -43,7 +72,7 @@ class Pace:
         if lap == 1:
             self._hear(parts.get("train", {}))
         spent = sum(float(x or 0.0) for record in records for x in (record.get("seconds") or {}).values())
-        current, left = self.expected(records, lap), self.separation(records) + self.after(records, stage)
+        current, left = self.expected(records, lap), self.end(records, stage)
         kinds: dict[tuple[bool, bool], float] = {}  # seconds of laps, which are of three kinds
 
         def whole(number: int) -> float:
@@ -57,8 +86,8 @@ class Pace:
             if first is not None:
                 some = [record for record in records if record.get("stage") == planned.name]
                 last = self.last(some, first, self.config.laps_of(planned.name))
-                number, part = divmod(max(last + 1 - first, 0.0), 1)
-                following = first + int(number)
+                count, part = divmod(max(last + 1 - first, 0.0), 1)
+                following = first + int(count)
                 left += sum(map(whole, range(first, following))) + part * whole(following)
         within = 0.0
         for clock in CLOCKS:
@@ -85,10 +114,26 @@ class Pace:
             return float(max(first, min(lap, most)))
         return latest + ((first - latest) * (most - latest)) ** 0.5
 
+    def judging(self) -> Callable[[float], None]:
+        """The law of the mixtures is judged, of which the parts that are done are to be told."""
+        self._judgement = _Even(perf_counter())
+        return self._judgement.hear
+
+    def end(self, records: Sequence[Mapping[str, Any]], stage: int) -> float:
+        """Seconds of all that follows the laps of this stage but those of others."""
+        return self.after(records, stage) + self.separation(records)
+
     def after(self, records: Sequence[Mapping[str, Any]], stage: int) -> float:
-        """Seconds of the proofs and judgements that follow the laps of this stage and of those after it."""
+        """Seconds of the proofs and judgements that follow the laps of this stage and of those after it.
+
+        Proofs are compiled once more, and go on at the pace of the first judgement; where that was not heard, half of
+        it was compiling.
+        """
         judged = [seconds["law"] for record in records if (seconds := record.get("seconds") or {}).get("law")]
-        return sum(self.ends[stage:]) * judged[0] if judged else 0.0
+        if not judged:
+            return 0.0
+        each, proofs = self._judgement.seconds or judged[0] / 2, sum(self.proofs[stage:])
+        return each * (1 + proofs) + (max(judged[0] - each, 0.0) if proofs else 0.0)
 
     def expected(self, records: Sequence[Mapping[str, Any]], lap: int) -> dict[str, float]:
         """Seconds that a lap will take, by phase."""
@@ -96,8 +141,8 @@ class Pace:
         # not those that were compiled, where there are others
         measured = [m for m in made if m[0] > 1] or [m for m in made if m[0] > 0]
         if measured and measured[-1][0] == 1:
-            compiled = measured[-1][1].items()
-            measured = [(1, {c: max(s - self._compiling, _LEAST * s) for c, s in compiled})]
+            compiled, silence = measured[-1][1].items(), max((t.silence for t in self._training.values()), default=0.0)
+            measured = [(1, {c: max(s - silence, _LEAST * s) for c, s in compiled})]
         if not measured:  # training, of which nothing is known, may well take what all first draws took
             first: dict[str, float] = made[-1][1] if made else dict.fromkeys(CLOCKS, 0.0)
             return {**first, "m_step": sum(first.values()) if lap else 0.0}
@@ -114,23 +159,12 @@ class Pace:
         draws = self.config.draws if closed else expected_draws(self.config.draws, self.config.mean_share)
         return draws * once if self.held_out else 0.0
 
-    def separating(self, records: Sequence[Mapping[str, Any]]) -> Callable[[float], float | None]:
-        """The separation begins: the seconds that are left of it when a part is done, None where nothing is known.
-
-        What was expected of it counts less, the more of it is done.
-        """
-        begin, expected = perf_counter(), self.separation(records)
-        return lambda part: (1 - part) * ((1 - part) * expected + perf_counter() - begin) if expected else None
-
     def _hear(self, parts: Mapping[str, float]) -> None:
         """A sign of the first lap: the parts of its training that are done, none when it begins."""
-        now = perf_counter()
-        self._begin = self._begin if parts else now
+        self._begin = self._begin if parts else perf_counter()
         for source, part in parts.items():
-            then, first = self._first.setdefault(source, (now, part)) if part else (now, part)
-            if part > first:
-                each = (now - then) / (part - first)
-                self._compiling = max(then - self._begin - each * first, 0.0)
+            if part:
+                self._training.setdefault(source, _Even(self._begin)).hear(part)
 
     def _is_cold(self, lap: int) -> bool:
         return lap <= self.config.sampling.cold_laps

@@ -23,14 +23,11 @@ LEAST = 64  # observations of a view, below which nothing could be proven
 
 
 def proofs(held_out: Problem, plan: Sequence[Stage]) -> list[float]:
-    """What the proof after every stage costs, in judgements by the law of the mixtures, one of which follows the last.
-
-    A classifier learns in each view for a judgement, `COPIES` of them in each view of a source for its proof.
+    """What the proof after every stage takes, in judgements by the law of the mixtures: a classifier learns in each
+    view for one of these, `COPIES` of them in each view of a source for its proof.
     """
     large = [view.mixing for view in held_out.views.values() if len(view) >= LEAST]
-    pairs = [sum(s in mixing for s in stage.learn for mixing in large) for stage in plan]
-    ends = [COPIES * number / max(len(large), 1) for number in pairs]
-    return [*ends[:-1], *(end + 1 for end in ends[-1:])]
+    return [COPIES * sum(s in view for s in stage.learn for view in large) / max(len(large), 1) for stage in plan]
 
 
 def proven(
@@ -40,6 +37,7 @@ def proven(
     learned: Collection[str],
     key: PRNGKeyArray,
     say: Callable[[str], None],
+    report: Callable[[float], None] = lambda part: None,
 ) -> tuple[dict[str, Prior], dict[str, Any]]:
     """Takes the `learned` sources from `before` to `after` one by one, each where that is proven.
 
@@ -50,11 +48,15 @@ def proven(
     to the new prior at which observations are, and the numbers of `Nearer`.
     """
     kept, record = dict(before), {}
+    views = {s: [v for v, view in held_out.views.items() if s in view.mixing and len(view) >= LEAST] for s in learned}
+    done, total = 0, sum(map(len, views.values()))
     for s in learned:
-        views = [v for v, view in held_out.views.items() if s in view.mixing and len(view) >= LEAST]
-        trial = {**kept, s: after[s]}
+        trial, found = {**kept, s: after[s]}, {}
         case = Case(held_out, LearnedModel(kept), Budget(), key)
-        found = {v: nearer(case, LearnedModel(trial), v) for v in views}
+        for v in views[s]:
+            report(done / total)
+            found[v] = nearer(case, LearnedModel(trial), v)
+            done += 1
         used = told(not found or (any(f.better for f in found.values()) and not any(f.worse for f in found.values())))
         if found:
             record[s] = {"used": used, "views": {v: [f.place, *astuple(f)] for v, f in found.items()}}
