@@ -54,7 +54,7 @@ def closed() -> tuple[Problem, FitConfig]:
             draw(0, 3000) + draw(1, 3000) + 0.3 * rng.normal(size=(3000, 48)), {"base": 1.0, "more": 1.0}, 0.3
         ),
     }
-    return Problem({"base": Source(48), "more": Source(48)}, views), FitConfig(laps=0)
+    return Problem({"base": Source((48,)), "more": Source((48,))}, views), FitConfig(laps=0)
 
 
 def laps() -> tuple[Problem, FitConfig]:
