@@ -46,6 +46,9 @@ def test_a_baseline_of_all_sources_shows_residuals(tmp_path, capsys):
         (["pcpca", "--set", "gamma"], "expected key=value, got 'gamma'"),
         (["pcpca", "--set", "gama=1"], "gama: unknown setting; did you mean 'gamma'?"),
         (["pcpca", "--set", "gamma=2"], "gamma: expected less than 1, got 2"),
+        (["pcpca", "--set", "a=1", "--set", "a.b=2"], "'a' is given a value, and is a table in 'a.b=2'"),
+        (["pcpca", "--set", "gamma=1" + 5000 * "0"], "gamma: "),
+        (["pcpca", "--set", "gamma=" + 5000 * "["], "gamma: "),
         (["fastica"], "are taken to be draws of their own"),
     ],
 )

@@ -109,12 +109,14 @@ def _configure(config: Any, pairs: list[str]) -> Any:
             raise SettingsError(f"--set: expected key=value, got {pair!r}")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text  # words need no quotes
         *tables, last = key.split(".")
         table = given
         for name in tables:
             table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise SettingsError(f"--set: '{name}' is given a value, and is a table in {pair!r}")
         table[last] = value
     if isinstance(given.get("network"), dict):
         given["network"].setdefault("kind", "mlp")
