@@ -58,6 +58,20 @@ def test_draws_are_added_until_the_share_is_what_was_asked():
     assert found.share("s") <= 0.05 and found.missing(0.05, 64) == 0
 
 
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_units_do_not_matter(unit):
+    """Of draws in single precision, which does not hold the squares of such units."""
+    x = np.random.default_rng(2).normal(size=(5, 4, 3)).astype(np.float32)
+    ones, other = (MeanOfDraws({"s": np.full((5, 3), 0.1 * u, np.float32)}) for u in (1.0, unit))
+    for k in range(4):
+        ones.add(drawn(x[:, k])), other.add(drawn(unit * x[:, k]))
+    assert other.share("s") == pytest.approx(ones.share("s"), rel=1e-5)
+    np.testing.assert_allclose(other.mean("s") / unit, ones.mean("s"), rtol=1e-5)
+    good = {"v": np.zeros((5, 4), bool)}
+    std = [Separation({"v": {"s": u * x}}, {"v": np.ones(5)}, good, 0).std("v", "s") / u for u in (np.float32(1), unit)]
+    np.testing.assert_allclose(std[1], std[0], rtol=1e-5)
+
+
 def test_draws_that_diverged_do_not_count():
     x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     found = MeanOfDraws()

@@ -44,7 +44,7 @@ class MeanOfDraws:
             step = np.where(usable[at], x - mean, 0)
             mean += step / np.maximum(self.count, 1)[at].astype(mean.dtype)
             rest = np.where(usable[at], x - mean, 0)
-            self.squares[s] += (step * rest).reshape(len(step), -1).sum(1, dtype=float)
+            self.squares[s] += _products(step, rest)
 
     def mean(self, source: str) -> Float[np.ndarray, "n ..."]:
         """The estimate of every observation, NaN where no draw is usable."""
@@ -77,6 +77,12 @@ class MeanOfDraws:
         d = x[0].size if len(x) else 0
         if source not in self.closed or d <= 2:
             return np.ones(len(x))
-        distance = ((x - self.closed[source]) ** 2).reshape(len(x), -1).sum(1, dtype=float)
+        away = x - self.closed[source]
+        distance = _products(away, away)
         error = (d - 2) / d * self._variance(source) / np.maximum(self.count, 1)
         return np.where(self.count > 1, np.maximum(0, 1 - error / np.maximum(distance, 1e-300)), 1.0)
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Of every row, in double precision: single does not hold the squares of large units."""
+    return np.einsum("ni,ni->n", a.reshape(len(a), -1), b.reshape(len(b), -1), dtype=float)

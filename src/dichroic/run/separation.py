@@ -70,7 +70,7 @@ class Separation:
 
     def std(self, view: str, source: str) -> np.ndarray:
         """Posterior standard deviation, shape `(n, ...)`; NaN where there are fewer than two draws."""
-        return self._reduce(np.nanstd, view, source, ddof=1)
+        return self._reduce(_std, view, source)
 
     def quantile(self, view: str, source: str, q: float) -> np.ndarray:
         """Posterior quantile, shape `(n, ...)`."""
@@ -188,3 +188,8 @@ class Separation:
                 content.get("said", {}),
                 every("instrument"),
             )
+
+
+def _std(x: np.ndarray, axis: int) -> np.ndarray:
+    """In double precision: single does not hold the squares of large units."""
+    return np.nanstd(x.astype(np.result_type(x.dtype, float)), axis=axis, ddof=1).astype(x.real.dtype)

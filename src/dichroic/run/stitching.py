@@ -137,13 +137,14 @@ def _correlation(deviation: np.ndarray, windows: Windows) -> float:
     """Of the draws of two windows where they overlap, between 0 and 1."""
     products = squares = 0.0
     x = np.nan_to_num(np.moveaxis(deviation, 1, -1))
+    wide = np.result_type(x.dtype, float)  # holds the squares of large units
     for i in range(len(windows) - 1):
         offset = windows.start[i + 1] - windows.start[i]
         if windows.record[i + 1] != windows.record[i] or (np.abs(offset) >= np.asarray(windows.size)).any():
             continue
         pairs = list(zip(offset, windows.size, strict=True))
-        a = x[i][tuple(slice(max(o, 0), side + min(o, 0)) for o, side in pairs)]
-        b = x[i + 1][tuple(slice(max(-o, 0), side - max(o, 0)) for o, side in pairs)]
+        a = x[i][tuple(slice(max(o, 0), side + min(o, 0)) for o, side in pairs)].astype(wide)
+        b = x[i + 1][tuple(slice(max(-o, 0), side - max(o, 0)) for o, side in pairs)].astype(wide)
         products += float(np.real(a * np.conj(b)).sum())
         squares += float(np.sqrt((np.abs(a) ** 2).sum() * (np.abs(b) ** 2).sum()))
     return min(max(products / squares, 0.0), 1.0) if squares else 0.0
