@@ -192,4 +192,5 @@ class Separation:
 
 def _std(x: np.ndarray, axis: int) -> np.ndarray:
     """In double precision: single does not hold the squares of large units."""
-    return np.nanstd(x.astype(np.result_type(x.dtype, float)), axis=axis, ddof=1).astype(x.real.dtype)
+    found = np.nanstd(x.astype(np.result_type(x.dtype, float)), axis=axis, ddof=1)
+    return found.astype(np.finfo(x.dtype).dtype)
