@@ -151,3 +151,20 @@ def test_strings_that_are_never_got_past(fault, tmp_path):
     place = content.index(b"GCOL") + 16  # the first string's header becomes that of a free place of no size
     (tmp_path / "x.h5").write_bytes(content[:place] + bytes(16) + content[place + 16 :])
     assert "strings in it are damaged" in fault("x.h5:y")
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_pages_of_a_tiff_that_go_round(fault, tmp_path, big):
+    """The directory of the second page says that the next one is the first."""
+    import tifffile
+
+    with tifffile.TiffWriter(tmp_path / "a.tif", bigtiff=big) as file:
+        file.write(np.ones((2, 3), np.int16)), file.write(np.ones((3, 2), np.int16))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        tiff, first, last = file.tiff, file.pages[0].offset, file.pages[1]
+        assert len(file.pages) == 2
+        end = last.offset + tiff.tagnosize + len(last.tags) * tiff.tagsize
+    content[end : end + tiff.offsetsize] = first.to_bytes(tiff.offsetsize, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    assert "has pages that go round" in fault("a.tif:0")

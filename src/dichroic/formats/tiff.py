@@ -3,6 +3,7 @@
 import re
 from math import prod
 from pathlib import Path
+from struct import unpack
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class TIFF(Reader):
         tifffile = self.load(path)
         # of an OME-TIFF in parts, the other files are not opened
         with tifffile.TiffFile(path, _multifile=False) as file:
+            _check_chain(file, path)
             if not str(self.series).isdigit() or int(self.series) >= len(file.series):
                 raise ProblemError([f"'{path.name}' has {len(file.series)} series, numbered from 0; got {self.series}"])
             series = file.series[int(self.series)]
@@ -53,6 +55,27 @@ class TIFF(Reader):
             Axis(_NAMES.get(a, ""), step=steps.get(a, (None, ""))[0], unit=steps.get(a, ("", ""))[1]) for a in order
         )
         return Opened(x, axes=tuple(named), kind="tiff")
+
+
+def _check_chain(file: Any, path: Path) -> None:
+    """Whether the directories of the pages come to an end: each says where the next one is, and may say where it was.
+
+    **Raises:** `ProblemError`; tifffile would go round millions of times.
+    """
+    tiff, found = file.tiff, set()
+    with open(path, "rb") as stream:
+
+        def number(form: str, size: int) -> int:
+            return unpack(form, content)[0] if len(content := stream.read(size)) == size else 0
+
+        stream.seek(8 if tiff.is_bigtiff else 4)
+        while (offset := number(tiff.offsetformat, tiff.offsetsize)) and offset not in found:
+            found.add(offset)
+            stream.seek(offset)
+            entries = number(tiff.tagnoformat, tiff.tagnosize)
+            stream.seek(offset + tiff.tagnosize + entries * tiff.tagsize)
+    if offset:
+        raise ProblemError([f"'{path.name}' has pages that go round: damaged?"])
 
 
 def _steps(file: Any) -> dict[str, tuple[float, str]]:
