@@ -90,11 +90,12 @@ def read_table(path: Path) -> ProblemTable:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:2]:
         raise ProblemError([f"'{path.name}' is written in UTF-16 (as by Windows' Notepad); save it as UTF-8"])
     try:
-        return parse(ProblemTable, tomllib.loads(content.decode("utf-8-sig")))
+        said = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ProblemError([f"'{path.name}' is not UTF-8, at byte {error.start}; save it as UTF-8"]) from None
     except (ValueError, RecursionError) as error:  # of Python itself, too, for numbers of thousands of digits
         raise ProblemError([f"'{path.name}' is not valid TOML: {first_line(error)}"]) from None
+    return parse(ProblemTable, said)
 
 
 def _priors(table: ProblemTable, path: Path) -> tuple[dict[str, Path | dict[str, Any]], ...]:
