@@ -19,7 +19,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from posterior_methods import SETTINGS
 
 from dichroic.diffusion import ComponentsDenoiser, DenoiserPrior, Scaling
 from dichroic.operators import Dense, DiagonalNoise
@@ -28,6 +27,7 @@ from dichroic.problem import Observation
 from dichroic.studies.experiments.manifolds import manifolds
 from dichroic.white import WhitenedObservation
 from posterior import SCHEDULE, _as_network, energy_distances
+from posterior_methods import SETTINGS
 
 NOISE, SCALE = 0.05, 1.25
 SHOWN = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)

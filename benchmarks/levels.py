@@ -5,9 +5,12 @@
 One number seen once; 256 atoms, a wide heap and a narrow one or quantiles of a Gamma law. At eight noisy states of each
 level, 512 draws: their standard deviation in units of the exact one, and how far their mean is off in the same units.
 `moments` takes the atoms for a Gaussian at every level, whatever the noise: see the row of Gaussian noise.
+
+`tests/posterior/test_empirical_levels.py` holds draws of other noise to the same figures.
 """
 
 import sys
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -70,27 +73,35 @@ class Candidates(Build):
         return linearised(self, observation) or CandidatePosterior.create(self.denoisers, observation)
 
 
-def row(likelihood: Likelihood, y: float, atoms: np.ndarray, way: str) -> list[tuple[float, float]]:
-    """Spread and error of the mean at every level, both in units of the exact spread."""
+def state(likelihood: Likelihood, y: float, atoms: np.ndarray, way: str) -> tuple[Build, WhitenedObservation]:
+    """What makes the target of a noise level, and the observation it makes it of."""
     scaling = Scaling(float(atoms.mean()), float(atoms.std()))
     denoisers = {"x": Empirical(atoms[:, None].astype(np.float32), np.full(N, 1 / N), scaling=scaling).denoiser()}
     seen = Observation(jax.device_put(np.array([y], np.float32)), np.ones(1, bool), {"x": Identity((1,))}, likelihood)
     observation = WhitenedObservation.of(seen, {"x": scaling}, {"x": (1,)})
-    build = Candidates(denoisers)
-    if way == "moments":
-        build = MomentMatching().posterior(denoisers, observation, Schedule(1e-3, 100.0)).sampler.legs[0].build
+    if way == "candidates":
+        return Candidates(denoisers), observation
+    sampler = MomentMatching().posterior(denoisers, observation, Schedule(1e-3, 100.0)).sampler
+    return sampler.legs[0].build, observation
+
+
+def row(
+    likelihood: Likelihood, y: float, atoms: np.ndarray, way: str, levels: Sequence[float] = LEVELS
+) -> list[tuple[float, float]]:
+    """Spread and error of the mean at every level, both in units of the exact spread."""
+    build, observation = state(likelihood, y, atoms, way)
 
     @jax.jit
     def draws(x_t, sigma, keys):
         target = build(observation, False)
         return jax.vmap(lambda x: jax.vmap(lambda key: target.draw({"x": x}, sigma, key)[0]["x"][0])(keys))(x_t)
 
-    a, rng, keys = scaling.to_scaled(atoms), np.random.default_rng(0), jax.random.split(jax.random.key(1), DRAWS)
+    a, rng = Scaling(float(atoms.mean()), float(atoms.std())).to_scaled(atoms), np.random.default_rng(0)
+    keys, found = jax.random.split(jax.random.key(1), DRAWS), []
     told = eqx.filter_jit(jax.vmap(lambda m: likelihood.log_prob(jnp.full(1, y), m)))
     log_p = np.asarray(told(atoms[:, None].astype(np.float32)), float)
     p = np.exp(log_p - log_p.max())
-    found = []
-    for sigma in LEVELS:
+    for sigma in levels:
         x_t = rng.choice(a, K, p=p / p.sum()) + sigma * rng.normal(size=K)
         log = log_p - (x_t[:, None] - a) ** 2 / 2 / sigma**2
         w = np.exp(log - log.max(1, keepdims=True))

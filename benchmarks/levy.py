@@ -27,13 +27,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from posterior_methods import SETTINGS, counted
 from scipy import stats
 
 from dichroic.diffusion import Denoiser, DenoiserPrior, GaussianDenoiser, Scaling, Schedule
 from dichroic.operators import Dense
 from dichroic.posterior import observation_keys, read_method
 from dichroic.problem import View
+from posterior_methods import SETTINGS, counted
 
 LENGTH, VALUES, EDGE, NOISE, DRAWS = 16, 73, 3.6, 0.2, 39
 GRID = np.linspace(-EDGE, EDGE, VALUES)

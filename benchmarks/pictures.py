@@ -24,7 +24,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from posterior_methods import SETTINGS, SWEPT, counted
 
 from dichroic.algebra import Components, Gaussian
 from dichroic.diffusion import DenoiserPrior, MLPConfig, NetworkDenoiser, Prior, Scaling, Schedule, measure_spread
@@ -32,6 +31,7 @@ from dichroic.operators import Dense
 from dichroic.posterior import observation_keys, read_method
 from dichroic.problem import View
 from dichroic.studies.experiments.digits import grassy_digits
+from posterior_methods import SETTINGS, SWEPT, counted
 
 SIZE, RANK, GROUPS = 8, 16, 2
 PIXELS = SIZE**2

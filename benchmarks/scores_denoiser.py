@@ -129,8 +129,7 @@ def denoiser(seed, name):
     truth, x = population()
     known = GaussianDenoiser.of(truth.gaussian().population(), (D,)) if case.base else None
     config = MLPConfig(width=case.width, depth=3)
-    made = {"levels": getattr(case.objective, "levels", 1), "later": getattr(case.objective, "head", 0.0)}
-    model = NetworkDenoiser.create((D,), config, key=key, base=known, head=case.head, **made)
+    model = NetworkDenoiser.create((D,), config, key=key, base=known, head=case.head, objective=case.objective)
     if known is None and case.head != 1:
         model = with_head(model, case.head)
     training = TrainingConfig(steps=STEPS, batch=BATCH, rate=case.rate)

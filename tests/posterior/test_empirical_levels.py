@@ -1,67 +1,25 @@
 """Other likelihoods where the prior is a set of atoms: the posterior is known at every noise level."""
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import ndtri
 from scipy.stats import gamma
 
 from dichroic import Problem, Source, View
-from dichroic.diffusion import Empirical, Scaling, Schedule
-from dichroic.operators import Censored, Identity, Laplace, Poisson, Response, StudentT
-from dichroic.posterior import CandidatePosterior, Candidates, MomentMatching, observation_keys
-from dichroic.posterior.linearised import Linearised, linearised
-from dichroic.posterior.sampler import Build
-from likelihood_cases import saturating
-from posterior_cases import whiten
+from dichroic.diffusion import Empirical
+from dichroic.operators import Censored, Laplace, Poisson, Response, StudentT
+from dichroic.posterior import Candidates, observation_keys
+from dichroic.posterior.linearised import Linearised
+from levels import DRAWS, TWO, K, N, Q, row, saturating, state
 
-N, K, DRAWS = 256, 8, 512  # atoms, noisy samples at a level, draws of each
-Q = (np.arange(N) + 0.5) / N
-TWO = np.concatenate([0.5 * ndtri(Q[::2]) - 1, 0.3 * ndtri(Q[::2]) + 1])  # a wide heap and a narrow one
-LEVELS = np.array([0.05, 0.1, 0.2, 0.5, 1.0, 5.0], np.float32)
-
-
-class _Candidates(Build):
-    denoisers: dict
-
-    def __call__(self, observation, alike):
-        return linearised(self, observation) or CandidatePosterior.create(self.denoisers, observation)
+LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
 def spreads(likelihood, y, atoms, way):
     """Standard deviation of draws at every level in units of the exact one, and how far their means are off."""
-    scaling = Scaling(float(atoms.mean()), float(atoms.std()))
-    prior = Empirical(atoms[:, None].astype(np.float32), np.full(N, 1 / N), scaling=scaling)
-    denoisers = {"x": prior.denoiser()}
-    observation = whiten(jax.device_put(np.array([y], np.float32)), {"x": Identity((1,))}, likelihood, {"x": scaling})
-    if way == "candidates":
-        build = _Candidates(denoisers)
-    else:
-        build = MomentMatching().posterior(denoisers, observation, Schedule(1e-3, 100.0)).sampler.legs[0].build
-
-    @jax.jit
-    def draws(x_t, sigma, keys):
-        target = build(observation, False)
-        assert isinstance(target, Linearised)
-        return jax.vmap(lambda x: jax.vmap(lambda key: target.draw({"x": x}, sigma, key)[0]["x"][0])(keys))(x_t)
-
-    a, rng, keys = scaling.to_scaled(atoms), np.random.default_rng(0), jax.random.split(jax.random.key(1), DRAWS)
-    told = eqx.filter_jit(jax.vmap(lambda m: likelihood.log_prob(jnp.full(1, y), m)))
-    log_p = np.asarray(told(atoms[:, None].astype(np.float32)), float)
-    p = np.exp(log_p - log_p.max())
-    found = []
-    for sigma in LEVELS:
-        x_t = rng.choice(a, K, p=p / p.sum()) + sigma * rng.normal(size=K)
-        log = log_p - (x_t[:, None] - a) ** 2 / 2 / sigma**2
-        w = np.exp(log - log.max(1, keepdims=True))
-        w /= w.sum(1, keepdims=True)
-        mean, variance = w @ a, w @ a**2 - (w @ a) ** 2
-        x = np.asarray(draws(x_t[:, None].astype(np.float32), sigma, keys))
-        unit = np.sqrt(variance.mean())
-        found.append((np.sqrt(x.var(1).mean()) / unit, np.sqrt(np.mean((x.mean(1) - mean) ** 2)) / unit))
-    return np.array(found).T
+    build, observation = state(likelihood, y, atoms, way)
+    assert isinstance(eqx.filter_eval_shape(lambda seen: build(seen, False), observation), Linearised)
+    return np.array(row(likelihood, y, atoms, way, LEVELS)).T
 
 
 SCATTER = 3 / np.sqrt(2 * K * DRAWS)

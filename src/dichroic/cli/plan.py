@@ -226,7 +226,6 @@ def show_trials(found: Mapping[str, Any]) -> None:
 
 
 def _say_heading(found: Mapping[str, Any]) -> None:
-
     say(f"{found['title'] or 'Untitled'}: {found['file']}\non {found['device']}\n")
 
 

@@ -1,6 +1,6 @@
 """The learned denoiser."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -47,14 +47,16 @@ class NetworkDenoiser(Denoiser):
         base: Denoiser | None = None,
         precision: str = "float32",
         head: float = 0.0,
-        levels: int = 1,
-        later: float = 0.0,
+        objective: Any = None,
     ) -> "NetworkDenoiser":
-        """A denoiser with fresh weights; `head` scales those of the last layer where there is a base, `later` those of
-        the levels after the first.
+        """A denoiser with fresh weights, for an objective in as many levels as it has; `head` scales those of the last
+        layer where there is a base.
         """
-        found = cls(_built(config, shape, key, 1.0 if base is None else head), base, precision)
-        for level in range(1, levels):
+        found, later = (
+            cls(_built(config, shape, key, 1.0 if base is None else head), base, precision),
+            getattr(objective, "head", 0.0),
+        )
+        for level in range(1, getattr(objective, "levels", 1)):
             found = cls(_built(config, shape, jax.random.fold_in(key, level), later), found, precision)
         return found
 

@@ -59,13 +59,7 @@ def new_network(prior: Prior, config: FitConfig, key: PRNGKeyArray) -> NetworkDe
     base = _base(prior.denoiser()) if config.residual else None
     network, objective = config.network_for(prior.shape), config.training.objective
     return NetworkDenoiser.create(
-        prior.shape,
-        network,
-        key=key,
-        base=base,
-        precision=config.precision,
-        levels=getattr(objective, "levels", 1),
-        later=getattr(objective, "head", 0.0),
+        prior.shape, network, key=key, base=base, precision=config.precision, objective=objective
     )
 
 

@@ -183,8 +183,8 @@ class _Fit:
             raise RunError(f"laps: the plan has no stage '{unknown[0]}'; its stages are {known}")
         # the law of the mixtures has no use for where learning begins
         self.contrast = None if start and config.law == "auto" else contrast_of(self.some, frozen, config)
-        proven = proofs(self.held_out, self.plan) if self.held_out is not None and config.judged != "never" else []
-        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None, proven), 0.0
+        to_come = proofs(self.held_out, self.plan) if self.held_out is not None and config.judged != "never" else []
+        self.pace, self.share = Pace(self.config, self.plan, self.held_out is not None, to_come), 0.0
         self.closed = _ALONE if self.config.laps == 0 and self.contrast is None else _CLOSED
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-__all__ = ["read_cifar"]
+__all__ = ["labelled_images", "read_cifar"]
 
 FILES = (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin")
 _SHAPE = (3, 32, 32)
@@ -32,10 +32,16 @@ def read_cifar(path: str | Path) -> np.ndarray:
                     found[name] = file.read()
     if missing := [name for name in FILES if name not in found]:
         raise FileNotFoundError(f"{path} has no file {missing[0]}: is it the binary version of CIFAR-10?")
-    parts = []
-    for name in FILES:
-        data = np.frombuffer(found[name], np.uint8)
-        if not data.size or data.size % _RECORD:
-            raise ValueError(f"{path}: {name} is not a whole number of images of CIFAR-10")
-        parts.append(data.reshape(-1, _RECORD)[:, 1:].reshape(-1, *_SHAPE))
-    return np.concatenate(parts).transpose(0, 2, 3, 1)
+    return np.concatenate([labelled_images(found[name], f"{path}: {name}")[0] for name in FILES])
+
+
+def labelled_images(content: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """8-bit images, shape `(n, 32, 32, 3)`, and classes, of the content of one file.
+
+    **Raises:** `ValueError` that says `what` is something else.
+    """
+    data = np.frombuffer(content, np.uint8)
+    if not data.size or data.size % _RECORD:
+        raise ValueError(f"{what} is not a whole number of images of CIFAR-10")
+    rows = data.reshape(-1, _RECORD)
+    return rows[:, 1:].reshape(-1, *_SHAPE).transpose(0, 2, 3, 1), rows[:, 0]

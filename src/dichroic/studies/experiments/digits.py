@@ -14,7 +14,7 @@ import numpy as np
 from dichroic.problem import Problem, Source, View
 from dichroic.studies.experiments.grass import crop, grass_bands
 
-__all__ = ["DEMO_FIT", "grassy_digits"]
+__all__ = ["DEMO_FIT", "grassy_digits", "labelled_digits"]
 
 SIZE = 8
 
@@ -92,11 +92,17 @@ def grassy_digits(
     return parts[0], parts[1]
 
 
-def _digits(classes: Sequence[int]) -> np.ndarray:
+def labelled_digits() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's handwritten digits in [0, 1], shape `(n, 8, 8, 1)`, and which they are."""
     from sklearn.datasets import load_digits
 
-    pixels, target = load_digits(return_X_y=True)
-    images = np.asarray(pixels)[np.isin(target, list(classes))]
-    if not len(images):
+    pixels, labels = load_digits(return_X_y=True)
+    return np.asarray(pixels, np.float32).reshape(-1, SIZE, SIZE, 1) / 16, np.asarray(labels)
+
+
+def _digits(classes: Sequence[int]) -> np.ndarray:
+    images, labels = labelled_digits()
+    chosen = images[np.isin(labels, list(classes))]
+    if not len(chosen):
         raise ValueError(f"grassy_digits: no digit in {list(classes)}; expected numbers from 0 to 9")
-    return (images / 16).astype(np.float32).reshape(-1, SIZE, SIZE, 1)
+    return chosen

@@ -5,7 +5,7 @@ Source: Jayashankar's thesis, chapter 8, and the known answers that go with it.
 
 from dichroic.studies.one_step.figure import draw_rows
 from dichroic.studies.one_step.laws import LAWS, Law
-from dichroic.studies.one_step.pictures import PICTURES, Pictures, small_digits
+from dichroic.studies.one_step.pictures import PICTURES, Pictures
 from dichroic.studies.one_step.table import as_table
 from dichroic.studies.one_step.ways import TAUGHT, WAYS, configuration, draw, levels
 
@@ -21,5 +21,4 @@ __all__ = [
     "draw",
     "draw_rows",
     "levels",
-    "small_digits",
 ]

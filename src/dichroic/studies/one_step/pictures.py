@@ -1,5 +1,5 @@
 """Pictures with classes: CIFAR-10 and ImageNet at 64 x 64, of the user's own copy, with the settings that the thesis
-has for them (section 8.4), and small digits that stand in for them.
+has for them (section 8.4).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,9 @@ import numpy as np
 
 from dichroic.diffusion import NetworkConfig, TrainingConfig, UNetConfig
 from dichroic.onestep import OneStepConfig
+from dichroic.studies.experiments.cifar import labelled_images
 
-__all__ = ["PICTURES", "Pictures", "small_digits"]
+__all__ = ["PICTURES", "Pictures"]
 
 Read = Callable[[Path], tuple[np.ndarray, np.ndarray]]
 
@@ -41,29 +42,17 @@ class Pictures(NamedTuple):
 
 
 def _cifar10(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The binary version: a label and 3 x 32 x 32 bytes each, in five files."""
-    rows = [np.fromfile(part, np.uint8).reshape(-1, 3073) for part in sorted(file.parent.glob("data_batch_*.bin"))]
-    found = np.concatenate(rows)
-    return _unit(found[:, 1:]), found[:, 0].astype(int)
+    """The binary version, in five files."""
+    parts = [labelled_images(part.read_bytes(), str(part)) for part in sorted(file.parent.glob("data_batch_*.bin"))]
+    images, labels = map(np.concatenate, zip(*parts, strict=True))
+    return images.astype(np.float32) / 255, labels.astype(int)
 
 
 def _imagenet64(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Downsampled ImageNet: `data`, 3 x 64 x 64 bytes each, and `labels`, from 1 on, in ten files."""
     parts = [np.load(part, allow_pickle=False) for part in sorted(file.parent.glob("train_data_batch_*.npz"))]
-    return _unit(np.concatenate([p["data"] for p in parts])), np.concatenate([p["labels"] for p in parts]) - 1
-
-
-def _unit(bytes_: np.ndarray) -> np.ndarray:
-    side = round((bytes_.shape[1] / 3) ** 0.5)
-    return bytes_.reshape(-1, 3, side, side).transpose(0, 2, 3, 1).astype(np.float32) / 255
-
-
-def small_digits(_: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's digits."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    return np.asarray(pixels, np.float32).reshape(-1, 8, 8, 1) / 16, np.asarray(labels)
+    images = np.concatenate([p["data"] for p in parts]).reshape(-1, 3, 64, 64).transpose(0, 2, 3, 1)
+    return images.astype(np.float32) / 255, np.concatenate([p["labels"] for p in parts]) - 1
 
 
 # at the published sizes: DDPM++ and ADM in the terms of this library's U-Net

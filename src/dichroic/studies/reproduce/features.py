@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dichroic.metrics import DigitFeatures
+from dichroic.studies.experiments.digits import labelled_digits
 from dichroic.studies.reproduce.generators import find_mnist
 
 __all__ = ["features_of"]
@@ -25,10 +26,7 @@ def features_of(name: str | None, data: Path | None) -> Callable[[np.ndarray], n
 @cache
 def _train(name: str, data: Path | None) -> DigitFeatures:
     if name == "digits":
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
-        return DigitFeatures.train(np.asarray(pixels).reshape(-1, 8, 8, 1) / 16, labels)
+        return DigitFeatures.train(*labelled_digits())
     if name == "mnist":
         from dichroic.studies.experiments.mnist import read_mnist
 

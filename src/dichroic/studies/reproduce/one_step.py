@@ -27,6 +27,7 @@ from dichroic.diffusion import (
 )
 from dichroic.metrics import energy_distance, frechet_distance
 from dichroic.onestep import gaussian_of
+from dichroic.studies.experiments.digits import labelled_digits
 from dichroic.studies.one_step import LAWS, TAUGHT, WAYS, as_table, configuration, draw, draw_rows, levels
 from dichroic.studies.reproduce.features import features_of
 from dichroic.studies.reproduce.study import Study, shown
@@ -118,10 +119,8 @@ class Digits:
     """Small digits in the units that generators are trained in, how far samples are from them, and their teacher."""
 
     def __init__(self, size: Size, seed: int):
-        from sklearn.datasets import load_digits
-
         self.size, self.seed, self.key = size, seed, jax.random.key(seed)
-        pixels = np.asarray(load_digits().data, np.float32) / 16  # pyright: ignore
+        pixels = labelled_digits()[0].reshape(-1, 64)
         self.scaling = Scaling(float(pixels.mean()), float(pixels.std()))
         self.x = np.asarray(self.scaling.to_scaled(pixels), np.float32)
 
@@ -135,12 +134,7 @@ class Digits:
         begin = time.process_time()
         network = MLPConfig(width=2 * self.size.width, depth=self.size.depth, conditioning="film")
         fresh = NetworkDenoiser.create(
-            self.x.shape[1:],
-            network,
-            key=self.key,
-            base=gaussian_of(self.x),
-            levels=getattr(objective, "levels", 1),
-            later=getattr(objective, "head", 0.0),
+            self.x.shape[1:], network, key=self.key, base=gaussian_of(self.x), objective=objective
         )
         config = configuration(2 * self.size.digits, self.size.batch)
         schedule, x = Schedule(config.sigma_min, config.sigma_max), jax.device_put(self.x)

@@ -14,7 +14,8 @@ import numpy as np
 from dichroic.diffusion import NetworkDenoiser, Scaling, Schedule, UNetConfig, train
 from dichroic.metrics import DigitFeatures, frechet_distance
 from dichroic.onestep import GeneratorPrior, GeneratorTraining, distill, gaussian_of, train_one_step
-from dichroic.studies.one_step import PICTURES, Pictures, small_digits
+from dichroic.studies.experiments.digits import labelled_digits
+from dichroic.studies.one_step import PICTURES, Pictures
 from dichroic.studies.reproduce.generators import MissingData
 from dichroic.studies.reproduce.study import Study
 
@@ -28,7 +29,9 @@ _RATES = {way: (1e-3, 1e-3) for way in _WAYS}
 
 def _digits(channels: tuple[int, ...], steps: int, batch: int, judged: int) -> Pictures:
     network = UNetConfig(channels=channels, blocks=(1,) * len(channels), heads=(0,) * len(channels), embedding=32)
-    return Pictures("", small_digits, network, (steps, 2 * steps), batch, _RATES, classes=True, judged=judged)
+    return Pictures(
+        "", lambda _: labelled_digits(), network, (steps, 2 * steps), batch, _RATES, classes=True, judged=judged
+    )
 
 
 _DIGITS = {"smoke": _digits((4, 4), 2, 8, 64), "laptop": _digits((16, 32), 100, 64, 2000)}
